@@ -1,0 +1,53 @@
+"""The programs that some tests start, and what becomes of a test where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+# Debian keeps daemons where an ordinary user's PATH does not look.
+_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin", "/sbin"])
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that a test may need.
+
+    Attributes:
+        name: What the summary calls it.
+        programs: Any of these will do.
+        how: The command that adds it on Debian.
+    """
+
+    name: str
+    programs: tuple[str, ...]
+    how: str
+
+    @property
+    def told(self) -> str:
+        """The words by which the summary recognises a test that was skipped for want of this tool."""
+        return f"{self.name} is missing here"
+
+    def path(self) -> str | None:
+        """Return the program's path, or None."""
+        return next((found for name in self.programs if (found := shutil.which(name, path=_PATH))), None)
+
+    def need(self) -> str:
+        """Return the program's path; without it skip the test, or in CI fail it."""
+        found = self.path()
+        if found is not None:
+            return found
+        if os.environ.get("CI", "").lower() in ("", "0", "false"):
+            pytest.skip(f"{self.told}: {self.how}")
+        pytest.fail(f"{self.told}, and in CI nothing may be left out: {self.how}", pytrace=False)
+
+
+PGBOUNCER = Tool("pgbouncer", ("pgbouncer",), "apt-get install pgbouncer")
+REDIS = Tool("redis-server", ("redis-server",), "apt-get install redis-server")
+BROWSER = Tool("chromium", ("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium")
+
+ALL = (PGBOUNCER, REDIS, BROWSER)
+BY_MARKER = {"needs_pgbouncer": PGBOUNCER, "needs_redis": REDIS, "needs_browser": BROWSER}

@@ -1,0 +1,25 @@
+"""Loaded before everything else (`-p tests.plugin`): gives the run a database before Django reads its settings."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Start a PostgreSQL for this run unless DATABASE_URL names one (as in the workers of xdist, which inherit it)."""
+    if not os.environ.get("DATABASE_URL") and not early_config.known_args_namespace.collectonly:
+        sys.path.insert(0, str(TOOLS))
+        import postgres
+
+        stack = contextlib.ExitStack()
+        early_config.add_cleanup(stack.close)
+        os.environ["DATABASE_URL"] = stack.enter_context(postgres.server()).url
+        stack.callback(os.environ.pop, "DATABASE_URL", None)
+    return (yield)

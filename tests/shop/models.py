@@ -1,0 +1,25 @@
+"""A small shop: what the tests' products are computed from."""
+
+from django.db import models
+
+
+class Author(models.Model):
+    name = models.TextField()
+
+
+class Book(models.Model):
+    author = models.ForeignKey(Author, models.CASCADE, related_name="books")
+    title = models.TextField()
+    price = models.DecimalField(max_digits=12, decimal_places=2, default=0)
+    sold = models.IntegerField(default=0)
+
+
+class Customer(models.Model):
+    name = models.TextField()
+    country = models.TextField(null=True)  # NULL is a value of its own in joins and facets, so some row must have it
+
+
+class Order(models.Model):
+    customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
+    cents = models.IntegerField(default=0)
+    state = models.TextField(default="open")

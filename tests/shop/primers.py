@@ -1,0 +1,1 @@
+"""What the shop declares; found by discovery like any app's."""
