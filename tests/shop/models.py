@@ -16,7 +16,8 @@ class Book(models.Model):
 
 class Customer(models.Model):
     name = models.TextField()
-    country = models.TextField(null=True)  # NULL is a value of its own in joins and facets, so some row must have it
+    # NULL is a value of its own in joins and facets, so some row must have it.
+    country = models.TextField(null=True)
 
 
 class Order(models.Model):
