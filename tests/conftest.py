@@ -2,9 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tests.harness import tools
+
+if TYPE_CHECKING:
+    from postgres import Server
+    from tests.harness.pgbouncer import Pooler
+    from tests.harness.processes import Crew
+    from tests.harness.proxy import Proxy
+
+
+@pytest.fixture
+def crew(transactional_db: None) -> Iterator[Crew]:
+    """Spawn functions and commands in processes of their own, on the test's database."""
+    from tests.harness.processes import Crew
+
+    with Crew() as processes:
+        yield processes
+
+
+@pytest.fixture
+def pooler(transactional_db: None) -> Iterator[Pooler]:
+    """PgBouncer in transaction mode with ten server connections, in front of the test's database."""
+    from tests.harness.pgbouncer import pgbouncer
+    from tests.harness.processes import database_url_of
+
+    with pgbouncer(database_url_of("default"), servers=10) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def proxy(transactional_db: None) -> Iterator[Proxy]:
+    """A network that fails on request, in front of the test's database."""
+    from tests.harness.processes import database_url_of
+    from tests.harness.proxy import Proxy
+
+    with Proxy(database_url_of("default")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A redis-server that keeps nothing."""
+    from tests.harness.redis import redis
+
+    with redis() as url:
+        yield url
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A PostgreSQL for this test alone, migrated, that it may crash and restart."""
+    import postgres
+    from tests.harness.processes import Crew
+
+    with postgres.server() as server, Crew(server.url) as crew:
+        migrated = crew.manage("migrate", "--run-syncdb", "-v0")
+        assert migrated.wait() == 0, migrated.output
+        yield server
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
