@@ -1,0 +1,153 @@
+"""Who plays. A contestant wraps one cache; it adds nothing between the clock and the cache's own call."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.contestants.base import Contestant, NotOffered
+
+__all__ = ["CONTESTANTS", "Contestant", "Entrant", "NotOffered", "contestant"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contestant before it plays: what tables call it, where it lives, and what it needs."""
+
+    label: str
+    environment: str
+    place: str
+    servers: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _entrants() -> dict[str, Entrant]:
+    found: dict[str, Entrant] = {}
+    here = "benchmarks.contestants."
+    db = ("postgres",)
+    for driver, package in (("psycopg2", "psycopg2-binary"), ("psycopg3", "psycopg")):
+        found[f"kck-{driver}"] = Entrant(
+            f"**kck_flow**, no declared source, {driver}",
+            driver,
+            here + "kck_flow:KckFlow",
+            db,
+            (package, "django"),
+        )
+        found[f"kck-sourced-{driver}"] = Entrant(
+            f"**kck_flow**, a declared source, {driver}",
+            driver,
+            here + "kck_flow:KckFlow",
+            db,
+            (package, "django"),
+            {"key_base": "bench_sourced"},
+        )
+        found[f"floor-{driver}"] = Entrant(
+            f"floor: bare {driver}, SELECT by primary key",
+            driver,
+            here + f"floor:{driver.title()}",
+            db,
+            (package,),
+        )
+        found[f"django-db-{driver}"] = Entrant(
+            f"Django DatabaseCache, {driver}",
+            driver,
+            here + "django_caches:DatabaseCache",
+            db,
+            ("django", package),
+        )
+        bounced = ("postgres", "pgbouncer")
+        found[f"kck-bounced-{driver}"] = Entrant(
+            f"**kck_flow** through PgBouncer, {driver}",
+            driver,
+            here + "kck_flow:KckFlow",
+            bounced,
+            (package, "django"),
+            {"through": "pgbouncer"},
+        )
+    found["kck-tier"] = Entrant(
+        "**kck_flow**, in-process tier",
+        "psycopg2",
+        here + "kck_flow:KckFlow",
+        db,
+        ("django",),
+        {"tier_seconds": 3600},
+    )
+    found["django-redis"] = Entrant(
+        "Django RedisCache", "psycopg2", here + "django_caches:RedisCache", ("redis",), ("django", "redis")
+    )
+    found["django-locmem"] = Entrant(
+        "Django LocMemCache", "psycopg2", here + "django_caches:LocMemCache", (), ("django",)
+    )
+    found["dogpile"] = Entrant(
+        "dogpile.cache, Redis",
+        "redis-caches",
+        here + "dogpile_caches:Redis",
+        ("redis",),
+        ("dogpile.cache", "redis"),
+    )
+    found["dogpile-memory"] = Entrant(
+        "dogpile.cache, memory_pickle", "redis-caches", here + "dogpile_caches:Memory", (), ("dogpile.cache",)
+    )
+    found["cacheops"] = Entrant(
+        "django-cacheops",
+        "redis-caches",
+        here + "cacheops:Cacheops",
+        ("redis", "postgres"),
+        ("django-cacheops",),
+    )
+    found["cashews"] = Entrant(
+        "cashews, Redis (asyncio)", "redis-caches", here + "cashews:Redis", ("redis",), ("cashews", "redis")
+    )
+    found["cashews-memory"] = Entrant(
+        "cashews, memory (asyncio)", "redis-caches", here + "cashews:Memory", (), ("cashews",)
+    )
+    found["diskcache"] = Entrant(
+        "diskcache (SQLite file)", "diskcache", here + "diskcache:DiskCache", (), ("diskcache",)
+    )
+    found["cache-postgres"] = Entrant(
+        "cache-postgres (UNLOGGED, its default)",
+        "cache-postgres",
+        here + "cache_postgres:CachePostgres",
+        db,
+        ("cache-postgres", "psycopg"),
+    )
+    found["cache-postgres-bounced"] = Entrant(
+        "cache-postgres through PgBouncer",
+        "cache-postgres",
+        here + "cache_postgres:CachePostgres",
+        ("postgres", "pgbouncer"),
+        ("cache-postgres", "psycopg"),
+        {"through": "pgbouncer"},
+    )
+    found["django-kck"] = Entrant(
+        "django-kck 0.0.56 (on Django 3.2, the newest it runs on)",
+        "django-kck",
+        here + "django_kck:DjangoKck",
+        db,
+        ("django-kck", "django", "psycopg2-binary"),
+    )
+    found["dict"] = Entrant("floor: a dict lookup (shared object)", "psycopg2", here + "floor:Dict")
+    for codec in ("json", "pickle", "marshal"):
+        found[f"bytes-{codec}"] = Entrant(
+            f"floor: a dict of bytes, {codec}.loads",
+            "psycopg2",
+            here + "floor:Bytes",
+            (),
+            (),
+            {"codec": codec},
+        )
+    return found
+
+
+CONTESTANTS = _entrants()
+
+
+def contestant(name: str, places: dict[str, Any]) -> Contestant:
+    """Make the contestant of that name; its own packages are imported only now."""
+    entrant = CONTESTANTS[name]
+    module, _, made_by = entrant.place.partition(":")
+    player: Contestant = getattr(importlib.import_module(module), made_by)(name, places, **entrant.options)
+    player.servers = entrant.servers
+    return player

@@ -1,0 +1,146 @@
+"""Results as Markdown: the machine, the versions, a table for each scenario, each aim and whether it is met."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.conductor import Result
+
+Results = dict[str, dict[str, Result]]
+Column = tuple[str, Callable[[Result], str]]
+
+
+@dataclass
+class Verdict:
+    """One aim of ``speed.md`` beside what was measured."""
+
+    aim: str
+    measured: str
+    met: bool | None
+
+    def line(self) -> str:
+        """Return the verdict as a row of a Markdown table."""
+        word = {True: "met", False: "**missed**", None: "not measured"}[self.met]
+        return f"| {self.aim} | {self.measured} | {word} |"
+
+
+def at_most(aim: str, value: float | None, limit: float, unit: str = "", digits: int = 2) -> Verdict:
+    """Return whether a measured value stays within its limit; None was not measured."""
+    if value is None:
+        return Verdict(aim, "–", None)
+    return Verdict(aim, f"{value:,.{digits}f}{unit}", value <= limit)
+
+
+def ratio(of: Result | None, to: Result | None, value: Callable[[Result], float]) -> float | None:
+    """Return how many times ``to`` the first is; None if either did not take part."""
+    return value(of) / value(to) if of and to else None
+
+
+def us(value: float) -> str:
+    """Write microseconds for people: 0.42, 7.1, 153, 2,062."""
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 20 else f"{value:,.0f}"
+
+
+def ms(value_us: float) -> str:
+    """Write microseconds as milliseconds."""
+    return f"{value_us / 1000:,.1f}"
+
+
+def versus(reference: Result | None, value: Callable[[Result], float]) -> Callable[[Result], str]:
+    """Return a column that says how many times the reference a contestant is."""
+    return lambda result: f"{value(result) / value(reference):.2f}" if reference else "–"
+
+
+def table(results: Iterable[Result], columns: list[Column]) -> str:
+    """Return a Markdown table: one contestant a row; who did not take part, with the reason, below."""
+    rows = [result for result in results if result.turns]
+    absent = [result for result in results if not result.turns]
+    lines = ["| | " + " | ".join(head for head, _ in columns) + " |", "|---|" + "---:|" * len(columns)]
+    lines += [f"| {row.label} | " + " | ".join(cell(row) for _, cell in columns) + " |" for row in rows]
+    for each in absent:
+        lines.append(f"| {each.label} | " + " | ".join(["–"] * len(columns)) + " |")
+    if absent:
+        lines += ["", *(f"* {each.label}: {each.reason or 'not run'}." for each in absent)]
+    return "\n".join(lines)
+
+
+def latency_columns(reference: Result | None) -> list[Column]:
+    """Return the usual columns: wall clock, CPU of client and server, and the ratio of CPU to a reference."""
+    return [
+        ("median µs", lambda r: us(r.median_us)),
+        ("p99 µs", lambda r: us(r.p99_us)),
+        ("CPU client µs", lambda r: us(r.client_cpu_us)),
+        ("CPU server µs", lambda r: us(r.server_cpu_us)),
+        ("CPU µs", lambda r: us(r.cpu_us)),
+        ("× CPU", versus(reference, lambda r: r.cpu_us)),
+    ]
+
+
+def section(scenario: Any, results: Results, run: dict[str, Any]) -> str:
+    """Return one scenario's part of the page."""
+    verdicts: list[Verdict] = scenario.verdicts(results)
+    lines = [f"## {scenario.ID}. {scenario.TITLE}", "", scenario.HOW.strip(), ""]
+    lines += [scenario.tables(results), ""]
+    lines += ["| aim | measured | |", "|---|---|---|", *(verdict.line() for verdict in verdicts), ""]
+    if any(verdict.met is False for verdict in verdicts):
+        lines += [f"Why: {scenario.WHY.strip() or 'to be explained.'}", ""]
+    lines += [f"{run['rounds']} rounds, {run['when']}, load average before {run['load']}.", ""]
+    return "\n".join(lines)
+
+
+def page(
+    sections: list[str], places: dict[str, Any], versions: dict[str, dict[str, str]], clock_us: float
+) -> str:
+    """Return the whole page."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `make bench` (`python -m benchmarks`); do not edit. How each figure is taken: contestants take"
+        " turns, round after round; *median* is the smallest of the rounds' medians, *p99* the median of the rounds'"
+        " 99th percentiles, *CPU* that of the client and of its servers for one operation, in the round that needed"
+        " least. Read ratios within one table, not figures: the machine is shared.",
+        "",
+        "| machine | |",
+        "|---|---|",
+        f"| processor | {_processor()}, {os.cpu_count()} cores |",
+        f"| memory | {_memory()} |",
+        f"| system | {platform.system()} {platform.release()}, Python {platform.python_version()} |",
+        f"| servers | {_servers(places)} |",
+        "| PostgreSQL | its defaults but for max_connections, shared_buffers and max_wal_size: fsync and"
+        " synchronous_commit are on |",
+        f"| timing one call of nothing | {clock_us:.2f} µs, part of every figure |",
+        "",
+        "| environment | versions |",
+        "|---|---|",
+        *(
+            f"| {name} | {', '.join(f'{k} {v}' for k, v in found.items())} |"
+            for name, found in versions.items()
+        ),
+        "",
+    ]
+    return "\n".join(lines) + "\n" + "\n".join(sections)
+
+
+def _servers(places: dict[str, Any]) -> str:
+    labels = {"postgres": "PostgreSQL", "redis": "Redis", "pgbouncer": "PgBouncer"}
+    return ", ".join(
+        f"{label} {places[name]['version']}" if "version" in places.get(name, {}) else f"no {label}"
+        for name, label in labels.items()
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory() -> str:
+    kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return f"{kib / 2**20:.0f} GiB"

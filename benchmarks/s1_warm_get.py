@@ -1,0 +1,75 @@
+"""S1: a warm ``get`` of a product of one kilobyte: CPU of client and server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.contestants.base import Contestant
+from benchmarks.measure import Turn
+from benchmarks.product import product
+from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio, table
+
+ID = "S1"
+TITLE = "Warm get"
+HOW = """
+One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in autocommit. The
+floors are one `SELECT` by primary key with a bare driver that decodes the JSON. × CPU is against Django's
+DatabaseCache on psycopg2.
+"""
+WHY = ""
+
+DRIVERS = ("psycopg2", "psycopg3")
+CONTESTANTS = (
+    *(f"{who}-{driver}" for driver in DRIVERS for who in ("floor", "kck", "kck-sourced", "django-db")),
+    *("django-redis", "dogpile", "cacheops", "cashews", "diskcache", "cache-postgres", "django-kck"),
+)
+KEYS = 100
+
+
+def prepare(player: Contestant, options: dict[str, Any]) -> None:
+    """Store the products and read each once."""
+    player.prepare()
+    store, get = player.setter(), player.getter()
+    for number in range(KEYS):
+        player.wait(store(player.key(number), product(number)))
+        found = player.wait(get(player.key(number)))
+        assert found == product(number), f"{player.name} gave something else back: {found!r}"[:200]
+
+
+def measure(player: Contestant, options: dict[str, Any]) -> Turn:
+    """Read them again and again."""
+    calls = 300 if options["quick"] else 3000
+    get, keys = player.getter(), [(player.key(number),) for number in range(KEYS)]
+    player.turn(get, keys)
+    return player.turn(get, (keys[n % KEYS] for n in range(calls)))
+
+
+def tables(results: Results) -> str:
+    """Return the table."""
+    return table(results[""].values(), latency_columns(results[""].get("django-db-psycopg2")))
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """CPU beside DatabaseCache and beside the bare driver, with each driver."""
+    found, verdicts = results[""], []
+    for driver in DRIVERS:
+        ours, sourced = found.get(f"kck-{driver}"), found.get(f"kck-sourced-{driver}")
+        theirs, floor = found.get(f"django-db-{driver}"), found.get(f"floor-{driver}")
+        verdicts += [
+            at_most(
+                f"{driver}: CPU ≤ 0.6 × DatabaseCache", ratio(ours, theirs, lambda r: r.cpu_us), 0.6, " ×"
+            ),
+            at_most(
+                f"{driver}: CPU ≤ 1.3 × the bare driver, no source",
+                ratio(ours, floor, lambda r: r.cpu_us),
+                1.3,
+                " ×",
+            ),
+            at_most(
+                f"{driver}: CPU ≤ 1.5 × the bare driver, a source",
+                ratio(sourced, floor, lambda r: r.cpu_us),
+                1.5,
+                " ×",
+            ),
+        ]
+    return verdicts

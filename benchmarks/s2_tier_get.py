@@ -1,0 +1,58 @@
+"""S2: a warm ``get`` out of the process's own memory, every caller with a copy of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.contestants.base import Contestant
+from benchmarks.measure import Turn
+from benchmarks.product import product
+from benchmarks.report import Results, Verdict, at_most, table, us, versus
+from benchmarks.s1_warm_get import KEYS
+from benchmarks.s1_warm_get import prepare as prepare
+
+ID = "S2"
+TITLE = "Warm get from the in-process tier"
+HOW = """
+As S1, from memory. All but the dict give each caller a copy of its own; what decoding that copy costs by itself, for
+this product, is in the floors.
+"""
+WHY = ""
+CONTESTANTS = (
+    *("dict", "bytes-json", "bytes-pickle", "bytes-marshal"),
+    *("kck-tier", "django-locmem", "dogpile-memory", "cashews-memory"),
+)
+
+
+def measure(player: Contestant, options: dict[str, Any]) -> Turn:
+    """Read the products again and again."""
+    calls = 2_000 if options["quick"] else 30_000
+    get, keys = player.getter(), [(player.key(number),) for number in range(KEYS)]
+    if not player.asynchronous and player.name != "dict":
+        first, second = get(player.key(1)), get(player.key(1))
+        first["tags"].append("spoiled")
+        assert second == get(player.key(1)) == product(1), (
+            f"{player.name} shares one object between its callers"
+        )
+    player.turn(get, keys)
+    return player.turn(get, (keys[n % KEYS] for n in range(calls)))
+
+
+def tables(results: Results) -> str:
+    """Return the table."""
+    locmem = results[""].get("django-locmem")
+    return table(
+        results[""].values(),
+        [
+            ("median µs", lambda r: us(r.median_us)),
+            ("p99 µs", lambda r: us(r.p99_us)),
+            ("CPU µs", lambda r: us(r.cpu_us)),
+            ("× LocMem", versus(locmem, lambda r: r.median_us)),
+        ],
+    )
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Four microseconds."""
+    ours = results[""].get("kck-tier")
+    return [at_most("median ≤ 4 µs", ours.median_us if ours else None, 4, " µs", 1)]
