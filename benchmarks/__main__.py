@@ -1,7 +1,8 @@
 """``python -m benchmarks [--only S1,S3] [--rounds 5] [--quick] [--contestants a,b]``.
 
-Runs the scenarios and writes ``benchmarks/RESULTS.md``. With ``--only``, the other scenarios keep what they last
-measured. ``--quick`` is for those who work on the bench: few calls, and its page goes to ``.bench/QUICK.md``.
+Runs the scenarios and writes ``benchmarks/RESULTS.md``. With ``--only``, the other scenarios keep what they
+last measured. ``--quick`` is for those who work on the bench: few calls, and its page goes to
+``.bench/QUICK.md``.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ def main() -> int:
     chosen = [each.upper() for each in options.only.split(",")] if options.only else list(scenarios)
     only = set(options.contestants.split(",")) if options.contestants else set()
     venvs.ignore_cache_in_git()
-    store = venvs.CACHE / ("quick.json" if options.quick else "results.json")
-    page = venvs.CACHE / "QUICK.md" if options.quick else Path(__file__).with_name("RESULTS.md")
+    whole = not options.quick and not only
+    store = venvs.CACHE / ("results.json" if whole else "quick.json")
+    page = Path(__file__).with_name("RESULTS.md") if whole else venvs.CACHE / "QUICK.md"
     kept: dict[str, Any] = json.loads(store.read_text()) if store.exists() else {}
     log = venvs.CACHE / "log.txt"
     log.write_text("")

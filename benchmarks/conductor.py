@@ -105,7 +105,8 @@ class Player:
 
     def ask(self, module: str, do: str, options: dict[str, Any]) -> dict[str, Any]:
         """Send one order and wait for its answer."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         order = {"module": module, "do": do, "options": options, "places": self.places}
         try:
             self.process.stdin.write(json.dumps(order) + "\n")

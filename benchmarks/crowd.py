@@ -22,7 +22,8 @@ FAILED = -1
 
 
 def in_child(work: Callable[[], Any]) -> Any:
-    """Run ``work`` in a forked child and return what it returned, so that this process opens no connection."""
+    """Run ``work`` in a forked child and return what it returned, so that this process opens no
+    connection."""
     return _gather([lambda: work()])[0]
 
 

@@ -1,8 +1,8 @@
 """What one turn measures: wall clock, CPU of the client and CPU of the servers.
 
-A *turn* is what one contestant does within one round. Times come from the monotonic clock, in nanoseconds. The
-client's CPU is that of the whole process, with all its threads; the servers' CPU is the sum over their processes,
-read from /proc, so that work which a cache pushes onto its server is counted too.
+A *turn* is what one contestant does within one round. Times come from the monotonic clock, in nanoseconds.
+The client's CPU is that of the whole process, with all its threads; the servers' CPU is the sum over their
+processes, read from /proc, so that work which a cache pushes onto its server is counted too.
 """
 
 from __future__ import annotations
@@ -117,13 +117,15 @@ async def take_turn_async(
 def tree_cpu_ns(*roots: int) -> int:
     """Return the CPU time of processes and of all that they started, the ended ones included.
 
-    A PostgreSQL server is such a tree, with a child for each connection; so is a worker that forks for each job.
+    A PostgreSQL server is such a tree, with a child for each connection; so is a worker that forks for each
+    job.
     """
     return sum(_own_ns(pid) + _ended_children_ns(pid) for pid in with_descendants(*roots))
 
 
 def _own_ns(pid: int) -> int:
-    """CPU of a process with all its threads: the scheduler's own sum, exact to the nanosecond, or else ticks."""
+    """CPU of a process with all its threads: the scheduler's own sum, exact to the nanosecond, or else
+    ticks."""
     total = 0
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):

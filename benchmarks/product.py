@@ -13,7 +13,8 @@ FRESH_SECONDS = 1
 REFRESH_SECONDS = 1.0
 """How long its refresh takes."""
 
-WORDS = "river lake source sink level inflow outflow delta basin ford weir mouth bank current spring".split()
+WORDS = ["river", "lake", "source", "sink", "level", "inflow", "outflow", "delta", "basin", "ford", "weir"]
+WORDS += ["mouth", "bank", "current", "spring"]
 
 
 def product(number: int) -> dict[str, Any]:
@@ -62,7 +63,8 @@ def stale_compute(log: str, key: str) -> dict[str, Any]:
 
 
 def _compute(log: str, key: str, seconds: float) -> dict[str, Any]:
-    """Compute in ``seconds``; the log gets a line with the key and how long it really took, in nanoseconds."""
+    """Compute in ``seconds``; the log gets a line with the key and how long it really took, in
+    nanoseconds."""
     start = time.perf_counter_ns()
     time.sleep(seconds)
     note_line(log, f"{key} {time.perf_counter_ns() - start}")

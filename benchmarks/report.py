@@ -1,4 +1,5 @@
-"""Results as Markdown: the machine, the versions, a table for each scenario, each aim and whether it is met."""
+"""Results as Markdown: the machine, the versions, a table for each scenario, each aim and whether it is
+met."""
 
 from __future__ import annotations
 
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.conductor import Result
+
+INTRODUCTION = """Written by `make bench` (`python -m benchmarks`); do not edit. Contestants take turns,
+round after round, in processes of their own with warm connections. *median* is the smallest of the
+rounds' medians, *p99* the median of the rounds' 99th percentiles, *CPU* that of the client and of its
+servers for one operation, in the round
+that needed least. Read ratios within one table, not figures: the machine is shared."""
 
 Results = dict[str, dict[str, Result]]
 Column = tuple[str, Callable[[Result], str]]
@@ -100,10 +107,7 @@ def page(
     lines = [
         "# Results",
         "",
-        "Written by `make bench` (`python -m benchmarks`); do not edit. How each figure is taken: contestants take"
-        " turns, round after round; *median* is the smallest of the rounds' medians, *p99* the median of the rounds'"
-        " 99th percentiles, *CPU* that of the client and of its servers for one operation, in the round that needed"
-        " least. Read ratios within one table, not figures: the machine is shared.",
+        INTRODUCTION,
         "",
         "| machine | |",
         "|---|---|",

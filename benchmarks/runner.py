@@ -1,8 +1,8 @@
 """The process in which one contestant plays: it obeys one line of JSON after the other.
 
-``python -m benchmarks.runner CONTESTANT`` runs in the contestant's own environment. Each line read is an order
-``{"scenario": "s1", "do": "prepare" | "measure", ...}``; each line written is ``{"turn": ...}``, ``{"done": ...}``,
-``{"no": reason}`` for what the contestant does not offer, or ``{"error": ...}``.
+``python -m benchmarks.runner CONTESTANT`` runs in the contestant's own environment. Each line read is an
+order ``{"scenario": "s1", "do": "prepare" | "measure", ...}``; each line written is ``{"turn": ...}``,
+``{"done": ...}``, ``{"no": reason}`` for what the contestant does not offer, or ``{"error": ...}``.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio,
 ID = "S1"
 TITLE = "Warm get"
 HOW = """
-One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in autocommit. The
-floors are one `SELECT` by primary key with a bare driver that decodes the JSON. × CPU is against Django's
-DatabaseCache on psycopg2.
+One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in
+autocommit. The floors are one `SELECT` by primary key with a bare driver that decodes the JSON (psycopg 3
+without prepared statements, as Django uses it). × CPU is against Django's DatabaseCache on psycopg2.
 """
 WHY = ""
 

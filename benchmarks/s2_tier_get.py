@@ -14,8 +14,8 @@ from benchmarks.s1_warm_get import prepare as prepare
 ID = "S2"
 TITLE = "Warm get from the in-process tier"
 HOW = """
-As S1, from memory. All but the dict give each caller a copy of its own; what decoding that copy costs by itself, for
-this product, is in the floors.
+As S1, from memory. All but the dict give each caller a copy of its own; what decoding that copy costs by
+itself, for this product, is in the floors.
 """
 WHY = ""
 CONTESTANTS = (

@@ -14,8 +14,8 @@ from benchmarks.s1_warm_get import prepare as prepare
 ID = "S3"
 TITLE = "get_many of 100"
 HOW = """
-One caller reads 100 products of about 1 KB in one call, again and again. Statements are those that the server itself
-counted. × CPU is against Django's DatabaseCache on psycopg2.
+One caller reads 100 products of about 1 KB in one call, again and again. Statements are those that the server
+itself counted. × CPU is against Django's DatabaseCache on psycopg2.
 """
 WHY = ""
 CONTESTANTS = (

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from benchmarks.conductor import Result
 from benchmarks.contestants.base import Contestant
 from benchmarks.measure import Turn
 from benchmarks.product import product
-from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio, table
+from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio, table, versus
 from benchmarks.s1_warm_get import DRIVERS
 
 ID = "S4"
 TITLE = "set"
 HOW = """
-One caller stores products of about 1 KB under new keys, each in a commit of its own: first on an empty table, then
-with two million other rows (of small values, loaded in bulk) beside them. A turn ends after 400 calls or 4 s.
-× CPU is against Django's DatabaseCache on psycopg2; DatabaseCache runs with a `MAX_ENTRIES` out of reach, for it would
-cull otherwise.
+One caller stores products of about 1 KB under new keys, each in a commit of its own: first on an empty table,
+then with two million other rows (of small values, loaded in bulk) beside them. A turn ends after 400 calls or
+4 s. × CPU is against Django's DatabaseCache on psycopg2; DatabaseCache runs with a `MAX_ENTRIES` out of
+reach, for it would cull otherwise.
 """
 WHY = ""
 PHASES = ("empty", "2 M rows")
@@ -51,15 +53,13 @@ def tables(results: Results) -> str:
     for phase, found in results.items():
         columns = latency_columns(found.get("django-db-psycopg2"))
         if phase != "empty":
-            empty = results["empty"]
-            columns.append(
-                (
-                    "median × empty",
-                    lambda r, e=empty: f"{r.median_us / e[r.name].median_us:.2f}" if e[r.name] else "–",
-                )  # type: ignore[misc]
-            )
+            columns.append(("median × empty", _versus_itself(results["empty"])))
         parts.append(f"### {phase}\n\n" + table(found.values(), columns))
     return "\n\n".join(parts)
+
+
+def _versus_itself(empty: dict[str, Result]) -> Callable[[Result], str]:
+    return lambda result: versus(empty[result.name], lambda r: r.median_us)(result)
 
 
 def verdicts(results: Results) -> list[Verdict]:

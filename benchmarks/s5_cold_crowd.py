@@ -16,11 +16,11 @@ ID = "S5"
 TITLE = "64 cold callers"
 PROCESSES, CALLERS = 8, 8
 HOW = f"""
-{PROCESSES} processes × {CALLERS} threads (tasks, for asyncio) with warm connections pass a barrier and ask for a
-product that nobody has; its compute sleeps {COLD_SECONDS} s and appends a line to a file. Counted: how long the slowest
-of the 64 waits beyond the compute, for each cold product. *p99* is the median over the rounds of the slowest of all
-trials of a round (ten of them, so it is the worst), *each caller* the 99th percentile over all callers. Through
-PgBouncer: transaction mode, ten server connections.
+{PROCESSES} processes × {CALLERS} threads (tasks, for asyncio) with warm connections pass a barrier and ask
+for a product that nobody has; its compute sleeps {COLD_SECONDS} s and appends a line to a file. Counted: how
+long the slowest of the 64 waits beyond the compute, for each cold product. *p99* is the median over the
+rounds of the slowest of all trials of a round (ten of them, so it is the worst), *each caller* the 99th
+percentile over all callers. Through PgBouncer: transaction mode, ten server connections.
 """
 WHY = ""
 CONTESTANTS = (

@@ -16,11 +16,13 @@ TITLE = "Reads while a product refreshes"
 PROCESSES, CALLERS = 4, 2
 READ_SECONDS, PAUSE = 2.8, 0.002
 HOW = f"""
-{PROCESSES} processes × {CALLERS} readers read one product for {READ_SECONDS} s, with pauses of {PAUSE * 1000:.0f} ms; it
-wants a refresh after {FRESH_SECONDS} s, which takes {REFRESH_SECONDS} s. *Blocked* is a read that took longer than half a
-refresh. No worker runs: a reader's process does the refresh. Where a cache has several ways, the one that serves old
-values is used (dogpile with a creation runner in a thread, cashews and cache-postgres with `early`, diskcache with
-`memoize_stampede`); Django's caches and cacheops have none.
+{PROCESSES} processes × {CALLERS} readers read one product for {READ_SECONDS} s, with pauses of {
+    PAUSE * 1000:.0f} ms; it wants a refresh after {FRESH_SECONDS} s, which takes {
+    REFRESH_SECONDS
+} s. *Blocked* is a read
+that took longer than half a refresh. No worker runs: a reader's process does the refresh. Where a cache has
+several ways, the one that serves old values is used (dogpile with a creation runner in a thread, cashews and
+cache-postgres with `early`, diskcache with `memoize_stampede`); Django's caches and cacheops have none.
 """
 WHY = ""
 CONTESTANTS = (

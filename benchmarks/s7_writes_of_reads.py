@@ -14,9 +14,9 @@ from benchmarks.s1_warm_get import prepare as prepare
 ID = "S7"
 TITLE = "Rows written by fresh reads"
 HOW = """
-Fresh products are read; then, once the server's statistics have settled, it is asked how many rows were inserted,
-updated or deleted meanwhile (for Redis: how many commands ran that are no plain reads; for diskcache: SQLite's own
-count). The figures are for a million reads, scaled up from one turn.
+Fresh products are read; then, once the server's statistics have settled, it is asked how many rows were
+inserted, updated or deleted meanwhile (for Redis: how many commands ran that are no plain reads; for
+diskcache: SQLite's own count). The figures are for a million reads, scaled up from one turn.
 """
 WHY = ""
 ROUNDS_AT_MOST = 2

@@ -13,8 +13,8 @@ from benchmarks.s1_warm_get import prepare as prepare
 ID = "S8"
 TITLE = "aget_many of 100"
 HOW = """
-One task reads 100 products of about 1 KB by the asynchronous call, again and again, then the same process by the
-synchronous one; each turn holds both, in blocks that alternate.
+One task reads 100 products of about 1 KB by the asynchronous call, again and again, then the same process by
+the synchronous one; each turn holds both, in blocks that alternate.
 """
 WHY = ""
 CONTESTANTS = (

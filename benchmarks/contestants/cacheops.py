@@ -37,8 +37,9 @@ class Cacheops(Contestant):
         return self._cached_as(stale_compute, log, timeout=FRESH_SECONDS)
 
     def _cached_as(self, compute: Callable[[str, str], Any], log: str, timeout: int) -> Callable[[str], Any]:
-        from benchmarks.project.models import Order
         from cacheops import cached_as
+
+        from benchmarks.project.models import Order
 
         @cached_as(Order, timeout=timeout, lock=True)
         def computed(key: str) -> Any:

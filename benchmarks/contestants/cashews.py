@@ -1,4 +1,5 @@
-"""cashews: asyncio only. ``lock=True`` against a cold stampede, ``early`` to refresh behind the reader's back."""
+"""cashews: asyncio only. ``lock=True`` against a cold stampede, ``early`` to refresh behind the reader's
+back."""
 
 from __future__ import annotations
 

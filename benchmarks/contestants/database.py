@@ -56,7 +56,8 @@ def statements_run(place: dict[str, Any], database: str) -> int | None:
 
 
 def rows_written(place: dict[str, Any], database: str) -> int:
-    """Return how many rows have been inserted, updated or deleted in this database, as far as reported yet."""
+    """Return how many rows have been inserted, updated or deleted in this database, as far as reported
+    yet."""
     found = run(
         place,
         database,

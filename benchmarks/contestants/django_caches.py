@@ -72,7 +72,8 @@ class DatabaseCache(DjangoCache):
             self.database,
             f"""INSERT INTO bench_cache (cache_key, value, expires)
                 SELECT ':1:other/' || n, 'gAVLAS4=', '9999-12-31 23:59:59'
-                FROM generate_series(1, {rows} - (SELECT count(*) FROM bench_cache)) n ON CONFLICT DO NOTHING""",
+                FROM generate_series(1, {rows} - (SELECT count(*) FROM bench_cache)) n
+                ON CONFLICT DO NOTHING""",
             "VACUUM ANALYZE bench_cache",
         )
 
