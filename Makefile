@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test test-with-database lint docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,13 +36,15 @@ demo: $(VENV)/.demo-installed $(VENV)/.flights-installed
 	@$(BIN)/python tools/postgres.py run --data .demo/postgres -- \
 		$(BIN)/python examples/flights/demo.py $(if $(filter-out 0,$(ONCE)),--once)
 
-# The example's own tests first, so that what was left out is the last thing to be read.
 test: $(VENV)/.test-installed $(VENV)/.flights-installed
-	@$(BIN)/python tools/postgres.py run -- sh -c '\
-		status=0; \
-		$(BIN)/python examples/flights/manage.py test flights --noinput || status=1; \
-		$(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
-		exit $$status'
+	@$(BIN)/python tools/postgres.py run -- $(MAKE) --no-print-directory test-with-database
+
+# The example's own tests first, so that what was left out is the last thing to be read.
+test-with-database:
+	@status=0; \
+	$(BIN)/python examples/flights/manage.py test flights --noinput || status=1; \
+	$(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
+	exit $$status
 
 lint: $(VENV)/.dev-installed
 	$(BIN)/ruff check .
