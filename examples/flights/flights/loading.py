@@ -86,7 +86,7 @@ def load(
 
     Raises:
         SourceMissing: The package with the data is not installed.
-        IntegrityError: There are flights in the table already.
+        IntegrityError: There are rows in the tables already.
     """
     connection = connections[using]
     with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -97,9 +97,6 @@ def load(
         progress = Progress("flights", YEAR if start is None and end is None else None, out)
         _copy(cursor, Flight, source.flights(start, end), progress.add)
         progress.finish()
-    if not connection.in_atomic_block:
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE")  # or the planner guesses at empty tables until autovacuum comes by
     return progress.done
 
 

@@ -202,3 +202,19 @@ class KnockOn(Primer):
 
     def compute(self, key: Key) -> figures.Value:
         return knock_on(figures.legs())
+
+
+FAMILIES = [
+    primer.key_base
+    for primer in (
+        DelayBoard,
+        DelayTally,
+        AirlineDay,
+        AirportHour,
+        Destinations,
+        Destination,
+        LateDestinations,
+        OnThisDay,
+        KnockOn,
+    )
+]

@@ -5,8 +5,11 @@ from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, transaction
+from kck_flow import Cache
 
-from flights import loading, source
+from flights import loading, primers, source
+from flights.models import Flight
 
 
 class Command(BaseCommand):
@@ -17,10 +20,18 @@ class Command(BaseCommand):
         parser.add_argument("--to", dest="end", type=date.fromisoformat, help="the day after the last")
 
     def handle(self, *, start: date | None, end: date | None, **options: Any) -> None:
-        if loading.is_loaded():
-            self.stderr.write("flights: loaded already")
-            return
         try:
-            loading.load(start=start, end=end)
+            with transaction.atomic(), connection.cursor() as cursor:
+                # Whoever else is loading is waited for, and then there is nothing left to do.
+                cursor.execute(f"LOCK TABLE {Flight._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
+                if loading.is_loaded():
+                    self.stderr.write("flights: loaded already")
+                    return
+                loading.load(start=start, end=end)
         except source.SourceMissing as error:
             raise CommandError(str(error)) from error
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")  # or the planner guesses at empty tables until autovacuum comes by
+        cache = Cache.get_instance()
+        for base in primers.FAMILIES:
+            cache.invalidate(key_base=base)  # COPY told nobody
