@@ -1,0 +1,61 @@
+"""kck_flow: business numbers that are correct, fresh and instant, on the PostgreSQL a Django project already has.
+
+What you declare comes from here (``from kck_flow import Primer``); names that need the app registry load when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache.facade import Cache as Cache
+    from .decorators import cached as cached
+    from .decorators import scheduled as scheduled
+    from .decorators import updates as updates
+    from .entry import Change as Change
+    from .entry import Entry as Entry
+    from .entry import Point as Point
+    from .entry import Row as Row
+    from .key import Key as Key
+    from .parameter import BooleanParameter as BooleanParameter
+    from .parameter import ChoiceParameter as ChoiceParameter
+    from .parameter import DateParameter as DateParameter
+    from .parameter import DateTimeParameter as DateTimeParameter
+    from .parameter import DecimalParameter as DecimalParameter
+    from .parameter import FloatParameter as FloatParameter
+    from .parameter import IntegerParameter as IntegerParameter
+    from .parameter import ModelParameter as ModelParameter
+    from .parameter import Parameter as Parameter
+    from .parameter import StringParameter as StringParameter
+    from .parameter import UUIDParameter as UUIDParameter
+    from .primer import On as On
+    from .primer import Primer as Primer
+    from .progress import progress as progress
+    from .schedule import cron as cron
+    from .schedule import every as every
+    from .schedule import rule as rule
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Cache": "cache.facade", "cached": "decorators", "scheduled": "decorators", "updates": "decorators", "Change": "entry",
+    "Entry": "entry", "Point": "entry", "Row": "entry", "Key": "key", "Parameter": "parameter", "StringParameter": "parameter",
+    "IntegerParameter": "parameter", "FloatParameter": "parameter", "DecimalParameter": "parameter", "BooleanParameter": "parameter",
+    "DateParameter": "parameter", "DateTimeParameter": "parameter", "UUIDParameter": "parameter", "ChoiceParameter": "parameter",
+    "ModelParameter": "parameter", "On": "primer", "Primer": "primer", "progress": "progress", "cron": "schedule", "every": "schedule",
+    "rule": "schedule",
+}  # fmt: skip
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

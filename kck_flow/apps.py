@@ -1,0 +1,22 @@
+"""The app: finds what is declared, watches what it depends on, checks both."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class KckFlowConfig(AppConfig):
+    name = "kck_flow"
+    label = "kck_flow"
+    verbose_name = "Data products"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks  # noqa: F401  (importing registers them)
+        from .changes import capture
+        from .registry import registry
+        from .store import install
+
+        registry.discover()
+        capture.connect()
+        install.connect()

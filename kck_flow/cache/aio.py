@@ -1,0 +1,131 @@
+"""The async twins: the read in one hop, the waiting in asyncio, the computing in the pool.
+
+The read goes through the thread-sensitive executor, so that Django's connections (and a TestCase's transaction) are the
+ones that sync code sees; a compute never does, or one slow product would stop every query of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+
+from .. import spread
+from ..conf import conf
+from ..entry import Entry
+from ..registry import registry
+from ..store import refreshes
+from . import flight, read
+
+if TYPE_CHECKING:
+    from .facade import Cache
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Run a function where sync code would run."""
+    return await sync_to_async(function, thread_sensitive=True)(*arguments, **options)
+
+
+async def get(key: str, default: Any, **options: Any) -> Any:
+    """As ``read.get``."""
+    return await _ask(read.get, key, default, options)
+
+
+async def get_entry(key: str, default: Any, **options: Any) -> Entry:
+    """As ``read.get_entry``."""
+    entry: Entry = await _ask(read.get_entry, key, default, options)
+    return entry
+
+
+async def _ask(question: Callable[..., Any], key: str, default: Any, options: dict[str, Any]) -> Any:
+    wait = read._seconds(options.pop("wait", None))
+    deadline: float | None = None
+    while True:
+        answer = await in_thread(_try, question, key, default, wait=wait, **options)
+        if not isinstance(answer, read.Boarded):
+            return answer
+        joined = answer.joined
+        if deadline is None:
+            deadline = time.monotonic() + (wait if wait is not None else joined.primer.wait_seconds(conf.WAIT))
+        patience = deadline - time.monotonic()
+        await _until_done(joined, patience)
+        wait = max(deadline - time.monotonic(), 0)
+        if joined.outcome is None:
+            late = flight.Outcome(joined.key, joined.primer.codec, error=flight.timeout(joined.key, max(patience, 0)), kind="failed")
+            return await in_thread(answer.conclude, late)
+        if not answer.again and not joined.busy:
+            return await in_thread(answer.conclude, joined.outcome) if joined.outcome.error else answer.conclude(joined.outcome)  # type: ignore[misc]
+
+
+def _try(question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Answer at once, or return the flight to wait for."""
+    token = read.boarding.set(True)
+    try:
+        return question(*arguments, **options)
+    except (read.Boarded, read.ManyBoarded) as boarded:
+        return boarded
+    finally:
+        read.boarding.reset(token)
+
+
+async def _until_done(joined: flight.Flight, seconds: float) -> None:
+    """Wait for a flight, at most so long; never a thread each."""
+    loop = asyncio.get_running_loop()
+    landed: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not landed.done():
+            landed.set_result(None)
+
+    def from_a_thread() -> None:
+        try:
+            loop.call_soon_threadsafe(tell)
+        except RuntimeError:
+            pass  # the loop is closed, and nobody waits
+
+    joined.when_done(from_a_thread)
+    try:
+        await asyncio.wait_for(landed, max(seconds, 0))
+    except TimeoutError:
+        return
+
+
+async def get_many(keys: Iterable[str], errors: str) -> dict[str, Any]:
+    """As ``read.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
+    asked = list(keys)
+    answer = await in_thread(_try, read.get_many, asked, errors)
+    if not isinstance(answer, read.ManyBoarded):
+        found: dict[str, Any] = answer
+        return found
+    deadline = time.monotonic() + max(joined.primer.wait_seconds(conf.WAIT) for joined in answer.flights)
+    for joined in answer.flights:
+        await _until_done(joined, deadline - time.monotonic())
+    again: dict[str, Any] = await in_thread(read.get_many, asked, errors)
+    return again
+
+
+async def refresh(cache: Cache, key: str) -> Entry:
+    """As ``Cache.refresh``: computed in the pool, awaited here."""
+    found = registry.key(key)
+    primer = cache.primer(found)
+    alias = spread.alias_of(primer)
+    if await in_thread(read.context_of, alias) != read.OPEN:
+        entry: Entry = await in_thread(cache.refresh, key)
+        return entry
+    while True:
+        joined, new = flight.board(primer, found, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400)
+        if new:
+            flight.depart(joined)
+        while not joined.done.is_set():
+            await _until_done(joined, 60.0)
+        outcome = joined.outcome
+        assert outcome is not None
+        if not new or outcome.kind == "found" or joined.busy:
+            await asyncio.sleep(0.01)
+            continue
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.entry()

@@ -1,0 +1,111 @@
+"""What a read leaves behind: the refresh of a stale value and the fold of waiting changes, in the pool, never in the way.
+
+A stale value is asked for once: by a request that a worker takes up, or, where no worker lives, by a flight of this
+process (``REFRESH_IN_PROCESS``).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from uuid import UUID
+
+from django.db import Error as DatabaseErrors
+
+from ..changes import fold as folding
+from ..conf import conf
+from ..key import Key
+from ..primer import Primer
+from ..store import private, refreshes, workers
+from ..store.products import Stored
+from ..store.session import caller
+from . import compute, flight
+from .pool import pool
+
+logger = logging.getLogger("kck_flow")
+
+# What this process has asked for lately: a thousand reads of one stale value ask once.
+ASK_AGAIN_SECONDS = 1.0
+WORKERS_FOR_SECONDS = 5.0
+FOLD_SECONDS = 1.0
+
+_asked: dict[UUID, tuple[int, float | None, float]] = {}
+_folded: dict[UUID, float] = {}
+_living: dict[str, tuple[float, bool]] = {}
+_lock = threading.Lock()
+
+
+def refresh(primer: Primer, key: Key, alias: str, stored: Stored) -> None:
+    """Have a stale product refreshed, once; the reader is on its way already."""
+    now = time.monotonic()
+    with _lock:
+        asked = _asked.get(key.digest)
+        if asked is not None and asked[:2] == (stored.version, stored.computed_at) and now - asked[2] < ASK_AGAIN_SECONDS:
+            return
+        if len(_asked) > 50_000:
+            _asked.clear()
+        _asked[key.digest] = (stored.version, stored.computed_at, now)
+    pool().submit(lambda: _refresh(primer, key, alias))
+
+
+def _refresh(primer: Primer, key: Key, alias: str) -> None:
+    here = conf.REFRESH_IN_PROCESS
+    try:
+        if here is True or (here == "auto" and not worker_lives(alias)):
+            boarded, new = flight.board(primer, key, alias, reason="stale", hook="refresh")
+            if new:
+                flight.carry(boarded)
+            return
+        with private.session(alias) as session:
+            refreshes.request(
+                session, key, compute.args_of(primer, key), lane=min(primer.priority, refreshes.SCHEDULED), reason="stale", always=False
+            )
+    except (private.Busy, DatabaseErrors) as error:
+        logger.debug("behind.not_asked key=%s error=%r", key, error)
+        with _lock:
+            _asked.pop(key.digest, None)  # the next read asks again
+
+
+def worker_lives(alias: str) -> bool:
+    """Whether a worker was seen lately; the answer is kept for some seconds."""
+    now = time.monotonic()
+    known = _living.get(alias)
+    if known is not None and now - known[0] < WORKERS_FOR_SECONDS:
+        return known[1]
+    with private.session(alias) as session:
+        lives = workers.living(session, conf.WORKER_SEEN_SECONDS) > 0
+    _living[alias] = (now, lives)
+    return lives
+
+
+def forget() -> None:
+    """Forget what was asked for and who lives (between tests)."""
+    with _lock:
+        _asked.clear()
+        _folded.clear()
+        _living.clear()
+
+
+def request_in_test(primer: Primer, key: Key, alias: str) -> None:
+    """Inside a TestCase the wish stands in the test's own transaction; nobody computes until ``run_worker()``."""
+    refreshes.request(caller(alias), key, compute.args_of(primer, key), lane=primer.priority, reason="stale", always=False)
+
+
+def fold(primer: Primer, key: Key, alias: str) -> None:
+    """Have waiting changes folded into a product, at most once a second and process."""
+    now = time.monotonic()
+    with _lock:
+        if now - _folded.get(key.digest, 0.0) < FOLD_SECONDS:
+            return
+        if len(_folded) > 50_000:
+            _folded.clear()
+        _folded[key.digest] = now
+    def work() -> None:
+        try:
+            with private.session(alias) as session:
+                folding.fold(session, primer, key)
+        except (private.Busy, DatabaseErrors) as error:
+            logger.debug("behind.not_folded key=%s error=%r", key, error)
+
+    pool().submit(work)

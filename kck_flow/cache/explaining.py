@@ -1,0 +1,154 @@
+"""Why a product is as it is: what ``kck explain`` and the pages tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import spread
+from ..conf import conf
+from ..errors import UnknownPrimer
+from ..key import Key
+from ..primer import On, Primer
+from ..registry import registry
+from ..store import edges, families, pending, products, refreshes, runs
+from ..store.refreshes import instant
+from ..store.session import caller, loads
+from . import read
+
+
+def explain(key: Key) -> dict[str, Any]:
+    """Return what is known of a product.
+
+    Returns:
+        A dict with ``key``, ``label``, ``declared`` (file:line), ``state``, ``cause`` (why it cannot be served or is
+        stale, in words), ``version``, ``computed_at``, ``soft_expires_at``, ``hard_expires_at``, ``pending`` (marks and
+        changes on their way), ``needs`` and ``feeds`` (key, mode, version read), ``slot`` (lease, want, due, attempts,
+        error, reason), ``paused``, ``next`` (scheduled instants to come), ``last_run`` and ``runs``.
+
+    Raises:
+        UnknownPrimer: neither a primer nor a stored product has this key.
+    """
+    primer = registry.primers.get(key.key_base)
+    session = caller(spread.alias_of(primer))
+    stored = products.read(session, key.digest, probe=True, changes=True, dirty=False, limit=conf.PENDING_LIMIT)
+    if primer is None and stored is None:
+        raise UnknownPrimer(registry.unknown(key.key_base))
+    verdict, text = read.judge(primer, key, stored)
+    slots = refreshes.listed(session, digest=key.digest, limit=1)
+    last = runs.last(session, digest=key.digest, limit=5)
+    around = edges.around(session, [key.digest], 1)
+    family = families.row(session, key.key_base)
+    changes = loads(stored.changes) if stored is not None and stored.changes else []
+    codec = primer.codec if primer is not None else Primer.codec
+    slot = _slot(slots[0]) if slots else None
+    return {
+        "key": str(key),
+        "label": primer.text if primer is not None else str(key),
+        "declared": primer.where() if primer is not None else "no primer: set by hand",
+        "state": _state(verdict, stored, slot),
+        "cause": _cause(primer, key, stored, verdict),
+        "value": codec.decode(text) if text is not None and verdict != read.MISSING else None,
+        "version": stored.version if stored else 0,
+        "computed_at": instant(stored.computed_at) if stored else None,
+        "soft_expires_at": instant(stored.soft_expires_at) if stored else None,
+        "hard_expires_at": instant(stored.hard_expires_at) if stored else None,
+        "pending": {"mark": {2: "stale", 1: "refresh"}.get(stored.pending or 0) if stored else None, "changes": len(changes), "all": pending.count(session)},
+        "needs": [{"key": up, "mode": mode, "version_read": version} for up, down, mode, version in around if down == key],
+        "feeds": [{"key": down, "mode": mode, "version_read": version} for up, down, mode, version in around if up == key],
+        "declared_needs": [repr(on) for on in primer.depends_on] if primer is not None else [],
+        "schedule": primer.schedule.describe() if primer is not None and primer.schedule is not None else None,
+        "next": _next(primer, slot),
+        "paused": {"since": family[0], "note": family[1]} if family is not None and family[0] is not None else None,
+        "slot": slot,
+        "last_run": _run(last[0]) if last else None,
+        "runs": [_run(row) for row in last],
+    }
+
+
+def _state(verdict: str, stored: Any, slot: dict[str, Any] | None) -> str:
+    failing = slot is not None and slot["attempts"] > 0
+    if verdict == read.MISSING:
+        if slot is not None and slot["running"]:
+            return "computing"
+        return "failed" if failing else "empty"
+    if verdict == read.STALE and slot is not None and slot["running"]:
+        return "computing"
+    return "failed" if failing else verdict
+
+
+def _cause(primer: Primer | None, key: Key, stored: Any, verdict: str) -> str:
+    if stored is None:
+        return "never computed"
+    if stored.state == "unset":
+        return "unset: nothing is stored" if stored.version else "never computed"
+    if primer is not None and stored.primer_version != primer.version:
+        return f"computed by version {stored.primer_version} of the primer; it is at {primer.version}"
+    if stored.invalid:
+        return f"invalidated at {instant(stored.invalid_since)}"
+    if stored.hard_expires_at is not None and stored.now >= stored.hard_expires_at:
+        return f"past its hard expiry since {instant(stored.hard_expires_at)}"
+    if primer is not None and primer.always_fresh:
+        return "always_fresh: each read computes"
+    if stored.pending == 2:
+        return "something it was made from has changed"
+    if verdict == read.MISSING:
+        return "more changes are waiting than a read applies, or augment failed"
+    if stored.pending == 1:
+        return "a refresh is wanted: something it was made from has changed"
+    if verdict == read.STALE:
+        return f"past its soft expiry since {instant(stored.soft_expires_at)}"
+    return "fresh"
+
+
+def _slot(row: tuple[Any, ...]) -> dict[str, Any]:
+    names = (
+        "id", "key", "key_base", "lane", "due_at", "want", "have", "running", "owner", "attempts", "crashes", "retry_at", "last_error",
+        "last_error_at", "parked_at", "parked_why", "reason", "requested_at", "nominal", "started_at", "finished_at", "cost_ms", "progress",
+        "token", "now", "schedule_digest",
+    )  # fmt: skip
+    return dict(zip(names, row, strict=True)) | {"progress": loads(row[22])}
+
+
+def _run(row: tuple[Any, ...]) -> dict[str, Any]:
+    names = ("id", "key", "outcome", "reason", "started_at", "seconds", "version", "bytes", "worker", "error", "nominal", "traceback", "causes")
+    return dict(zip(names, row, strict=True)) | {"causes": loads(row[12])}
+
+
+def _next(primer: Primer | None, slot: dict[str, Any] | None) -> list[Any]:
+    if primer is None or primer.schedule is None or slot is None:
+        return []
+    found, at = [], slot["nominal"] or slot["now"]
+    if slot["nominal"] is not None:
+        found.append(slot["nominal"])
+    while len(found) < 5:
+        at = primer.schedule.next(at)
+        if at is None:
+            break
+        found.append(at)
+    return found
+
+
+def graph(keys: list[Key] | None = None, *, depth: int = 3, limit: int = 2000) -> list[tuple[str, str, str]]:
+    """Return edges (upstream, downstream, mode): recorded ones near some products, or all; and declared ones by name."""
+    found: dict[tuple[str, str], str] = {}
+    aliases = {spread.alias_of(primer) for primer in registry.unique()} | set(conf.DATABASES)
+    for alias in sorted(aliases):
+        session = caller(alias)
+        rows = edges.around(session, [key.digest for key in keys], depth) if keys else edges.every(session, limit)
+        for upstream, downstream, mode, _ in rows:
+            found[upstream, downstream] = mode
+    bases = {key.key_base for key in keys} if keys else None
+    for primer in registry.unique():
+        for on in primer.depends_on:
+            name = _source_name(on)
+            if bases is None or primer.name in bases or name in bases:
+                found.setdefault((name, primer.name), on.then)
+    return [(upstream, downstream, mode) for (upstream, downstream), mode in sorted(found.items())]
+
+
+def _source_name(on: On) -> str:
+    if on.model is None and on.source_base is None:
+        registry.resolve(on)
+    return on.model._meta.label if on.model is not None else str(on.source_base)
+
+

@@ -1,0 +1,247 @@
+"""Cache: everything a project asks of its products, each a sentence that points to the module that does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .. import key as keys
+from .. import spread
+from ..entry import Entry, Point
+from ..key import Key
+from ..primer import UNSET, Primer
+from ..registry import registry
+from ..store import families, pending, products, refreshes
+from ..store.session import caller
+from . import aio, explaining, flight, history, read, write
+from .compute import compute_live
+from .read import RAISE
+
+
+class Cache:
+    """The products of this project. There is one, and it holds nothing: ``Cache.get_instance()``."""
+
+    _instance: Cache | None = None
+
+    @classmethod
+    def get_instance(cls) -> Cache:
+        """Return the cache."""
+        if cls._instance is None:
+            cls._instance = cls()
+        return cls._instance
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def get(
+        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        max_age: timedelta | float | None = None,
+    ) -> Any:  # fmt: skip
+        """Return the product of ``key``: from the cache, or computed on the miss, once, whoever else is asking.
+
+        Args:
+            default: Returned when nothing is stored and nothing may be computed (instead of ``NotPrimed``).
+            prime_on_cache_miss: Whether this call may compute; the primer's attribute where not given.
+            wait: How long to wait on a miss, a timedelta or seconds; the primer's ``wait`` where not given.
+            max_age: An older value counts as a miss for this call; it is served all the same when ``wait`` is over.
+
+        Returns:
+            The value: a copy of its own, equal to what any other read returns. None is a value.
+
+        Raises:
+            UnknownPrimer, InvalidKey: there is no such product.
+            NotPrimed: nothing is stored and this call may not compute.
+            ComputeFailed, ComputeTimeout, UnstorableValue: the computation failed, just now or within its back-off.
+            WaitTimeout: somebody computes, and the wait is over.
+            StoreUnavailable: the database does not answer.
+        """
+        return read.get(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+
+    def get_entry(
+        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        max_age: timedelta | float | None = None,
+    ) -> Entry:  # fmt: skip
+        """Return the product with its version, instants, state and age; arguments and errors as ``get``.
+
+        With a ``default``, a product that is not primed is an entry of state ``empty`` with that value.
+        """
+        return read.get_entry(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+
+    def get_many(self, keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
+        """Return many products, as a dict in the order asked, duplicates once; read in one statement.
+
+        Args:
+            errors: ``"raise"`` (``SomeFailed``, which carries the good ones), ``"return"`` (the exceptions stand among
+                the values) or ``"skip"``.
+        """
+        return read.get_many(keys, errors)
+
+    def is_set(self, key: str) -> bool:
+        """Whether a value is stored under ``key``, fresh or not. Computes nothing and wants nothing."""
+        found = registry.key(key)
+        return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def set(
+        self, key: str, value: Any, *, check_version: int | None = None, soft_expire: timedelta | None = UNSET,
+        hard_expire: timedelta | None = UNSET, hooks: bool = True,
+    ) -> Entry:  # fmt: skip
+        """Store a value, in the caller's transaction; what depends on it becomes stale with the commit.
+
+        Args:
+            check_version: Only over this version (0: only where nothing is stored), else ``VersionMismatch``.
+            soft_expire, hard_expire: Durations from now, None for never; the primer's where not given.
+            hooks: Whether the primer's hooks and their signals run.
+
+        Raises:
+            VersionMismatch, UnstorableValue, InvalidKey, HookFailed: nothing was stored.
+        """
+        return write.set_value(key, value, check_version=check_version, soft_expire=soft_expire, hard_expire=hard_expire, run_hooks=hooks)
+
+    def patch(self, key: str, path: str | Sequence[str | int], value: Any) -> Entry:
+        """Replace the part of a stored JSON product at ``path`` (``"facets.plan.pro"`` or a list); two patches both survive.
+
+        Raises:
+            NotPrimed: nothing is stored.
+            ValueError: there is no such place (all but the last step must exist).
+        """
+        return write.patch(key, path, value)
+
+    def unset(self, key: str, *, hooks: bool = True) -> bool:
+        """Remove the value, in the caller's transaction; returns whether there was one. Its versions go on."""
+        return write.unset(key, run_hooks=hooks)
+
+    def invalidate(self, key: str | None = None, *, key_base: str | None = None, **params: Any) -> int:
+        """Make products unservable: one, or all of a family (with these parameters). No older value is served afterwards.
+
+        Returns:
+            How many stored products were hit.
+        """
+        return write.invalidate(key, key_base=key_base, **params)
+
+    # -- refreshing ---------------------------------------------------------------------------------------------------
+
+    def refresh(self, key: str) -> Entry:
+        """Compute the product now, and return its new entry. Waits for one under way, then computes once more.
+
+        In a transaction that has written, the value is computed with the transaction's own truth, not stored, and a
+        refresh is queued with the commit.
+
+        Raises:
+            ComputeFailed, ComputeTimeout, UnstorableValue: the old value stays.
+        """
+        found = registry.key(key)
+        primer = self.primer(found)
+        alias = spread.alias_of(primer)
+        context = read.context_of(alias)
+        if context == read.TEST:
+            return _entry_or_raise(read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL))
+        if context == read.ATOMIC and read.is_dirty(alias):
+            outcome = compute_live(primer, found, alias)
+            pending.append(caller(alias), [pending.Mark(found.key_base, spread.REFRESH, found, source="5", reason=refreshes.MANUAL)])
+            return _entry_or_raise(outcome)
+        return _entry_or_raise(refresh_now(primer, found, alias))
+
+    def request_refresh(self, key: str, priority: int | None = None) -> bool:
+        """Queue a refresh (with the caller's transaction, if there is one); the same key is queued once.
+
+        Args:
+            priority: The lane, 0 first; the primer's where not given.
+        """
+        return write.request_refresh(key, priority)
+
+    def is_refreshing(self, key: str) -> bool:
+        """Whether somebody computes the product right now."""
+        found = registry.key(key)
+        alias = spread.alias_of(registry.primers.get(found.key_base))
+        return refreshes.standing(caller(alias), [found.digest])[str(found.digest)].leased
+
+    def pause(self, key_base: str, note: str = "") -> None:
+        """Refresh a family by clock or change no longer; reads and ``refresh`` still compute it."""
+        families.pause(caller(spread.alias_of(self.primer(key_base))), key_base, note)
+
+    def resume(self, key_base: str) -> bool:
+        """Refresh a family again; returns whether it was paused."""
+        return families.resume(caller(spread.alias_of(self.primer(key_base))), key_base)
+
+    # -- asking about -------------------------------------------------------------------------------------------------
+
+    def build_key(self, key_base: str, **params: Any) -> Key:
+        """Return the canonical key of typed parameters, defaults filled in. Raises UnknownPrimer, InvalidKey."""
+        return keys.build(key_base, registry.primer(key_base).parameters, params)
+
+    def primer(self, key: str) -> Primer:
+        """Return the primer of a key or key base. Raises UnknownPrimer."""
+        return registry.primer(keys.base_of(key))
+
+    def series(
+        self, key: str, start: datetime, end: datetime, by: str | timedelta | None = None, facet: str | None = None
+    ) -> list[Point]:
+        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; see ``history``."""
+        return history.series(registry.key(key), start, end, by=by, facet=facet)
+
+    def value_at(self, key: str, at: datetime) -> Any:
+        """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was recorded by then."""
+        return history.value_at(registry.key(key), at)
+
+    def explain(self, key: str) -> dict[str, Any]:
+        """Return why a product is as it is: state, inputs, outputs, who computes it, last error, next refresh."""
+        return explaining.explain(registry.key(key))
+
+    # -- async twins --------------------------------------------------------------------------------------------------
+
+    async def aget(
+        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        max_age: timedelta | float | None = None,
+    ) -> Any:  # fmt: skip
+        """As ``get``; waiting never blocks the event loop."""
+        return await aio.get(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+
+    async def aget_entry(
+        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        max_age: timedelta | float | None = None,
+    ) -> Entry:  # fmt: skip
+        """As ``get_entry``; waiting never blocks the event loop."""
+        return await aio.get_entry(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+
+    async def aget_many(self, keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
+        """As ``get_many``: one statement, in one hop."""
+        return await aio.get_many(keys, errors)
+
+    async def aset(self, key: str, value: Any, **options: Any) -> Entry:
+        """As ``set``."""
+        return await aio.in_thread(self.set, key, value, **options)
+
+    async def arefresh(self, key: str) -> Entry:
+        """As ``refresh``; the computation never blocks the event loop."""
+        return await aio.refresh(self, key)
+
+
+def refresh_now(primer: Primer, key: Key, alias: str) -> Any:
+    """Compute a product now, whatever is stored; one under way is waited for, and then it runs once more."""
+    while True:
+        boarded, new = flight.board(primer, key, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400)
+        if new:
+            if read.frame.current() is not None:
+                flight.carry(boarded)
+            else:
+                flight.depart(boarded)
+        boarded.done.wait()
+        outcome = boarded.outcome
+        assert outcome is not None
+        if not new or outcome.kind == "found":
+            continue  # not ours: it may have begun before we were asked
+        if boarded.busy:
+            time.sleep(0.05)
+            continue
+        return outcome
+
+
+def _entry_or_raise(outcome: Any) -> Entry:
+    if outcome.error is not None:
+        raise outcome.error
+    entry: Entry = outcome.entry()
+    return entry
+

@@ -1,0 +1,97 @@
+"""What a product held, from its records: as a series, or at an instant."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dateutil.relativedelta import relativedelta
+from django.conf import settings
+
+from .. import spread
+from ..entry import Point
+from ..errors import DeclarationError, NotPrimed
+from ..key import Key
+from ..registry import registry
+from ..store import records
+from ..store.session import caller
+
+STEPS = {
+    "hour": relativedelta(hours=1), "day": relativedelta(days=1), "week": relativedelta(weeks=1),
+    "month": relativedelta(months=1), "year": relativedelta(years=1),
+}  # fmt: skip
+
+
+def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None) -> list[Point]:
+    """Return what a product held over ``[start, end)``, oldest first.
+
+    Args:
+        start, end: Aware instants; the first is included, the second is not.
+        by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the project's zone
+            beginning at ``start``, for the last value of each step.
+        facet: Only counters have facets.
+
+    Returns:
+        Points; ``value`` is None where nothing was recorded yet, because a gap is not a zero.
+
+    Raises:
+        ValueError: ``start`` is not before ``end``, either is naive, or ``by`` is unknown.
+    """
+    for name, at in (("start", start), ("end", end)):
+        if not isinstance(at, datetime) or at.tzinfo is None:
+            raise ValueError(f"{name} must be an aware instant, not {at!r}.")
+    if start >= end:
+        raise ValueError(f"start ({start}) must be before end ({end}).")
+    primer = registry.primer(key.key_base)
+    if facet is not None:
+        raise DeclarationError(f"{key.key_base!r} has no facets: only stocks and flows are split.")
+    rows = records.between(caller(spread.alias_of(primer)), key, start, end)
+    held = [(at, primer.codec.decode(text) if text is not None else None) for at, text in rows]
+    if by is None:
+        points = []
+        for index, (at, value) in enumerate(held):
+            until = held[index + 1][0] if index + 1 < len(held) else end
+            points.append(Point(max(at, start), until, value, index + 1 < len(held)))
+        return points
+    points, position, value, now_known = [], 0, None, False
+    for step_start, step_end in _steps(start, end, by):
+        while position < len(held) and held[position][0] < step_end:
+            value, now_known = held[position][1], True
+            position += 1
+        points.append(Point(step_start, step_end, value if now_known else None, step_end <= end))
+    return points
+
+
+def value_at(key: Key, at: datetime) -> Any:
+    """Return what a product held at ``at`` (aware). Raises NotPrimed where nothing was recorded by then."""
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValueError(f"at must be an aware instant, not {at!r}.")
+    primer = registry.primer(key.key_base)
+    rows = records.between(caller(spread.alias_of(primer)), key, at, at + timedelta(microseconds=1))
+    rows = [row for row in rows if row[0] <= at]
+    if not rows:
+        raise NotPrimed(f"Nothing of {str(key)!r} was recorded by {at.isoformat()}. Records are kept where keep_history = True.")
+    return primer.codec.decode(rows[-1][1]) if rows[-1][1] is not None else None
+
+
+def _steps(start: datetime, end: datetime, by: str | timedelta) -> list[tuple[datetime, datetime]]:
+    if isinstance(by, timedelta):
+        if by <= timedelta(0):
+            raise ValueError(f"by must be a positive duration, not {by!r}.")
+        count = -((start - end) // by)
+        return [(start + by * i, start + by * (i + 1)) for i in range(count)]
+    if by not in STEPS:
+        raise ValueError(f"by must be a timedelta or one of {', '.join(STEPS)}, not {by!r}.")
+    zone = ZoneInfo(settings.TIME_ZONE or "UTC")
+    local = start.astimezone(zone)
+    steps = []
+    number = 0
+    while True:
+        # Wall-clock steps: a day is 23 or 25 hours long twice a year. From the start each time, or months would drift.
+        one, two = (local.replace(tzinfo=None) + STEPS[by] * n for n in (number, number + 1))
+        begin, finish = one.replace(tzinfo=zone, fold=local.fold if number == 0 else 0), two.replace(tzinfo=zone)
+        if begin.timestamp() >= end.timestamp():
+            return steps
+        steps.append((begin, finish))
+        number += 1

@@ -1,0 +1,250 @@
+"""What the caller changes by hand: set, patch, unset, invalidate, in the caller's own transaction.
+
+Value, marks of what depends on it and the effects of hooks commit together or vanish together. A slot is never touched
+here: a hot product's writers would wait for each other until commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.db import connections
+
+from .. import clock, hooks, spread
+from ..entry import Entry
+from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
+from ..key import Key
+from ..primer import UNSET, Primer
+from ..registry import registry
+from ..store import pending, private, products, records, refreshes
+from ..store.products import Published
+from ..store.refreshes import instant
+from ..store.session import Session, caller
+from ..storing import args_of, encode, expiries, public_of
+from . import frame, tier
+
+logger = logging.getLogger("kck_flow")
+
+
+def set_value(
+    text: str, value: Any, *, check_version: int | None = None, soft_expire: Any = UNSET, hard_expire: Any = UNSET, run_hooks: bool = True
+) -> Entry:
+    """Set a product; see ``Cache.set``."""
+    key = registry.key(text)
+    primer = registry.primers.get(key.key_base)
+    if check_version is not None and (isinstance(check_version, bool) or not isinstance(check_version, int) or check_version < 0):
+        raise ValueError(f"check_version is the version that you have read (0 for none), not {check_version!r}.")
+    for name, duration in (("soft_expire", soft_expire), ("hard_expire", hard_expire)):
+        if duration is not UNSET and duration is not None and not isinstance(duration, timedelta):
+            raise ValueError(f"{name} is a timedelta or None, not {duration!r}.")
+    codec = primer.codec if primer is not None else Primer.codec
+    session = caller(spread.alias_of(primer))
+    listened = run_hooks and hooks.anything(primer)
+    edges = registry.on_product(key.key_base)
+    history = primer is not None and primer.keep_history
+    if not listened and not edges and not history:
+        stored, value_text, old = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire), None, None
+        return _entry(key, codec.decode(value_text) if value_text else value, stored)
+    with session.transaction():
+        held = products.lock(session, key.digest)
+        old = codec.decode(held.value) if held is not None and held.value is not None else None
+        if run_hooks:
+            hooks.run(primer, "pre_set", key, session=session, value=value)
+            hooks.run(primer, "pre_write", key, session=session, value=value)
+        stored = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
+        _tell(session, key, stored, old, value)
+        if history:
+            assert primer is not None
+            text_now = codec.encode(value) if value is not None else None
+            number = records.append(
+                session, key, value=text_now, version=stored.version, primer_version=primer.version, at=stored.computed_at
+            )
+            hooks.run(primer, "post_record", key, session=session, record=number)
+        entry = _entry(key, value, stored)
+        if run_hooks:
+            hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
+            hooks.run(primer, "post_set", key, session=session, entry=entry, old=old)
+    return entry
+
+
+def _write(
+    session: Session, key: Key, primer: Primer | None, codec: Any, value: Any, expected: int | None, soft_expire: Any, hard_expire: Any
+) -> Published:
+    text, state = encode(primer, codec, value)
+    soft, hard = expiries(primer, value, soft_expire, hard_expire)
+    stored = products.write(
+        session, key, args=args_of(primer, key), value=text, public=public_of(codec, text), state=state,
+        primer_version=primer.version if primer is not None else 1, soft=soft, hard=hard, expected=expected,
+    )  # fmt: skip
+    if stored is None:
+        held = products.seen(session, key, args_of(primer, key))
+        raise VersionMismatch(
+            f"{str(key)!r} has version {held.version}, not {expected}: somebody changed it since you read it. Read it again, and decide anew.",
+            version=held.version,
+        )
+    tier.drop(key)
+    here = frame.current()
+    if here is not None:
+        here.hints.set(key, _entry(key, value, stored), text, stored.computed_at)
+    return stored
+
+
+def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> None:
+    """Mark what is declared to depend on the product; what is recorded was marked with the write itself."""
+    at = instant(stored.computed_at)
+    assert at is not None
+    spread.from_product(session, key, version=stored.version, old=old, new=new, at=at, reason=f"{key} set")
+
+
+def _entry(key: Key, value: Any, stored: Published) -> Entry:
+    return Entry(
+        str(key), value, stored.version, instant(stored.computed_at), instant(stored.soft_expires_at), instant(stored.hard_expires_at),
+        "fresh", timedelta(0),
+    )  # fmt: skip
+
+
+def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
+    """Replace a part of a stored JSON product; see ``Cache.patch``."""
+    key = registry.key(text)
+    primer = registry.primers.get(key.key_base)
+    codec = primer.codec if primer is not None else Primer.codec
+    if codec.name != Primer.codec.name:
+        raise UnstorableValue(f"{str(key)!r} is kept by the codec {codec.name!r}; only JSON products can be patched.")
+    steps = [str(step) for step in (path.split(".") if isinstance(path, str) else path)]
+    if not steps or "" in steps:
+        raise ValueError(f"The path of a patch is a list of names and positions, or a dotted text; {path!r} is not.")
+    session = caller(spread.alias_of(primer))
+    with session.transaction():
+        held = products.lock(session, key.digest)
+        if held is None or held.state == "unset":
+            raise NotPrimed(f"{str(key)!r} is not primed: there is nothing to patch. Set it, or refresh it first.")
+        old = codec.decode(held.value) if held.value is not None else None
+        hooks.run(primer, "pre_write", key, session=session, value=value)
+        done = products.patch(session, key.digest, steps, codec.encode(value))
+        if done is None:
+            raise ValueError(f"{str(key)!r} has no place {'.'.join(steps)!r} to patch: all but the last step must exist.")
+        stored, now_text = done
+        new = codec.decode(now_text)
+        _tell(session, key, stored, old, new)
+        entry = _entry(key, new, stored)
+        hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
+    tier.drop(key)
+    here = frame.current()
+    if here is not None:
+        here.hints.forget(key)
+    return entry
+
+
+def unset(text: str, *, run_hooks: bool = True) -> bool:
+    """Remove a product's value; see ``Cache.unset``."""
+    key = registry.key(text)
+    primer = registry.primers.get(key.key_base)
+    codec = primer.codec if primer is not None else Primer.codec
+    session = caller(spread.alias_of(primer))
+    with session.transaction():
+        held = products.lock(session, key.digest)
+        old = codec.decode(held.value) if held is not None and held.value is not None else None
+        if run_hooks:
+            hooks.run(primer, "pre_unset", key, session=session)
+        version, was_set = products.unset(session, key, args_of(primer, key))
+        if was_set:
+            spread.from_product(session, key, version=version, old=old, new=None, at=clock.now(), reason=f"{key} unset")
+        if run_hooks:
+            hooks.run(primer, "post_unset", key, session=session, old=old)
+    tier.drop(key)
+    here = frame.current()
+    if here is not None:
+        here.hints.deleted(key, clock.now().timestamp())
+    return was_set
+
+
+def invalidate(text: str | None = None, *, key_base: str | None = None, **params: Any) -> int:
+    """Make products unservable; see ``Cache.invalidate``."""
+    if (text is None) == (key_base is None):
+        raise TypeError("invalidate(key) or invalidate(key_base=..., **params): give one of the two.")
+    if text is not None:
+        if params:
+            raise TypeError("invalidate(key) takes no parameters: they are in the key. Use invalidate(key_base=..., **params).")
+        return _invalidate_one(registry.key(text))
+    assert key_base is not None
+    primer = registry.primers.get(key_base)
+    if primer is None and params:
+        raise UnknownPrimer(registry.unknown(key_base))
+    args = _partial(primer, key_base, params) if primer is not None and params else None
+    if primer is not None and args is not None and len(args) == len(primer.parameters):
+        return _invalidate_one(primer.build_key(**params))
+    session = caller(spread.alias_of(primer))
+    with session.transaction():
+        found = products.invalidate_family(session, key_base, args)
+        # First computations under way have no row to invalidate: this mark is what their publish finds.
+        pending.append(session, [pending.Mark(key_base, spread.STALE, None, args, source=key_base, reason="invalidated")])
+        if args is None:
+            spread.from_family(session, key_base, at=clock.now(), reason=f"{key_base} invalidated")
+        for one in found:
+            spread.below(session, registry.key(one), at=clock.now(), reason=f"{one} invalidated", declared=args is not None)
+    tier.clear()
+    return len(found)
+
+
+def _invalidate_one(key: Key) -> int:
+    primer = registry.primers.get(key.key_base)
+    session = caller(spread.alias_of(primer))
+    with session.transaction():
+        _, was_set = products.invalidate(session, key, args_of(primer, key))
+        spread.below(session, key, at=clock.now(), reason=f"{key} invalidated")
+    tier.drop(key)
+    here = frame.current()
+    if here is not None:
+        here.hints.forget(key)
+    return int(was_set)
+
+
+def _partial(primer: Primer, key_base: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Return some parameters as the tables hold them. Raises InvalidKey for an unknown or wrong one."""
+    by_name = {parameter.name: parameter for parameter in primer.parameters}
+    args = {}
+    for name, value in params.items():
+        if name not in by_name:
+            raise InvalidKey(f"{key_base!r} has no parameter {name!r}. It takes: {', '.join(by_name) or 'none'}.")
+        try:
+            args[name] = by_name[name].to_json(by_name[name].clean(value))
+        except (ValueError, TypeError) as error:
+            raise InvalidKey(f"{key_base!r}: {name} {error}.") from None
+    return args
+
+
+def request_refresh(text: str, priority: int | None = None, *, reason: str = refreshes.MANUAL) -> bool:
+    """Queue a refresh; see ``Cache.request_refresh``."""
+    key = registry.key(text)
+    primer = registry.primers.get(key.key_base)
+    if primer is None:
+        raise UnknownPrimer(registry.unknown(key.key_base))
+    alias = spread.alias_of(primer)
+    lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
+    if connections[alias].in_atomic_block and not private.in_test_case():
+        # With the caller's transaction or not at all; the slot itself would make its writers queue up.
+        pending.append(caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)])
+        return True
+    with _slots(alias) as session:
+        asked = refreshes.request(session, key, args_of(primer, key), lane=lane, reason=reason)
+        wake(session)
+    return asked is not None
+
+
+@contextmanager
+def _slots(alias: str) -> Iterator[Session]:
+    if private.in_test_case():
+        yield caller(alias)
+    else:
+        with private.session(alias, timeout=2.0) as session:
+            yield session
+
+
+def wake(session: Session) -> None:
+    """Tell listening workers that something is due; empty, coalesced by the server, a hint only."""
+    if session.is_private:
+        session.run(f"NOTIFY {refreshes.CHANNEL}")

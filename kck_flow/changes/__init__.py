@@ -1,0 +1,1 @@
+"""WRITE: save -> capture -> mark or change on its way -> drain, fold."""

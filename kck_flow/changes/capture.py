@@ -1,0 +1,164 @@
+"""Saved and deleted rows become marks and changes of the products that depend on them, by Django's signals.
+
+The old row is read again from the database under its lock, in the same transaction, never taken from the instance: two
+processes that loaded one row and save different states tell the truth. ``save()`` and ``delete()`` are seen; bulk writes
+and other programs are not (signals cannot), and a scheduled recompute repairs what they change.
+
+In autocommit Django's ``save`` sends its signals outside of any transaction: a process that died between the row and
+its mark would lose the change. So the ``save_base`` of a tracked model runs in one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import uuid
+from typing import Any
+
+from django.db import connections, models, transaction
+from django.db.models.signals import class_prepared, post_delete, post_save, pre_delete, pre_save
+
+from .. import clock, spread
+from ..conf import conf
+from ..entry import Change, Row
+from ..primer import On, Primer
+from ..registry import registry
+from ..store.session import Session
+
+logger = logging.getLogger("kck_flow")
+
+_HELD = "_kck_flow_old"
+_wrapped: set[type[models.Model]] = set()
+_watching: tuple[int, dict[type[models.Model], list[type[models.Model]]]] = (-1, {})
+
+
+def connect() -> None:
+    """Listen to every model's signals; a model that nothing depends on costs one dict look-up a save."""
+    pre_save.connect(_before, dispatch_uid="kck_flow.pre_save")
+    post_save.connect(_after_save, dispatch_uid="kck_flow.post_save")
+    pre_delete.connect(_before_delete, dispatch_uid="kck_flow.pre_delete")
+    post_delete.connect(_after_delete, dispatch_uid="kck_flow.post_delete")
+    class_prepared.connect(_new_model, dispatch_uid="kck_flow.class_prepared")
+    watched()
+
+
+def watched() -> dict[type[models.Model], list[type[models.Model]]]:
+    """Return, for each model whose saving matters, the tracked models it is or inherits from; wraps their ``save_base``."""
+    global _watching
+    if _watching[0] == registry.generation:
+        return _watching[1]
+    tracked = set(registry.models())
+    found: dict[type[models.Model], list[type[models.Model]]] = {}
+    from django.apps import apps
+
+    for model in apps.get_models(include_auto_created=True):
+        lineage = [model._meta.concrete_model, *model._meta.concrete_model._meta.get_parent_list()]
+        seen = [one for one in dict.fromkeys(lineage) if one in tracked]
+        if seen:
+            found[model] = seen
+            _wrap(model)
+    _watching = (registry.generation, found)
+    return found
+
+
+def _new_model(sender: Any, **_: Any) -> None:
+    global _watching
+    _watching = (-1, {})
+
+
+def _wrap(model: type[models.Model]) -> None:
+    if model in _wrapped:
+        return
+    _wrapped.add(model)
+    original = model.save_base
+
+    @functools.wraps(original)
+    def save_base(self: models.Model, *args: Any, **kwargs: Any) -> Any:
+        using = kwargs.get("using") or self._state.db or "default"
+        if connections[using].in_atomic_block or model not in watched():
+            return original(self, *args, **kwargs)
+        with transaction.atomic(using=using):
+            return original(self, *args, **kwargs)
+
+    model.save_base = save_base  # type: ignore[method-assign]
+
+
+def _before(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
+    lineage = watched().get(sender)
+    if lineage and instance.pk is not None:
+        _remember(instance, {model: _row(model, instance.pk, using, lock=True) for model in lineage if using in conf.DATABASES})
+
+
+def _after_save(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
+    lineage = watched().get(sender)
+    if lineage and using in conf.DATABASES:
+        old = _recall(instance)
+        for model in lineage:
+            _tell(model, old.get(model), _row(model, instance.pk, using, lock=False), using)
+
+
+def _before_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
+    _before(sender, instance, using)
+
+
+def _after_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
+    lineage = watched().get(sender)
+    if lineage and using in conf.DATABASES:
+        old = _recall(instance)
+        for model in lineage:
+            _tell(model, old.get(model), None, using)
+
+
+def _remember(instance: models.Model, rows: dict[Any, Row | None]) -> None:
+    # A stack: a save inside a pre_save handler of the same instance must not take the outer one's.
+    instance.__dict__.setdefault(_HELD, []).append(rows)
+
+
+def _recall(instance: models.Model) -> dict[Any, Row | None]:
+    held = instance.__dict__.get(_HELD)
+    rows: dict[Any, Row | None] = held.pop() if held else {}
+    if held is not None and not held:
+        del instance.__dict__[_HELD]
+    return rows
+
+
+def _row(model: type[models.Model], pk: Any, using: str, *, lock: bool) -> Row | None:
+    """Return the row as the database has it now, in this transaction; ``lock`` keeps others from changing it meanwhile."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    rows = model._base_manager.using(using).filter(pk=pk).order_by()
+    if lock and connections[using].in_atomic_block:
+        rows = rows.select_for_update(of=("self",)) if model._meta.parents else rows.select_for_update()
+    found = rows.values_list(*names).first() if not lock else next(iter(rows.values_list(*names)), None)
+    return Row(dict(zip(names, found, strict=True))) if found is not None else None
+
+
+def _tell(model: type[models.Model], old: Row | None, new: Row | None, using: str) -> None:
+    if old == new:
+        return
+    session = Session(connections[using])
+    for primer, on in registry.on_model(model):
+        before, after = _picked(model, on, old), _picked(model, on, new)
+        if before != after:
+            change = Change(uuid.uuid4().hex, model._meta.label, None, before, after, clock.now())
+            _append(session, change, primer, on)
+
+
+def _append(session: Session, change: Change, primer: Primer, on: On) -> None:
+    spread.from_row(session, change, [(primer, on)], f"{change.source} {_verb(change)}")
+
+
+def _verb(change: Change) -> str:
+    return "added" if change.old is None else "deleted" if change.new is None else "changed"
+
+
+def _picked(model: type[models.Model], on: On, row: Row | None) -> Row | None:
+    """Return the columns of a row that an edge watches: those it names, its key's, and the primary key."""
+    if row is None or on.fields is None:
+        return row
+    names = {model._meta.get_field(name).attname if name != "pk" else model._meta.pk.attname for name in on.fields}
+    names.add(model._meta.pk.attname)
+    if isinstance(on.key, str):
+        names.add(on.key)
+    elif on.key is not None and not callable(on.key):
+        names.update(on.key.values())
+    return Row({name: value for name, value in row.items() if name in names})

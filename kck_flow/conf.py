@@ -1,0 +1,108 @@
+"""Every setting of ``KCK_FLOW``: name, default, unit, one sentence. Read when asked, never at import."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of the ``KCK_FLOW`` dict.
+
+    Attributes:
+        default: What holds where the project says nothing.
+        kinds: The types a project may give.
+        text: What it means, with its unit.
+    """
+
+    default: Any
+    kinds: tuple[type, ...]
+    text: str
+
+
+NUMBER = (int, float)
+
+SETTINGS: dict[str, Setting] = {
+    "DATABASES": Setting(["default"], (list, tuple), "Aliases that hold the tables; the first is the store's own."),
+    "WAIT": Setting(10.0, NUMBER, "Seconds a reader waits when there is nothing to serve (primer: ``wait``)."),
+    "LEASE_SECONDS": Setting(5.0, NUMBER, "Seconds a compute is held for its process without a beat."),
+    "WORKER_LEASE_SECONDS": Setting(60.0, NUMBER, "Seconds a worker holds a refresh, where a dead worker is noticed at once."),
+    "POOL_THREADS": Setting(8, (int,), "Threads of a process that compute what its readers miss."),
+    "CLAIM_TIMEOUT": Setting(0.25, NUMBER, "Seconds for the cache's own statements to get a lock or connection before the caller computes by itself."),
+    "STATEMENT_TIMEOUT": Setting(5.0, NUMBER, "Seconds after which the cache's own statements are given up."),
+    "PRIVATE_CONNECTIONS": Setting(2, (int,), "Connections of the cache's own in each process, beside that of the beats."),
+    "PRIVATE_IDLE_SECONDS": Setting(30.0, NUMBER, "Seconds after which an unused connection of the cache's own is closed."),
+    "REFRESH_IN_PROCESS": Setting("auto", (str, bool), "Whether a stale read refreshes in a thread: 'auto' (when no worker lives), True or False."),
+    "WORKER_SEEN_SECONDS": Setting(20.0, NUMBER, "Seconds without a sign of any worker after which there is none."),
+    "TIER_SECONDS": Setting(0.0, NUMBER, "Seconds a fresh value may be served from this process's memory; 0 is off. Values are at most this old."),
+    "TIER_ENTRIES": Setting(10_000, (int,), "How many values that memory holds."),
+    "POLL_SECONDS": Setting(1.0, NUMBER, "Seconds between two looks of a worker that was not woken."),
+    "PENDING_LIMIT": Setting(1000, (int,), "Changes a read applies in memory; with more, the product is computed."),
+    "PENDING_FOLD": Setting(100, (int,), "Changes waiting for one product from which a read hands their fold to a thread."),
+    "VALUE_WARN_BYTES": Setting(1_048_576, (int,), "Bytes of a stored value above which a warning is logged."),
+    "KEY_MAX_CHARS": Setting(100_000, (int,), "Characters a key may have."),
+    "RUN_RETENTION_DAYS": Setting(30, NUMBER, "Days that runs are kept by ``kck prune``."),
+    "AUGMENT_CHECK_SHARE": Setting(0.0, NUMBER, "Share (0 to 1) of folds whose result a worker compares with a compute."),
+    "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
+}
+
+CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
+# A pool of nothing, a lease that is over at once, a clock that runs backwards: refused by a check.
+POSITIVE = {
+    "LEASE_SECONDS", "WORKER_LEASE_SECONDS", "POOL_THREADS", "CLAIM_TIMEOUT", "STATEMENT_TIMEOUT",
+    "PRIVATE_CONNECTIONS", "POLL_SECONDS", "TIER_ENTRIES", "KEY_MAX_CHARS", "PENDING_LIMIT",
+}  # fmt: skip
+
+
+class Conf:
+    """The settings as attributes: ``conf.WAIT``. Obeys ``override_settings``, since nothing is kept."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in SETTINGS:
+            raise AttributeError(unknown(name))
+        given = getattr(settings, "KCK_FLOW", None) or {}
+        return given[name] if name in given else SETTINGS[name].default
+
+
+conf = Conf()
+
+
+def unknown(name: str) -> str:
+    """Return the sentence for a setting that does not exist, with the nearest that does."""
+    near = difflib.get_close_matches(str(name).upper(), SETTINGS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(sorted(SETTINGS))}."
+    return f"KCK_FLOW has no setting {name!r}.{hint}"
+
+
+def problems() -> list[str]:
+    """Return one sentence for each thing wrong with ``settings.KCK_FLOW``; the checks show them."""
+    given = getattr(settings, "KCK_FLOW", None)
+    if given is None:
+        return []
+    if not isinstance(given, dict):
+        return [f"KCK_FLOW must be a dict, not {type(given).__name__}."]
+    found = []
+    for name, value in given.items():
+        if name not in SETTINGS:
+            found.append(unknown(name))
+            continue
+        setting = SETTINGS[name]
+        wrong_bool = isinstance(value, bool) and bool not in setting.kinds
+        if wrong_bool or not isinstance(value, setting.kinds):
+            kinds = " or ".join(kind.__name__ for kind in setting.kinds)
+            found.append(f"KCK_FLOW[{name!r}] must be {kinds}, not {value!r}. {setting.text}")
+        elif name in CHOICES and value not in CHOICES[name]:
+            found.append(f"KCK_FLOW[{name!r}] must be one of {CHOICES[name]}, not {value!r}.")
+        elif name in POSITIVE and value <= 0:
+            found.append(f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}")
+        elif setting.kinds == NUMBER and value < 0:
+            found.append(f"KCK_FLOW[{name!r}] must not be negative, and is {value!r}. {setting.text}")
+        elif name == "DATABASES":
+            missing = [alias for alias in value if alias not in settings.DATABASES]
+            if missing or not value:
+                found.append(f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}.")
+    return found

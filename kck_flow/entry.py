@@ -1,0 +1,99 @@
+"""What a read returns: the entry of a product, a point of its history, a change of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+State = Literal["fresh", "stale", "computing", "failed", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A product as it was read.
+
+    Attributes:
+        key: Canonical key.
+        value: The product; None is a value. When ``state`` is ``empty`` there is none.
+        version: Grows by one per accepted change; 0 when never stored.
+        computed_at: When it was computed or set (aware), or None.
+        soft_expires_at: From when a new value is wanted, or None for never.
+        hard_expires_at: From when it must not be served, or None for never.
+        state: ``fresh``, ``stale`` (served, a refresh is wanted), ``computing`` (served, one is under way),
+            ``failed`` (served although the last refresh failed) or ``empty``.
+        age: Time since ``computed_at`` at the moment of the read, or None.
+    """
+
+    key: str
+    value: Any
+    version: int
+    computed_at: datetime | None
+    soft_expires_at: datetime | None
+    hard_expires_at: datetime | None
+    state: State
+    age: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step of a series: ``value`` over ``[start, end)``, None where nothing was recorded (a gap is not a zero)."""
+
+    start: datetime
+    end: datetime
+    value: Any
+    complete: bool
+
+
+class Row(Mapping[str, Any]):
+    """The captured columns of one row at one moment: attributes or items, read-only, no relations, no queries."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_columns", dict(columns))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise AttributeError(
+                f"The change has no column {name!r}; captured were: {', '.join(self._columns)}. "
+                "Name what you need in On(..., fields=[...])."
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"A captured row cannot be changed (column {name!r}).")
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return f"Row({', '.join(f'{name}={value!r}' for name, value in self._columns.items())})"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to one row or product.
+
+    Attributes:
+        id: Unique; the same change delivered twice has the same id.
+        source: ``"app_label.Model"`` of a row, the key base of a product.
+        key: The product's key when the source is a product, else None.
+        old, new: What it was and is: a ``Row`` for a row, the value for a product; None for "was not" and "is not".
+        at: When (aware).
+    """
+
+    id: str
+    source: str
+    key: str | None
+    old: Any
+    new: Any
+    at: datetime

@@ -1,0 +1,232 @@
+"""Every table, on one page. Readable with the ORM; written only by the modules of ``store``."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Value
+
+
+class Family(models.Model):
+    """What is known of a primer as a whole: whether it is paused, and which declaration was last put in force."""
+
+    key_base = models.TextField(primary_key=True)
+    paused_at = models.DateTimeField(null=True)
+    note = models.TextField(db_default="")
+    primer_version = models.IntegerField(db_default=1)
+    schedule_digest = models.TextField(db_default="")
+    synced_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "kck_family"
+
+
+class DataProduct(models.Model):
+    """The entry of a product: its value and how fresh it is. Unset is a state, so that versions never restart."""
+
+    VALUE, NONE, UNSET = "value", "none", "unset"
+
+    digest = models.UUIDField(primary_key=True)
+    key = models.TextField()
+    key_base = models.TextField(db_index=True)
+    params = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    value = models.JSONField(null=True)
+    public = models.JSONField(null=True)
+    state = models.CharField(max_length=5, db_default=UNSET)
+    version = models.BigIntegerField(db_default=0)
+    # How often it was invalidated: a compute that began under an older epoch may not publish.
+    epoch = models.BigIntegerField(db_default=0)
+    primer_version = models.IntegerField(db_default=1)
+    fingerprint_in = models.TextField(null=True)
+    # Whether its compute read other products: then a read looks for changes on their way.
+    sourced = models.BooleanField(db_default=False)
+    # Family-wide Pending rows that this value has already seen.
+    pending_seen = models.JSONField(null=True)
+    # Ids of the changes folded in last, so that a change delivered twice counts once.
+    applied = models.JSONField(null=True)
+    computed_at = models.DateTimeField(null=True)
+    soft_expires_at = models.DateTimeField(null=True)
+    hard_expires_at = models.DateTimeField(null=True)
+    invalid_at = models.DateTimeField(null=True)
+    read_at = models.DateField(null=True)
+
+    class Meta:
+        db_table = "kck_product"
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Refresh(models.Model):
+    """The slot of a product: queue entry, schedule, lease, retry counter and dead letter in one row."""
+
+    id = models.BigAutoField(primary_key=True)
+    digest = models.UUIDField(unique=True)
+    key = models.TextField()
+    key_base = models.TextField()
+    args = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    lane = models.SmallIntegerField(db_default=5)
+    due_at = models.DateTimeField(null=True)
+    want = models.BigIntegerField(db_default=0)
+    have = models.BigIntegerField(db_default=0)
+    claimed_want = models.BigIntegerField(db_default=0)
+    token = models.BigIntegerField(db_default=0)
+    lease_until = models.DateTimeField(null=True)
+    lease_owner = models.TextField(db_default="")
+    compute_until = models.DateTimeField(null=True)
+    attempts = models.IntegerField(db_default=0)
+    crashes = models.IntegerField(db_default=0)
+    retry_at = models.DateTimeField(null=True)
+    last_error_at = models.DateTimeField(null=True)
+    last_error = models.TextField(db_default="")
+    parked_at = models.DateTimeField(null=True)
+    parked_why = models.TextField(db_default="")
+    reason = models.TextField(db_default="")
+    requested_at = models.DateTimeField(null=True)
+    nominal = models.DateTimeField(null=True)
+    schedule_digest = models.TextField(db_default="")
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    cost_ms = models.FloatField(null=True)
+    progress = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "kck_refresh"
+        # Nothing else may index a lease column: beats must stay HOT updates.
+        indexes = [models.Index(fields=["lane", "due_at"], name="kck_refresh_lane_due")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Pending(models.Model):
+    """A change on its way to a product, appended in the transaction that caused it."""
+
+    STALE, REFRESH, CHANGE = "stale", "refresh", "change"
+
+    id = models.BigAutoField(primary_key=True)
+    key_base = models.TextField()
+    digest = models.UUIDField(null=True)
+    args = models.JSONField(null=True)
+    kind = models.CharField(max_length=7)
+    source = models.TextField(db_default="")
+    change = models.JSONField(null=True)
+    reason = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "kck_pending"
+        indexes = [models.Index(fields=["key_base", "digest", "id"], name="kck_pending_key")]
+
+
+class Edge(models.Model):
+    """Who depends on whom, as seen when the downstream product was last computed."""
+
+    pk = models.CompositePrimaryKey("upstream", "downstream")
+    upstream = models.UUIDField()
+    downstream = models.UUIDField(db_index=True)
+    upstream_key = models.TextField()
+    downstream_key = models.TextField()
+    version_read = models.BigIntegerField(null=True)
+    mode = models.CharField(max_length=7, db_default="stale")
+
+    class Meta:
+        db_table = "kck_edge"
+
+
+class Record(models.Model):
+    """The value of a product at an instant or for a window. Appended, never edited: a correction is a new revision."""
+
+    id = models.BigAutoField(primary_key=True)
+    digest = models.UUIDField()
+    key = models.TextField()
+    key_base = models.TextField()
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField(null=True)
+    value = models.JSONField(null=True)
+    facet = models.TextField(db_default="")
+    facet_value = models.JSONField(null=True)
+    # 128 bits of the facet value's normal text; of the empty text for "all": part of the identity.
+    facet_digest = models.UUIDField(db_default=uuid.UUID(int=0))
+    revision = models.IntegerField(db_default=1)
+    version = models.BigIntegerField(db_default=0)
+    primer_version = models.IntegerField(db_default=1)
+    generation = models.BigIntegerField(null=True)
+    complete = models.BooleanField(db_default=True)
+    written_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "kck_record"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["digest", "facet", "facet_digest", "start_at", "revision"], name="kck_record_once"
+            )
+        ]
+        indexes = [models.Index(fields=["key_base", "start_at"], name="kck_record_family")]
+
+
+class Run(models.Model):
+    """What happened when a refresh was carried out."""
+
+    DONE, UNCHANGED, FAILED, FENCED, SUPERSEDED, RELEASED = (
+        "done", "unchanged", "failed", "fenced", "superseded", "released",
+    )  # fmt: skip
+
+    id = models.BigAutoField(primary_key=True)
+    digest = models.UUIDField()
+    key = models.TextField()
+    key_base = models.TextField()
+    token = models.BigIntegerField(db_default=0)
+    reason = models.TextField(db_default="")
+    causes = models.JSONField(null=True)
+    lane = models.SmallIntegerField(null=True)
+    nominal = models.DateTimeField(null=True)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    outcome = models.CharField(max_length=10)
+    error = models.TextField(db_default="")
+    traceback = models.TextField(db_default="")
+    version = models.BigIntegerField(null=True)
+    bytes = models.BigIntegerField(null=True)
+    worker = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "kck_run"
+        indexes = [
+            models.Index(fields=["digest", "-id"], name="kck_run_product"),
+            models.Index(fields=["key_base", "-id"], name="kck_run_family"),
+        ]
+
+
+class Worker(models.Model):
+    """A worker process: diagnosis, and the number its liveness lock carries."""
+
+    id = models.BigAutoField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    version = models.TextField(db_default="")
+    lanes = models.JSONField(null=True)
+    products = models.JSONField(null=True)
+    executor = models.TextField(db_default="process")
+    concurrency = models.IntegerField(db_default=1)
+    mode = models.TextField(db_default="listen")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    in_flight = models.IntegerField(db_default=0)
+
+    class Meta:
+        db_table = "kck_worker"
+
+
+class Permit(models.Model):
+    """One of the ``max_concurrency`` places of a primer, held under a lease while a refresh of it runs."""
+
+    pk = models.CompositePrimaryKey("key_base", "place")
+    key_base = models.TextField()
+    place = models.IntegerField()
+    slot = models.BigIntegerField(null=True)
+    token = models.BigIntegerField(null=True)
+    lease_until = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "kck_permit"

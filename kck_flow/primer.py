@@ -1,0 +1,438 @@
+"""Primer: compute, augment, how long the product stays fresh.
+
+A primer is a declaration: plain Python, no table, no clock. Subclass it in an app's ``primers.py``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from . import key as keys
+from .codec import JSON
+from .entry import Change
+from .errors import DeclarationError
+from .key import Key
+from .parameter import Parameter, parameters
+from .schedule import Schedule, as_schedule
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+    from .entry import Entry
+
+Then = Literal["stale", "refresh", "augment"]
+THEN: Final = ("stale", "refresh", "augment")
+CATCHUP: Final = ("coalesce", "all", "skip")
+HOOK_ERRORS: Final = ("abort", "log", "retry")
+HOOKS: Final = ("prime", "set", "unset", "refresh", "augment", "write")
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+UNSET: Final[Any] = _Unset()
+
+
+class On:
+    """An edge: what a product depends on, and what a change of it does.
+
+    Args:
+        source: A model class or ``"app_label.Model"``; a key base, a key or a primer class for a product.
+        key: Which of the declaring primer's products a change belongs to: the name of the column (or upstream
+            parameter) that holds its only parameter; a dict of parameter to column; a function of the ``Change`` that
+            returns a key, a dict of parameters, None, or a list of these. Without one: parameters of the same name
+            of an upstream product; the only product of a primer without parameters; else the whole family.
+        then: ``"stale"`` (not served any more; computed when next asked for), ``"refresh"`` (served as stale while a
+            refresh is wanted) or ``"augment"`` (folded in by the primer's ``augment``).
+        fields: Columns of a model to watch and to hand to ``augment``; all concrete ones where not given.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        key: str | Mapping[str, str] | Callable[[Change], Any] | None = None,
+        then: Then = "stale",
+        fields: Sequence[str] | None = None,
+    ) -> None:
+        if then not in THEN:
+            raise DeclarationError(f"On({source!r}): then must be one of {', '.join(THEN)}, not {then!r}.")
+        if isinstance(fields, str):
+            raise DeclarationError(f"On({source!r}): fields is a list of column names, not the text {fields!r}.")
+        self.source = source
+        self.key = key
+        self.then: Then = then
+        self.fields = tuple(fields) if fields is not None else None
+
+    def __repr__(self) -> str:
+        name = getattr(self.source, "__name__", self.source)
+        return f"On({name!r}, then={self.then!r})"
+
+    def keys(self, primer: Primer, change: Change) -> Iterable[tuple[Key | None, Change]]:
+        """Yield each product that ``change`` belongs to, with the side of the change that is its own.
+
+        None instead of a key is the whole family. When both sides of a row belong to one product, it gets the change
+        whole; a row moved from one product to another reaches both, each with its own side.
+
+        Raises:
+            InvalidKey: the mapping returned something that is no key of the primer.
+        """
+        if callable(self.key):
+            for one in listed(self.key(change)):
+                if one is not None:
+                    yield as_key(primer, one), change
+            return
+        if change.key is not None:
+            mapped = self._mapped(primer, _params_of(change))
+            yield (primer.build_key(**mapped) if mapped is not None else None), change
+            return
+        sides: dict[Key | None, list[Any]] = {}
+        for index, row in enumerate((change.old, change.new)):
+            if row is None:
+                continue
+            mapped = self._mapped(primer, row)
+            if mapped is not None and any(value is None for value in mapped.values()):
+                continue  # a row that names no product (a NULL foreign key) belongs to none
+            key = primer.build_key(**mapped) if mapped is not None else None
+            sides.setdefault(key, [None, None])[index] = row
+        for key, (old, new) in sides.items():
+            yield key, Change(change.id, change.source, change.key, old, new, change.at)
+
+    def _mapped(self, primer: Primer, upstream: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the parameters of the downstream key, or None for the whole family."""
+        if not primer.parameters:
+            return {}
+        if isinstance(self.key, str):
+            return {primer.parameters[0].name: upstream[self.key]}
+        if isinstance(self.key, Mapping):
+            return {name: upstream[column] for name, column in self.key.items()}
+        names = [parameter.name for parameter in primer.parameters]
+        if self.is_product() and names and all(name in upstream for name in names):
+            return {name: upstream[name] for name in names}
+        return None
+
+    def is_product(self) -> bool:
+        """Whether the source is a product (known once the registry has resolved it)."""
+        return self.source_base is not None
+
+    # Filled in by the registry, which alone knows models and primers.
+    model: type[Model] | None = None
+    source_base: str | None = None
+
+
+class Primer:
+    """A family of products: how they are named, computed, kept fresh and told what changed.
+
+    Subclasses set the attributes and define ``compute(self, key)``; every attribute has the default shown.
+    """
+
+    # The name
+    key_base: ClassVar[str] = ""
+    key: ClassVar[str] = ""  # a synonym of key_base
+    key_bases: ClassVar[Sequence[str]] = ()
+    parameters: Any = ()
+
+    # For people
+    label: Any = ""
+    description: Any = ""
+    unit: Any = ""
+    unit_plural: Any = ""
+    good: Literal["up", "down", "neither"] = "neither"
+    goal: Any = None
+
+    # How long it stays fresh. Durations are timedeltas; None is never.
+    version: int = 1
+    soft_expire: timedelta | None = None
+    hard_expire: timedelta | None = None
+    negative_expire: timedelta | None = UNSET
+    always_fresh: bool = False
+    stale_if_error: timedelta = timedelta(0)
+    jitter: float = 0.1
+    wait: timedelta | None = None
+    compute_limit: timedelta | None = None
+    prime_on_cache_miss: bool = True
+
+    # When it is refreshed
+    schedule: Any = None
+    domain: Any = None
+    catchup: Literal["coalesce", "all", "skip"] = "coalesce"
+    autostart: bool = True
+    retries: int = 3
+    backoff: timedelta = timedelta(seconds=1)
+    backoff_cap: timedelta = timedelta(minutes=5)
+    park_after: int = 20
+    priority: int = 5
+    max_concurrency: int | None = None
+    min_gap: timedelta = timedelta(0)
+
+    # What is kept
+    keep_history: bool = False
+    retention: timedelta | None = None
+    max_entries: int | None = None
+
+    # What it hangs on
+    depends_on: Sequence[On] = ()
+    capture: Literal["signals"] = "signals"
+    database: str | None = None
+
+    # How it is shown and kept
+    permission: Any = None
+    columns: Sequence[str] | None = None
+    codec: Any = JSON
+    hook_errors: Literal["abort", "log", "retry"] = "abort"
+
+    def __init__(self) -> None:
+        self.key_base_list: tuple[str, ...] = names_of(type(self))
+        self.parameters: tuple[Parameter[Any], ...] = parameters(type(self).parameters)
+        self.schedule: Schedule | None = as_schedule(type(self).schedule) if type(self).schedule else None
+
+    # -- what a declaration defines -----------------------------------------------------------------------------
+
+    def compute(self, key: Key) -> Any:
+        """Return the product of ``key`` from its sources. May be ``async def``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define compute(self, key).")
+
+    def augment(self, key: Key, value: Any, changes: Sequence[Change]) -> Any:
+        """Return the product after ``changes``: a pure function, equal to computing afresh.
+
+        Changes of one row come in order, those of different rows in any order.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define augment(self, key, value, changes).")
+
+    # -- hooks; each is mirrored by a Django signal of the same name in kck_flow.signals ---------------------------
+
+    def pre_prime(self, key: Key) -> None: ...
+    def post_prime(self, key: Key, entry: Entry, old: Any) -> None: ...
+    def pre_refresh(self, key: Key) -> None: ...
+    def post_refresh(self, key: Key, entry: Entry, old: Any) -> None: ...
+    def pre_set(self, key: Key, value: Any) -> None: ...
+    def post_set(self, key: Key, entry: Entry, old: Any) -> None: ...
+    def pre_unset(self, key: Key) -> None: ...
+    def post_unset(self, key: Key, old: Any) -> None: ...
+    def pre_augment(self, key: Key, changes: Sequence[Change]) -> None: ...
+    def post_augment(self, key: Key, entry: Entry, old: Any) -> None: ...
+    def pre_write(self, key: Key, value: Any) -> None: ...
+    def post_write(self, key: Key, entry: Entry, old: Any) -> None: ...
+    def post_record(self, key: Key, record: Any) -> None: ...
+
+    # -- what a declaration may call --------------------------------------------------------------------------------
+
+    def key_to_param_dict(self, key: str) -> dict[str, Any]:
+        """Return the typed parameters of ``key`` (text or Key) by name."""
+        return dict(self.parse_key(key).params)
+
+    def build_key(self, **params: Any) -> Key:
+        """Return this primer's canonical key for the parameters, defaults filled in. Raises InvalidKey."""
+        return keys.build(self.name, self.parameters, params)
+
+    def parse_key(self, text: str) -> Key:
+        """Return the canonical key that ``text`` spells. Raises InvalidKey."""
+        if isinstance(text, Key):
+            return text
+        return keys.parse(text, self.parameters)
+
+    # -- what the rest of the package asks --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The primer's (first) key base."""
+        return self.key_base_list[0] if self.key_base_list else type(self).__name__
+
+    @property
+    def augments(self) -> bool:
+        """Whether changes are folded into the products (an edge says ``then="augment"``)."""
+        return any(on.then == "augment" for on in self.depends_on)
+
+    @property
+    def probes(self) -> bool:
+        """Whether a read must look for changes on their way: something declared may have written some."""
+        return bool(self.depends_on)
+
+    @property
+    def text(self) -> str:
+        """Label for people: ``label``, else the first line of the docstring, else the name."""
+        doc = (type(self).__doc__ or "").strip().splitlines()
+        inherited = type(self).__doc__ is Primer.__doc__
+        return str(self.label or (doc[0].rstrip(".") if doc and not inherited else "") or self.name)
+
+    def expiry(self, value: Any) -> tuple[timedelta | None, timedelta | None]:
+        """Return (soft, hard) durations for ``value``; a None result has its own, ``negative_expire``."""
+        if value is None and self.negative_expire is not UNSET:
+            return None, self.negative_expire
+        return self.soft_expire, self.hard_expire
+
+    def wait_seconds(self, default: float) -> float:
+        """Return how long a reader waits on a miss, in seconds."""
+        return self.wait.total_seconds() if self.wait is not None else default
+
+    def domain_keys(self) -> list[Key]:
+        """Return the keys that the schedule keeps warm, duplicates removed, in order.
+
+        ``domain`` may be a method or a value: keys, dicts of parameters, or (with one parameter) its values; or the
+        key of a product that holds such a list.
+        """
+        if not self.parameters and self.domain is None:
+            return [self.build_key()]
+        listed = self.domain() if callable(self.domain) else self.domain
+        if listed is None:
+            return []
+        return list(dict.fromkeys(as_key(self, one) for one in listed))
+
+    def upcoming(self, key: Key, nominal: datetime | None, now: datetime | None) -> tuple[datetime | None, datetime | None]:
+        """Return (due, nominal) of the next scheduled refresh after one that ended or failed at ``now``.
+
+        Args:
+            nominal: The schedule's instant that the slot was waiting for; None for one that is not scheduled.
+            now: When the refresh ended. An instant that has not come yet is still to be served.
+
+        Periods do not drift: the next instant follows from the nominal one (``catchup = "all"``) or is the first that
+        lies ahead (``coalesce``, ``skip``), never from when the work happened to end, unless the schedule is anchored there.
+        """
+        if self.schedule is None or nominal is None or now is None:
+            return None, None
+        if nominal > now:
+            return self.schedule.jittered(nominal, key), nominal
+        if self.schedule.anchor == "finish":
+            following = self.schedule.next(now)
+        else:
+            following = self.schedule.next(nominal if self.catchup == "all" else max(now, nominal))
+        return (self.schedule.jittered(following, key), following) if following is not None else (None, None)
+
+    def where(self) -> str:
+        """Return ``file:line`` of the declaration."""
+        return where(type(self))
+
+
+def names_of(primer: type[Primer]) -> tuple[str, ...]:
+    """Return a primer class's key bases: ``key_base`` (or ``key``) and ``key_bases``; none for an abstract one."""
+    own = getattr(primer, "key_base", "") or getattr(primer, "key", "")
+    several = tuple(getattr(primer, "key_bases", ()) or ())
+    return tuple(dict.fromkeys(([own] if own else []) + list(several)))
+
+
+def where(declared: Any) -> str:
+    """Return ``file:line`` of a class or function, or its module where the source cannot be found."""
+    declared = getattr(declared, "declared_by", declared)
+    declared = inspect.unwrap(declared) if callable(declared) else declared
+    try:
+        return f"{inspect.getsourcefile(declared)}:{inspect.getsourcelines(declared)[1]}"
+    except (OSError, TypeError):
+        return getattr(declared, "__module__", "?")
+
+
+def problems(primer: type[Primer]) -> list[tuple[str, str]]:
+    """Return what is declared wrongly in a primer class, as (what is wrong, what to do); the checks show it."""
+    found: list[tuple[str, str]] = []
+    names = names_of(primer)
+
+    def wrong(what: str, hint: str) -> None:
+        found.append((what, hint))
+
+    for name in names:
+        if not isinstance(name, str) or not keys.KEY_BASE.match(name):
+            wrong(
+                f"key_base {name!r} is no name",
+                "Use letters, digits, '_', '.', ':' and '-', beginning with a letter or '_'.",
+            )
+    if primer.compute is Primer.compute:
+        wrong("it has no compute(self, key)", "Define compute(self, key) and return the product.")
+    try:
+        declared = parameters(primer.parameters)
+    except DeclarationError as error:
+        wrong(str(error).rstrip("."), "See 'Parameters' in the reference.")
+        declared = ()
+    required_after = [p.name for i, p in enumerate(declared) if not p.has_default and any(q.has_default for q in declared[:i])]
+    if required_after:
+        wrong(f"parameter {required_after[0]!r} has no default but follows one that has", "Put required parameters first.")
+    for name in ("soft_expire", "hard_expire", "negative_expire", "wait", "compute_limit", "retention"):
+        value = getattr(primer, name)
+        if value is not None and value is not UNSET and (not isinstance(value, timedelta) or value < timedelta(0)):
+            wrong(f"{name} is {value!r}", "Give a timedelta of zero or more, or None for never.")
+    for name in ("stale_if_error", "backoff", "backoff_cap", "min_gap"):
+        value = getattr(primer, name)
+        if not isinstance(value, timedelta) or value < timedelta(0):
+            wrong(f"{name} is {value!r}", "Give a timedelta of zero or more.")
+    soft, hard = primer.soft_expire, primer.hard_expire
+    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft > hard:
+        wrong(f"soft_expire ({soft}) is later than hard_expire ({hard})", "A value goes stale before it goes: swap them.")
+    for name, least in (("version", 1), ("retries", 0), ("park_after", 1), ("priority", 0)):
+        value = getattr(primer, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            wrong(f"{name} is {value!r}", f"Give a whole number of at least {least}.")
+    for name in ("max_concurrency", "max_entries"):
+        value = getattr(primer, name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            wrong(f"{name} is {value!r}", "Give a whole number of at least 1, or None for no bound.")
+    if not isinstance(primer.jitter, (int, float)) or not 0 <= primer.jitter <= 1:
+        wrong(f"jitter is {primer.jitter!r}", "Give a share between 0 and 1.")
+    for name, allowed in (("catchup", CATCHUP), ("hook_errors", HOOK_ERRORS), ("good", ("up", "down", "neither")), ("capture", ("signals",))):
+        if getattr(primer, name) not in allowed:
+            wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(allowed)}.")
+    try:
+        schedule = as_schedule(primer.schedule) if primer.schedule else None
+    except (ValueError, TypeError) as error:
+        wrong(f"schedule: {str(error).rstrip('.')}", "Use every(minutes=5), cron('0 6 * * *', tz=...) or a dateutil rrule.")
+        schedule = None
+    if schedule is not None and primer.domain is None and any(not p.has_default for p in declared):
+        wrong("it has a schedule and parameters, but no domain", "Define domain(self): the keys that the schedule keeps warm.")
+    if primer.always_fresh and (schedule is not None or primer.depends_on):
+        wrong("always_fresh has no use for a schedule or depends_on", "Each read computes; remove one of the two.")
+    if not isinstance(primer.depends_on, (list, tuple)) or not all(isinstance(on, On) for on in primer.depends_on):
+        wrong(f"depends_on is {primer.depends_on!r}", "Give a list of On(...).")
+    else:
+        for on in primer.depends_on:
+            found.extend(_edge_problems(primer, declared, on))
+        if any(on.then == "augment" for on in primer.depends_on) and primer.augment is Primer.augment:
+            wrong('an edge says then="augment", but there is no augment', "Define augment(self, key, value, changes).")
+    return found
+
+
+def _edge_problems(primer: type[Primer], declared: tuple[Parameter[Any], ...], on: On) -> Iterable[tuple[str, str]]:
+    names = [p.name for p in declared]
+    if isinstance(on.key, str) and len(declared) != 1:
+        yield f"{on!r}: key={on.key!r} fits one parameter and there are {len(declared)}", "Give a dict of parameter to column."
+    elif isinstance(on.key, Mapping):
+        missing = [name for name in on.key if name not in names]
+        if missing:
+            yield f"{on!r}: key names {missing[0]!r}, which is no parameter", f"The parameters are: {', '.join(names) or 'none'}."
+    elif on.key is not None and not isinstance(on.key, str) and not callable(on.key):
+        yield f"{on!r}: key is {on.key!r}", "Give a column, a dict of parameter to column, or a function of the change."
+
+
+def as_key(primer: Primer, one: Any) -> Key:
+    """Return the key that ``one`` means: a key, a dict or tuple of parameters, or the only parameter's value."""
+    if isinstance(one, Key):
+        return one
+    if isinstance(one, Mapping):
+        return primer.build_key(**one)
+    if isinstance(one, str) and (keys.base_of(one) in primer.key_base_list):
+        return primer.parse_key(one)
+    if isinstance(one, (tuple, list)):
+        return primer.build_key(**dict(zip((p.name for p in primer.parameters), one, strict=True)))
+    if len(primer.parameters) == 1:
+        return primer.build_key(**{primer.parameters[0].name: one})
+    from .errors import InvalidKey
+
+    raise InvalidKey(f"{one!r} is no key of {primer.name!r}: give a key, or a dict with {keys.usage(primer.name, primer.parameters)}.")
+
+
+def listed(found: Any) -> Iterable[Any]:
+    """Return what a mapping gave as a list: one thing, or many."""
+    if found is None or isinstance(found, (str, Mapping)):
+        return [found]
+    try:
+        return list(found)
+    except TypeError:
+        return [found]
+
+
+def _params_of(change: Change) -> Mapping[str, Any]:
+    return getattr(change.key, "params", {})

@@ -1,0 +1,266 @@
+"""What has been declared: finds each app's ``primers.py``, resolves names and edges.
+
+Subclassing in an app's ``primers.py`` (or a package of that name) registers; importing does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import threading
+import traceback
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from . import key as keys
+from .entry import Change
+from .errors import DeclarationError, InvalidKey, UnknownPrimer
+from .key import Key
+from .primer import On, Primer, names_of, where
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+logger = logging.getLogger("kck_flow")
+
+# Parsed keys are remembered: a page asks for the same few again and again. Bounded; cleared when full.
+PARSED_KEYS = 20_000
+
+
+@dataclass
+class Broken:
+    """A ``primers`` module that could not be imported, or a primer that could not be set up."""
+
+    module: str
+    error: BaseException
+    text: str
+
+
+@dataclass
+class Registry:
+    """The primers of this process by key base, and the edges between them.
+
+    Attributes:
+        primers: key base to primer; a primer that serves several bases stands under each.
+        duplicates: (key base, the class that has it, the class refused).
+        broken: What could not be imported or set up.
+    """
+
+    primers: dict[str, Primer] = field(default_factory=dict)
+    duplicates: list[tuple[str, type[Primer], type[Primer]]] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+    classes: list[type[Primer]] = field(default_factory=list)
+    # Grows whenever something is registered or withdrawn, so that what was derived is derived again.
+    generation: int = 0
+
+    def __post_init__(self) -> None:
+        self._parsed: dict[str, Key] = {}
+        self._edges: tuple[int, dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]] | None = None
+        self._lock = threading.RLock()
+
+    # -- declaring ----------------------------------------------------------------------------------------------
+
+    def discover(self) -> None:
+        """Import ``primers`` of every installed app and register what each declares; a broken one is remembered."""
+        from django.apps import apps
+
+        for config in apps.get_app_configs():
+            name = f"{config.name}.primers"
+            try:
+                if find_spec(name) is None:
+                    continue
+                module = importlib.import_module(name)
+            except Exception as error:  # whatever a broken module raises is told by the checks, by its name
+                self.broken.append(Broken(name, error, traceback.format_exc()))
+                logger.error("primers.broken module=%s error=%r", name, error)
+                continue
+            self.register_module(module)
+
+    def register_module(self, module: Any) -> None:
+        """Register the primers that ``module`` declares itself (not those that it imports)."""
+        seen: set[int] = set()
+        for value in list(vars(module).values()):
+            own = getattr(value, "__module__", "") or ""
+            if not (own == module.__name__ or own.startswith(f"{module.__name__}.")) or id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, type) and issubclass(value, Primer) and names_of(value):
+                self.register(value)
+
+    def register(self, declared: type[Primer]) -> Primer | None:
+        """Register one primer class. Returns the primer, or None where it cannot be set up (the checks say why)."""
+        with self._lock:
+            if declared in self.classes:
+                return self.primers.get(names_of(declared)[0])
+            self.classes.append(declared)
+            try:
+                primer = declared()
+            except Exception as error:
+                self.broken.append(Broken(where(declared), error, traceback.format_exc()))
+                return None
+            for name in primer.key_base_list:
+                if name in self.primers:
+                    self.duplicates.append((name, type(self.primers[name]), declared))
+                else:
+                    self.primers[name] = primer
+            self._changed()
+            return primer
+
+    def withdraw(self, declared: type[Primer]) -> None:
+        """Forget a primer class (tests)."""
+        with self._lock:
+            self.primers = {name: primer for name, primer in self.primers.items() if type(primer) is not declared}
+            self.classes = [known for known in self.classes if known is not declared]
+            self.duplicates = [row for row in self.duplicates if declared not in row[1:]]
+            self._changed()
+
+    def _changed(self) -> None:
+        self.generation += 1
+        self._parsed = {}
+        self._edges = None
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def primer(self, key_base: str) -> Primer:
+        """Return the primer named ``key_base``. Raises UnknownPrimer, naming the nearest."""
+        try:
+            return self.primers[key_base]
+        except KeyError:
+            raise UnknownPrimer(self.unknown(key_base)) from None
+
+    def unknown(self, key_base: str) -> str:
+        """Return the sentence for a base that no primer has."""
+        near = difflib.get_close_matches(key_base, self.primers, n=1)
+        listed = sorted(self.primers)
+        shown = ", ".join(repr(name) for name in listed[:12]) + (" …" if len(listed) > 12 else "")
+        hint = f"Did you mean {near[0]!r}? " if near else ""
+        return f"No primer is named {key_base!r}. {hint}Declared: {shown or 'none'}."
+
+    def key(self, text: str) -> Key:
+        """Return the canonical key of ``text``; of a key without a primer, the text as it is. Raises InvalidKey."""
+        if type(text) is Key and text.key_base in self.primers:
+            return text
+        found = self._parsed.get(text)
+        if found is not None:
+            return found
+        if not isinstance(text, str):
+            raise InvalidKey(f"A key is a text, not {text!r}.")
+        primer = self.primers.get(keys.base_of(text))
+        if type(text) is Key and text.key_base.startswith(keys.INTERNAL):
+            return text
+        found = keys.parse(text, primer.parameters) if primer is not None else keys.general(text)
+        from .conf import conf
+
+        if len(found) > conf.KEY_MAX_CHARS:
+            raise InvalidKey(f"The key {found[:60]}… has {len(found)} characters; KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}.")
+        if len(self._parsed) >= PARSED_KEYS:
+            self._parsed.clear()
+        self._parsed[str(text)] = found
+        return found
+
+    def stored_key(self, text: str, key_base: str) -> Key:
+        """Return the key of a stored row: internal records too."""
+        if text.startswith(keys.INTERNAL):
+            base, *parts = text.split("/")
+            return keys.internal(base[1:], *map(keys.unescape, parts))
+        return self.key(text)
+
+    def unique(self) -> list[Primer]:
+        """Return every primer once, by name."""
+        return [self.primers[name] for name in sorted(self.primers) if self.primers[name].name == name]
+
+    # -- edges --------------------------------------------------------------------------------------------------
+
+    def on_product(self, key_base: str) -> Sequence[tuple[Primer, On]]:
+        """Return (downstream primer, edge) for each edge declared on the product family ``key_base``."""
+        return self._resolved()[0].get(key_base, ())
+
+    def on_model(self, model: type[Model]) -> Sequence[tuple[Primer, On]]:
+        """Return (downstream primer, edge) for each edge declared on ``model`` (proxies count as their model)."""
+        return self._resolved()[1].get(model._meta.concrete_model, ())
+
+    def models(self) -> list[type[Model]]:
+        """Return the models that some edge is declared on."""
+        return list(self._resolved()[1])
+
+    def downstream(self, change: Change, edges: Iterable[tuple[Primer, On]]) -> Iterator[tuple[Primer, On, Key | None, Change]]:
+        """Yield the products that a change belongs to, with their edge and their side of the change."""
+        for primer, on in edges:
+            for key, side in on.keys(primer, change):
+                yield primer, on, key, side
+
+    def _resolved(self) -> tuple[dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]]:
+        found = self._edges
+        if found is None or found[0] != self.generation:
+            with self._lock:
+                products: dict[str, list[tuple[Primer, On]]] = defaultdict(list)
+                models: dict[Any, list[tuple[Primer, On]]] = defaultdict(list)
+                for primer in self.unique():
+                    for on in primer.depends_on:
+                        try:
+                            self.resolve(on)
+                        except DeclarationError:
+                            continue  # told by the checks; the other edges work
+                        if on.model is not None:
+                            models[on.model._meta.concrete_model].append((primer, on))
+                        elif on.source_base is not None:
+                            products[on.source_base].append((primer, on))
+                found = self._edges = (self.generation, dict(products), dict(models))
+        return found[1], found[2]
+
+    def resolve(self, on: On) -> None:
+        """Find out whether an edge's source is a product or a model.
+
+        Raises:
+            DeclarationError: it names neither.
+        """
+        from django.apps import apps
+        from django.db.models import Model
+
+        source = on.source
+        if isinstance(source, type) and issubclass(source, Model):
+            on.model = source
+        elif isinstance(source, type) and issubclass(source, Primer):
+            on.source_base = names_of(source)[0] if names_of(source) else None
+            if on.source_base is None:
+                raise DeclarationError(f"{on!r}: {source.__name__} has no key_base.")
+        elif isinstance(source, str) and keys.base_of(source) in self.primers:
+            on.source_base = keys.base_of(source)
+        elif isinstance(source, str) and source.count(".") == 1:
+            try:
+                on.model = apps.get_model(source)
+            except (LookupError, ValueError):
+                raise DeclarationError(f"{on!r}: there is no model {source!r}, and no primer of that name.") from None
+        else:
+            raise DeclarationError(f"{on!r}: {self.unknown(str(source))}" if isinstance(source, str) else f"{on!r} is no model, key base or primer.")
+
+    def cycle(self) -> list[str] | None:
+        """Return the path of a cycle among declared edges, its first name again at the end; None where there is none."""
+        products = self._resolved()[0]
+        below = {base: sorted({primer.name for primer, _ in edges}) for base, edges in products.items()}
+        done: set[str] = set()
+
+        def walk(name: str, path: list[str]) -> list[str] | None:
+            if name in path:
+                return [*path[path.index(name):], name]
+            if name in done:
+                return None
+            for further in below.get(name, ()):
+                found = walk(further, [*path, name])
+                if found:
+                    return found
+            done.add(name)
+            return None
+
+        for name in sorted(below):
+            found = walk(name, [])
+            if found:
+                return found
+        return None
+
+
+registry = Registry()

@@ -1,0 +1,209 @@
+"""WRITE: one change becomes the marks of everything it reaches.
+
+In the transaction of the change, so that a commit takes them along and a rollback takes them back. Below an edge that
+says ``stale`` everything derived further is stale at once; ``refresh`` and ``augment`` stop at the first product, whose
+own publish goes on from there (and does not, when its value turns out equal).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import router
+
+from .codec import JSON
+from .conf import conf
+from .entry import Change, Row
+from .key import Key
+from .primer import On, Primer
+from .registry import registry
+from .store import pending
+from .store.session import Session
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+STALE, REFRESH, CHANGE = "stale", "refresh", "change"
+AUGMENT = "augment"
+
+
+def alias_of(primer: Primer | None) -> str:
+    """Return the database that holds a primer's products: its own, that of the models it augments from, or the first."""
+    if primer is None:
+        return str(conf.DATABASES[0])
+    if primer.database:
+        return primer.database
+    if primer.augments:
+        for on in primer.depends_on:
+            if on.then == AUGMENT and on.model is not None:
+                return str(router.db_for_write(on.model))
+    return str(conf.DATABASES[0])
+
+
+def from_product(
+    session: Session, key: Key, *, version: int, old: Any, new: Any, at: datetime, reason: str
+) -> int:
+    """Mark everything that a changed product reaches; returns how many rows were appended.
+
+    ``old`` and ``new`` are the values (None where there is none): what the changes of augmented products carry.
+    """
+    change = Change(f"{key.digest.hex}:{version}", key.key_base, key, old, new, at)
+    return _spread(session, change, registry.on_product(key.key_base), reason, start=key)
+
+
+def from_row(session: Session, change: Change, edges: Sequence[tuple[Primer, On]], reason: str) -> int:
+    """Mark everything that a changed row reaches; returns how many rows were appended."""
+    return _spread(session, change, edges, reason, start=None)
+
+
+def below(session: Session, key: Key, *, at: datetime, reason: str, declared: bool = True) -> int:
+    """Mark everything below a product that has become stale without a new value; returns how many rows were appended."""
+    if not declared:
+        return pending.append_downstream(session, key.digest, source=str(key), reason=reason)
+    return _below(session, key.key_base, key, at, reason, {(key.key_base, key)})
+
+
+def from_family(session: Session, key_base: str, *, at: datetime, reason: str) -> int:
+    """Mark everything downstream of a whole family as if each of its products had changed."""
+    return _below(session, key_base, None, at, reason, set())
+
+
+def _spread(session: Session, change: Change, edges: Iterable[tuple[Primer, On]], reason: str, start: Key | None) -> int:
+    marks: list[pending.Mark] = []
+    below: list[tuple[str, Key | None]] = []
+    visited: set[tuple[str, str | None]] = set()
+    if start is not None:
+        visited.add((start.key_base, start))
+    for primer, on, key, side in registry.downstream(change, edges):
+        if on.then == AUGMENT and key is not None:
+            marks.append(pending.Mark(primer.name, CHANGE, key, source=change.source, change=to_json(side), reason=reason))
+            continue
+        # A change that cannot be told to one product cannot be folded: the family is computed afresh.
+        kind = REFRESH if on.then == REFRESH else STALE
+        marks.append(_mark(primer, kind, key, change.source, reason))
+        if kind == STALE and (primer.name, key) not in visited:
+            visited.add((primer.name, key))
+            below.append((primer.name, key))
+    pending.append(session, marks)
+    written = len(marks)
+    if start is not None:
+        written += pending.append_downstream(session, start.digest, source=str(start), reason=reason)
+    for key_base, key in below:
+        written += _below(session, key_base, key, change.at, reason, visited)
+    return written
+
+
+def _below(session: Session, key_base: str, key: Key | None, at: datetime, reason: str, visited: set[tuple[str, str | None]]) -> int:
+    """Mark what is declared and recorded below a product (or family) that has just become stale."""
+    written = 0
+    if key is not None:
+        written += pending.append_downstream(session, key.digest, source=str(key), reason=reason)
+    marks: list[pending.Mark] = []
+    further: list[tuple[str, Key | None]] = []
+    for primer, on in registry.on_product(key_base):
+        if on.then == AUGMENT:
+            continue  # its change comes when the product above is computed again
+        kind = REFRESH if on.then == REFRESH else STALE
+        targets: Iterable[Key | None] = [None]
+        if key is not None:
+            change = Change(f"{key.digest.hex}:stale", key_base, key, None, None, at)
+            targets = [target for target, _ in on.keys(primer, change)]
+        for target in targets:
+            if (primer.name, target) in visited:
+                continue
+            visited.add((primer.name, target))
+            marks.append(_mark(primer, kind, target, key_base if key is None else str(key), reason))
+            if kind == STALE:
+                further.append((primer.name, target))
+    pending.append(session, marks)
+    written += len(marks)
+    for base, target in further:
+        written += _below(session, base, target, at, reason, visited)
+    return written
+
+
+def _mark(primer: Primer, kind: str, key: Key | None, source: str, reason: str) -> pending.Mark:
+    if key is None and not primer.parameters:
+        key = primer.build_key()
+    return pending.Mark(key.key_base if key is not None else primer.name, kind, key, source=source, reason=reason)
+
+
+# -- changes as they travel: JSON, typed again on arrival ----------------------------------------------------------
+
+
+def to_json(change: Change) -> str:
+    """Return a change as the text of its jsonb column."""
+    if change.key is not None:
+        old, new = (None if side is None else json.loads(JSON.encode(side)) for side in (change.old, change.new))
+    else:
+        old, new = (None if side is None else {name: plain(value) for name, value in side.items()} for side in (change.old, change.new))
+    return json.dumps({"id": change.id, "old": old, "new": new, "key": change.key, "at": change.at.isoformat()})
+
+
+def from_json(found: Any, source: str) -> Change:
+    """Return the change of a jsonb column; columns of a model get their Python types back."""
+    sides = []
+    model = _model(source) if found.get("key") is None else None
+    for side in (found.get("old"), found.get("new")):
+        if side is None:
+            sides.append(None)
+        elif model is not None:
+            sides.append(Row({name: typed(model, name, value) for name, value in side.items()}))
+        else:
+            sides.append(JSON.decode(json.dumps(side)))
+    key = registry.key(found["key"]) if found.get("key") else None
+    return Change(found["id"], source, key, sides[0], sides[1], datetime.fromisoformat(found["at"]))
+
+
+def plain(value: Any) -> Any:
+    """Return a column's value as JSON holds it, in the spelling that ``to_jsonb`` would give."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat()
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else str(value)
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).hex()
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    return str(value)
+
+
+def typed(model: type[Model], attname: str, value: Any) -> Any:
+    """Return a captured column's value as the model's field holds it."""
+    if value is None:
+        return None
+    field = next((field for field in model._meta.concrete_fields if field.attname == attname), None)
+    if field is None:
+        return value
+    target = field.target_field if field.is_relation else field
+    if target.get_internal_type() == "DurationField":
+        return timedelta(seconds=float(value))
+    if target.get_internal_type() == "BinaryField":
+        return bytes.fromhex(value.removeprefix("\\x"))
+    if target.get_internal_type() == "JSONField":
+        return value
+    return target.to_python(value)
+
+
+def _model(source: str) -> type[Model] | None:
+    from django.apps import apps
+
+    try:
+        return apps.get_model(source)
+    except (LookupError, ValueError):
+        return None

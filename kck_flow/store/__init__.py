@@ -1,0 +1,1 @@
+"""AT REST: one module owns one table and every statement about it."""

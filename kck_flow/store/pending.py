@@ -1,0 +1,92 @@
+"""Changes on their way to ordinary products.
+
+Appended only in the transaction of the writer who caused them, by signals (part of ``changes``), by publishing and by
+the cache's own writes. A mark (``stale``, ``refresh``) is consumed by whoever computes the product, or drained by a
+worker; a ``change`` by the fold, or by a computation whose snapshot sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ..key import Key
+from .session import Session, dumps, loads
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One row to append: which product (``key`` None: the family, or those with ``args``), what is to happen, why."""
+
+    key_base: str
+    kind: str
+    key: Key | None = None
+    args: Mapping[str, Any] | None = None
+    source: str = ""
+    change: str | None = None
+    reason: str = ""
+
+
+def append(session: Session, marks: Sequence[Mark]) -> None:
+    """Append rows in this session's transaction: one statement."""
+    if not marks:
+        return
+    session.rows("append_pending", {
+        "key_bases": [mark.key_base for mark in marks],
+        "digests": [mark.key.digest if mark.key is not None else None for mark in marks],
+        "args": [dumps(mark.args) for mark in marks],
+        "kinds": [mark.kind for mark in marks],
+        "sources": [mark.source for mark in marks],
+        "changes": [mark.change for mark in marks],
+        "reasons": [mark.reason for mark in marks],
+    })  # fmt: skip
+
+
+def append_downstream(session: Session, digest: UUID, *, source: str, reason: str) -> int:
+    """Append the marks of everything whose computation read this product; returns how many."""
+    return len(session.rows("append_edges_pending", {"digest": digest, "source": source, "reason": reason}))
+
+
+def take(session: Session, key: Key) -> list[tuple[str, str, str]]:
+    """Consume the marks of one product, keeping their effect on its entry; returns (kind, source, reason) of some."""
+    return [tuple(row) for row in session.rows("take_pending", {"key_base": key.key_base, "digest": key.digest})]  # type: ignore[misc]
+
+
+def changes(session: Session, key: Key, limit: int) -> list[tuple[int, Any, str]]:
+    """Return the changes waiting for one product, oldest first: (id, change, source)."""
+    return [
+        (row[0], loads(row[1]), row[2])
+        for row in session.rows("list_changes", {"key_base": key.key_base, "digest": key.digest, "limit": limit})
+    ]
+
+
+def delete(session: Session, ids: Sequence[int]) -> int:
+    """Delete exactly these rows; returns how many were still there."""
+    return len(session.rows("delete_pending", {"ids": list(ids)})) if ids else 0
+
+
+def delete_changes(session: Session, key: Key) -> int:
+    """Delete every change of a product that this session's snapshot sees; returns how many."""
+    return len(session.rows("delete_changes", {"key_base": key.key_base, "digest": key.digest}))
+
+
+def batch(session: Session, limit: int) -> list[tuple[Any, ...]]:
+    """Lock and return marks to drain, oldest first: id, key_base, digest, args, kind, source, reason, key text."""
+    return session.rows("lock_pending", {"limit": limit})
+
+
+def keys_with_changes(session: Session, limit: int) -> list[tuple[str, UUID, int]]:
+    """Return the products that have changes waiting: (key_base, digest, how many), most first."""
+    return [(row[0], row[1], row[2]) for row in session.rows("pending_changes", {"limit": limit})]
+
+
+def count(session: Session) -> int:
+    """Return how many rows are on their way."""
+    return int(session.run("SELECT count(*) FROM kck_pending")[0][0])
+
+
+def delete_unknown(session: Session, key_base: str, digest: UUID) -> int:
+    """Delete the changes of a product that has neither a value nor a slot; returns how many."""
+    return len(session.rows("delete_unknown", {"key_base": key_base, "digest": digest}))

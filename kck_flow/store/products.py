@@ -1,0 +1,230 @@
+"""Values by key: the entry of each product."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from ..key import Key
+from .session import Session, dumps, loads, statement
+
+# What waits for the product: at most this many changes are carried by a read (core.md, decision 17).
+_PROBE = """(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END) FROM kck_pending q
+ WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args)
+   AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)))"""
+_CHANGES = """(SELECT jsonb_agg(jsonb_build_array(c.id, c.change, c.source) ORDER BY c.id) FROM (
+  SELECT q.id, q.change, q.source FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change'
+  ORDER BY q.id LIMIT %(limit)s) c)"""
+_DIRTY = """(pg_current_xact_id_if_assigned() IS NOT NULL OR current_setting('transaction_isolation') <> 'read committed')"""
+
+
+@dataclass(slots=True)
+class Stored:
+    """A product's row as one snapshot saw it. Instants are POSIX seconds; ``value`` is the codec's text or None.
+
+    Attributes:
+        pending: 2 when a change that makes it unservable is on its way, 1 for one that only wants a refresh, else 0.
+        changes: Changes to fold in, ``[id, change, source]`` each, oldest first.
+        dirty: Whether the reading transaction has written, or has a snapshot of its own.
+    """
+
+    value: str | None
+    state: str
+    version: int
+    epoch: int
+    primer_version: int
+    sourced: bool
+    computed_at: float | None
+    soft_expires_at: float | None
+    hard_expires_at: float | None
+    invalid_since: float | None
+    now: float
+    pending: int | None
+    changes: Any
+    dirty: bool
+    key: str
+
+    @property
+    def invalid(self) -> bool:
+        """Whether it was invalidated since it was computed."""
+        return self.invalid_since is not None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a compute that begins now has seen of its product: the fence of its publish."""
+
+    version: int = 0
+    epoch: int = 0
+    state: str = "unset"
+    value: str | None = None
+    sourced: bool = False
+    computed_at: float | None = None
+    soft_expires_at: float | None = None
+    hard_expires_at: float | None = None
+    invalid: bool = False
+    primer_version: int = 0
+    now: float = 0.0
+    family_pending: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of a write: the version now stored, and whether it differs from the one before."""
+
+    version: int
+    changed: bool
+    stale: bool
+    computed_at: float
+    soft_expires_at: float | None
+    hard_expires_at: float | None
+    invalid: bool
+
+
+def _parts(probe: bool, changes: bool, dirty: bool, one: str) -> dict[str, str]:
+    return {
+        "probe": _PROBE if probe else "0",
+        "changes": _CHANGES if changes else "NULL",
+        "dirty": _DIRTY if dirty else "false",
+        "one": one,
+    }
+
+
+_PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
+    (probe, changes, dirty, many): _parts(probe, changes, dirty, "ANY(%(digest)s)" if many else "%(digest)s")
+    for probe in (False, True) for changes in (False, True) for dirty in (False, True) for many in (False, True)
+}  # fmt: skip
+
+
+def read(session: Session, digest: UUID, *, probe: bool, changes: bool, dirty: bool, limit: int) -> Stored | None:
+    """Return the product as this session's snapshot sees it, or None where it was never stored: one statement."""
+    rows = session.run(
+        statement("read", **_PLANS[probe, changes, dirty, False]), {"digest": digest, "limit": limit + 1}
+    )
+    return Stored(*rows[0]) if rows else None
+
+
+def read_many(session: Session, digests: Sequence[UUID], *, probe: bool, changes: bool, dirty: bool, limit: int) -> dict[str, Stored]:
+    """Return the stored ones among many products, by key text: one statement, one snapshot."""
+    rows = session.run(
+        statement("read", **_PLANS[probe, changes, dirty, True]), {"digest": list(digests), "limit": limit + 1}
+    )
+    found = [Stored(*row) for row in rows]
+    return {row.key: row for row in found}
+
+
+def seen(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
+    """Return what a compute beginning now has seen of ``key``."""
+    row = session.row("seen", {"digest": key.digest, "key_base": key.key_base, "args": dumps(dict(args))})
+    assert row is not None
+    if row[0] is None:
+        return Seen(now=row[10], family_pending=loads(row[12]))
+    return Seen(*row[:11], loads(row[12]))
+
+
+def put(
+    session: Session, key: Key, *, args: Mapping[str, Any], value: str | None, public: str | None, state: str, seen: Seen,
+    primer_version: int, sourced: bool, soft: float | None, hard: float | None,
+) -> Published | None:  # fmt: skip
+    """Publish a computed value over the row it began from; None when that row has moved (the value is superseded)."""
+    row = session.row("put", {
+        "digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args)), "value": value,
+        "public": public, "state": state, "version": seen.version, "epoch": seen.epoch, "primer_version": primer_version,
+        "sourced": sourced, "seen": dumps(seen.family_pending), "soft": soft, "hard": hard,
+    })  # fmt: skip
+    return Published(*row) if row else None
+
+
+def write(
+    session: Session, key: Key, *, args: Mapping[str, Any], value: str | None, public: str | None, state: str, primer_version: int,
+    soft: float | None, hard: float | None, expected: int | None,
+) -> Published | None:  # fmt: skip
+    """Set a value in this session's transaction; None when ``expected`` is not the stored version."""
+    row = session.row("write", {
+        "digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args)), "value": value,
+        "public": public, "state": state, "primer_version": primer_version, "soft": soft, "hard": hard, "expected": expected,
+    })  # fmt: skip
+    return Published(row[0], True, False, *row[1:]) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A product's row, locked until the end of the transaction."""
+
+    version: int
+    state: str
+    value: str | None
+    epoch: int
+    applied: list[str]
+    invalid: bool
+    primer_version: int
+    now: float
+
+
+def lock(session: Session, digest: UUID) -> Locked | None:
+    """Lock a product's row and return it, or None where there is none."""
+    row = session.row("lock_product", {"digest": digest})
+    return Locked(row[0], row[1], row[2], row[3], loads(row[4]) or [], *row[5:]) if row else None
+
+
+def unset(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int, bool]:
+    """Leave a tombstone; returns (version, whether a value was stored)."""
+    row = session.row("unset", {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))})
+    assert row is not None
+    return row[0], row[1]
+
+
+def invalidate(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int, bool]:
+    """Make what is stored unservable; returns (version, whether a value was stored)."""
+    row = session.row("invalidate", {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))})
+    assert row is not None
+    return row[0], row[1]
+
+
+def invalidate_family(session: Session, key_base: str, args: Mapping[str, Any] | None) -> list[str]:
+    """Make all stored products of a family, or those with these parameters, unservable; returns their keys."""
+    return [row[1] for row in session.rows("invalidate_family", {"key_base": key_base, "args": dumps(args)})]
+
+
+def patch(session: Session, digest: UUID, path: Sequence[str], part: str) -> tuple[Published, str] | None:
+    """Replace the part of a JSON value at ``path``; returns what is stored now and its text, or None (no such place)."""
+    row = session.row("patch", {"digest": digest, "path": list(path), "part": part})
+    return (Published(row[0], True, False, row[2], row[3], row[4], row[5]), row[1]) if row else None
+
+
+def fold(session: Session, key: Key, *, value: str | None, public: str | None, state: str, changed: bool, applied: Iterable[str], soft: float | None, hard: float | None) -> Published:
+    """Store an augmented value; the row is locked by this transaction."""
+    row = session.row("fold_product", {
+        "digest": key.digest, "value": value, "public": public, "state": state, "changed": changed,
+        "applied": json.dumps(list(applied)), "soft": soft, "hard": hard,
+    })  # fmt: skip
+    assert row is not None
+    return Published(*row)
+
+
+def is_set(session: Session, digest: UUID) -> bool:
+    """Whether a value is stored, fresh or not."""
+    return bool(session.run("SELECT EXISTS (SELECT 1 FROM kck_product WHERE digest = %s AND state <> 'unset')", [digest])[0][0])
+
+
+def listed(session: Session, *, key_base: str | None = None, prefix: str = "", limit: int = 1000, after: str = "") -> list[tuple[Any, ...]]:
+    """Return rows for the listings, by key: digest, key, key_base, state, version, instants, size, slot."""
+    return session.rows("list_products", {"key_base": key_base, "prefix": prefix, "limit": limit, "after": after})
+
+
+def soften(session: Session, digests: Sequence[UUID]) -> None:
+    """Let stored products count as stale from now on: served, and a refresh is wanted."""
+    session.run(statement("soften"), {"digests": list(digests)})
+
+
+def soften_family(session: Session, key_base: str, args: Any) -> list[str]:
+    """The same for a family, or those whose parameters contain ``args``; returns their keys."""
+    return [row[0] for row in session.rows("soften_family", {"key_base": key_base, "args": dumps(args)})]
+
+
+def fence_missing(session: Session, digest: UUID, key: str, key_base: str) -> None:
+    """Leave a tombstone where nothing is stored, so that a computation that began before is refused."""
+    session.rows("fence_missing", {"digest": digest, "key": key, "key_base": key_base})

@@ -1,0 +1,246 @@
+"""Wishes, leases, outcomes: the slot of each product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ..key import Key
+from .session import Session, dumps
+
+# Lanes: the lowest goes first.
+WAITED_FOR, TRIGGERED, SCHEDULED, BACKFILL = 0, 2, 5, 8
+# After so many claims without a clean end, a product is set aside: it ends its process.
+CRASH_LIMIT = 5
+MANUAL = "manual"
+# Workers listen here; the payload is empty, what is due stands in the table.
+CHANNEL = "kck_flow_due"
+
+
+@dataclass(slots=True)
+class Claim:
+    """A lease on one product. ``nominal`` is the schedule instant it serves; instants are POSIX seconds.
+
+    Attributes:
+        lost: Set by the beats when the lease has gone: the result will be refused.
+    """
+
+    slot: int
+    token: int
+    want: int
+    attempts: int
+    cost_ms: float | None
+    nominal: float | None
+    reason: str
+    started: float
+    key: Key
+    lane: int = WAITED_FOR
+    crashes: int = 0
+    due: float | None = None
+    lease: float = 5.0
+    lost: bool = False
+    progress: str | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a product and its slot stand; instants are POSIX seconds."""
+
+    digest: str
+    version: int | None
+    epoch: int | None
+    state: str | None
+    computed_at: float | None
+    token: int | None
+    leased: bool
+    attempts: int | None
+    retry_at: float | None
+    last_error_at: float | None
+    last_error: str | None
+    crashes: int | None
+    parked_why: str | None
+    now: float
+    started_at: float | None
+
+
+def instant(seconds: float | None) -> datetime | None:
+    """Return POSIX seconds as an aware UTC datetime; None stays None."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+def claim(
+    session: Session, key: Key, args: Mapping[str, Any], *, lease: float, owner: str, limit: float | None, reason: str,
+    lane: int = WAITED_FOR, force: bool = False,
+) -> Claim | None:  # fmt: skip
+    """Take the lease of one product now; None when somebody has it, or it failed a moment ago (unless ``force``)."""
+    row = session.row("claim", {
+        "digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args)), "lane": lane, "lease": lease,
+        "owner": owner, "limit": limit, "reason": reason, "force": force, "crash_limit": CRASH_LIMIT,
+    })  # fmt: skip
+    return Claim(*row[:6], reason, row[7], key, lane, lease=lease) if row else None
+
+
+def claim_due(
+    session: Session, *, n: int, lanes: Sequence[int], known: Sequence[str], lease: float, owner: str, mark: datetime | None,
+    key_of: Any,
+) -> list[Claim]:  # fmt: skip
+    """Take up to ``n`` refreshes that are due. ``key_of(text, key_base)`` makes the key of a row."""
+    rows = session.rows("claim_due", {
+        "n": n, "lanes": list(lanes), "known": list(known), "lease": lease, "owner": owner, "mark": mark or "-infinity",
+    })  # fmt: skip
+    claims = [
+        Claim(*row[:8], key=key_of(row[8], row[9]), lane=row[10], crashes=row[11], due=row[12], lease=lease) for row in rows
+    ]
+    return sorted(claims, key=lambda claim: (claim.lane, claim.due or 0))
+
+
+def low_water(session: Session, lanes: Sequence[int]) -> datetime | None:
+    """Return the oldest due time alive."""
+    row = session.row("low_water", {"lanes": list(lanes)})
+    return row[0] if row else None
+
+
+def standing(session: Session, digests: Sequence[UUID]) -> dict[str, Standing]:
+    """Return where some products and their slots stand, by digest text."""
+    return {row[0]: Standing(*row) for row in session.rows("standing", {"digests": list(digests)})}
+
+
+def finish(
+    session: Session, claim: Claim, *, lane: int, next_due: datetime | None, nominal: datetime | None, cost_ms: float,
+    min_gap: float = 0.0, again: bool = False,
+) -> bool | None:  # fmt: skip
+    """End a refresh that is still ours; returns whether it was asked for again meanwhile, or None: the lease was lost."""
+    row = session.row("finish", {
+        "slot": claim.slot, "token": claim.token, "lane": lane, "next_due": next_due, "nominal": nominal, "cost": cost_ms,
+        "min_gap": min_gap, "again": again,
+    })  # fmt: skip
+    return bool(row[0]) if row else None
+
+
+def fail(
+    session: Session, claim: Claim, *, error: str, backoff: float, retry: bool, park: bool, next_due: datetime | None,
+    nominal: datetime | None,
+) -> int | None:  # fmt: skip
+    """Record a failure; returns how many in a row, or None: the lease was lost."""
+    row = session.row("fail", {
+        "slot": claim.slot, "token": claim.token, "error": error.replace("\x00", "\ufffd")[:4000], "backoff": backoff, "retry": retry,
+        "park": park, "final": not retry, "next_due": next_due, "nominal": nominal,
+    })  # fmt: skip
+    return row[0] if row else None
+
+
+def release(session: Session, claim: Claim, *, delay: float | None = None) -> bool:
+    """Give a refresh back unfinished; with ``delay`` (seconds) it is due again after it."""
+    row = session.row("release", {"slot": claim.slot, "token": claim.token, "due": delay is not None, "delay": delay or 0.0})
+    return row is not None
+
+
+def park_crashed(session: Session, claim: Claim, error: str) -> bool:
+    """Set a product aside that ended its process again and again."""
+    return session.row("park_crashed", {"slot": claim.slot, "token": claim.token, "error": error}) is not None
+
+
+def beat(session: Session, claims: Sequence[Claim]) -> set[tuple[int, int]]:
+    """Extend the leases of this process; returns the (slot, token) that are still ours."""
+    rows = session.rows("beat", {
+        "slots": [claim.slot for claim in claims], "tokens": [claim.token for claim in claims],
+        "leases": [claim.lease for claim in claims], "progress": [claim.progress for claim in claims],
+    })  # fmt: skip
+    return {(row[0], row[1]) for row in rows}
+
+
+def request(
+    session: Session, key: Key, args: Mapping[str, Any], *, lane: int, reason: str, at: datetime | None = None, always: bool = True,
+) -> tuple[int, int, bool] | None:  # fmt: skip
+    """Want a refresh; returns (slot, want, whether it runs now). With ``always`` False: None where one is wanted already."""
+    row = session.row("request", {
+        "digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args)), "lane": lane, "reason": reason,
+        "at": at or "-infinity", "always": always,
+    })  # fmt: skip
+    return (row[0], row[1], row[2]) if row else None
+
+
+def retry(session: Session, *, digest: UUID | None = None, key_base: str | None = None) -> list[str]:
+    """Revive one product, or all parked ones (of a family); returns their keys."""
+    return [row[0] for row in session.rows("retry", {"digest": digest, "key_base": key_base})]
+
+
+def clear(session: Session, key_base: str) -> int:
+    """Empty a family's queue: nothing of it is due any more, what runs goes on; returns how many were waiting."""
+    return len(session.rows("clear", {"key_base": key_base}))
+
+
+def schedule(session: Session, rows: Sequence[tuple[Key, Mapping[str, Any], datetime, datetime]], *, lane: int, digest: str) -> int:
+    """Put products on their schedule: (key, args, nominal, due) each; returns how many are new or changed."""
+    if not rows:
+        return 0
+    return len(session.rows("schedule", {
+        "digests": [key.digest for key, *_ in rows], "keys": [str(key) for key, *_ in rows],
+        "key_bases": [key.key_base for key, *_ in rows], "args": [dumps(dict(args)) for _, args, _, _ in rows],
+        "nominals": [nominal for *_, nominal, _ in rows], "dues": [due for *_, due in rows], "lane": lane, "schedule": digest,
+    }))  # fmt: skip
+
+
+def unschedule(session: Session, key_base: str, keep: Sequence[UUID]) -> int:
+    """Take those of a family off the schedule that are not in ``keep``; their values stay. Returns how many."""
+    return len(session.rows("unschedule", {"key_base": key_base, "keep": list(keep)}))
+
+
+def missing(session: Session, digests: Sequence[UUID]) -> set[UUID]:
+    """Return which of some products have nothing stored."""
+    return {row[0] for row in session.rows("missing", {"digests": list(digests)})}
+
+
+def listed(session: Session, **filters: Any) -> list[tuple[Any, ...]]:
+    """Return slots for the listings, the next first."""
+    params = {"key_base": None, "parked": False, "overdue": False, "waiting": False, "limit": 100, "digest": None, **filters}
+    return session.rows("list_refreshes", params)
+
+
+def counts(session: Session) -> list[tuple[Any, ...]]:
+    """Return per lane: waiting, due, running, parked, failing, oldest overdue in seconds."""
+    return session.rows("count_refreshes", {})
+
+
+def next_due(session: Session, lanes: Sequence[int], known: Sequence[str]) -> float | None:
+    """Return in how many seconds the next refresh is due (0 when one is), or None."""
+    row = session.row("next_due", {"lanes": list(lanes), "known": list(known)})
+    return row[0] if row and row[0] is not None else None
+
+
+def end_overdue(session: Session) -> int:
+    """End the leases that are over by the database's clock, raising their tokens: late results are refused."""
+    return len(session.rows("end_overdue", {}))
+
+
+def end_owned(session: Session, owner: str) -> list[str]:
+    """End the leases of a worker that has died; returns the keys."""
+    return [row[0] for row in session.rows("end_owned", {"owner": owner})]
+
+
+def hold_unleased(session: Session, digest: UUID) -> bool:
+    """Lock a slot that nobody computes; False while somebody does (or looks at it). No slot at all is free, too."""
+    rows = session.rows("hold_unleased", {"digest": digest})
+    return bool(rows[0][0])
+
+
+def key_text(session: Session, digest: UUID) -> str | None:
+    """Return the key of a product or slot by its digest."""
+    rows = session.run(
+        "SELECT coalesce((SELECT key FROM kck_product WHERE digest = %s), (SELECT key FROM kck_refresh WHERE digest = %s))",
+        [digest, digest],
+    )
+    return rows[0][0] if rows else None
+
+
+def lock_slots(session: Session, digests: Sequence[UUID]) -> int:
+    """Lock some slots, in their order; returns how many there are."""
+    return len(session.rows("lock_slots", {"digests": list(digests)})) if digests else 0
+
+
+def lock_family(session: Session, key_base: str, args: Any) -> list[tuple[UUID, str, bool]]:
+    """Lock a family's slots (those whose parameters contain ``args``), in their order: (digest, key, leased) each."""
+    return [tuple(row) for row in session.rows("lock_family", {"key_base": key_base, "args": dumps(args)})]  # type: ignore[misc]

@@ -1,0 +1,120 @@
+"""How statements reach the database: a session on somebody's connection.
+
+The statements themselves are files in ``sql/``, one each, with the reason on top. ``{now}`` in them is the
+database's clock. A session goes around Django's cursor where nobody listens to it: the wrapper costs as much as a read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import connections, transaction
+
+from .. import clock
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+_COMMENT = re.compile(r"--[^\n]*\n")
+_SPACE = re.compile(r"\s+")
+
+
+@cache
+def text_of(name: str) -> str:
+    """Return statement ``name`` of ``sql/``, without its comments."""
+    text = resources.files(__package__).joinpath("sql", f"{name}.sql").read_text()
+    return _SPACE.sub(" ", _COMMENT.sub("\n", text + "\n")).strip().rstrip(";")
+
+
+@cache
+def _on_database_clock(name: str, parts: tuple[tuple[str, str], ...]) -> str:
+    text = text_of(name)
+    for part, replacement in parts:
+        text = text.replace("{" + part + "}", replacement)
+    return text.replace("{now}", "clock_timestamp()")
+
+
+def statement(name: str, **parts: str) -> str:
+    """Return statement ``name`` ready to send; ``parts`` fill its optional ``{pieces}``."""
+    if not clock.is_moved():
+        return _on_database_clock(name, tuple(parts.items()))
+    text = text_of(name)
+    for part, replacement in parts.items():
+        text = text.replace("{" + part + "}", replacement)
+    return text.replace("{now}", clock.sql())
+
+
+class Session:
+    """Statements on one connection.
+
+    Args:
+        connection: A Django connection: the caller's, the thread's own, or one of the cache's own (``private``).
+    """
+
+    is_private = False
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+
+    @property
+    def alias(self) -> str:
+        return self.connection.alias
+
+    def rows(self, name: str, params: Mapping[str, Any] | None = None, **parts: str) -> list[tuple[Any, ...]]:
+        """Run statement ``name`` and return its rows (an empty list for a statement that returns none)."""
+        return self.run(statement(name, **parts), params)
+
+    def row(self, name: str, params: Mapping[str, Any] | None = None, **parts: str) -> tuple[Any, ...] | None:
+        """Run statement ``name`` and return its first row, or None."""
+        found = self.rows(name, params, **parts)
+        return found[0] if found else None
+
+    def run(self, text: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement's text and return its rows. Raises django.db.Error as Django's cursor does."""
+        connection = self.connection
+        # assertNumQueries, the debug toolbar and execute wrappers listen to Django's cursor: then go through it.
+        if connection.execute_wrappers or connection.force_debug_cursor or settings.DEBUG:
+            with connection.cursor() as cursor:
+                cursor.execute(text, params)
+                return cursor.fetchall() if cursor.description else []
+        connection.ensure_connection()
+        if connection.needs_rollback:
+            connection.validate_no_broken_transaction()
+        try:
+            cursor = connection.connection.cursor()
+            try:
+                cursor.execute(text, params)
+                return cursor.fetchall() if cursor.description else []
+            finally:
+                cursor.close()
+        except Exception:
+            with connection.wrap_database_errors:
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing: a transaction, or a savepoint inside the caller's."""
+        with transaction.atomic(using=self.connection.alias):
+            yield
+
+
+def caller(alias: str) -> Session:
+    """Return a session on this thread's ordinary connection: the caller's snapshot, its uncommitted work included."""
+    return Session(connections[alias])
+
+
+def dumps(value: Any) -> str | None:
+    """Return ``value`` as the text of a jsonb parameter; None stays NULL."""
+    return None if value is None else json.dumps(value)
+
+
+def loads(value: Any) -> Any:
+    """Return a jsonb column's value: raw cursors give it as text, on both drivers."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,19 @@
+-- The end of a refresh that is still ours. No row back: the lease was lost, and with it the right to publish.
+-- A slot that was asked for again meanwhile is due again.
+UPDATE kck_refresh r SET
+    have = r.claimed_want,
+    lease_until = NULL,
+    lease_owner = '',
+    attempts = 0,
+    crashes = 0,
+    retry_at = NULL,
+    parked_at = NULL,
+    parked_why = '',
+    lane = %(lane)s,
+    due_at = CASE WHEN r.want > r.claimed_want OR %(again)s THEN {now} + %(min_gap)s * interval '1 second' ELSE %(next_due)s END,
+    nominal = %(nominal)s,
+    finished_at = {now},
+    cost_ms = CASE WHEN r.cost_ms IS NULL THEN %(cost)s ELSE r.cost_ms * 0.8 + %(cost)s * 0.2 END,
+    progress = NULL
+WHERE r.id = %(slot)s AND r.token = %(token)s AND r.lease_until IS NOT NULL
+RETURNING r.want > r.claimed_want

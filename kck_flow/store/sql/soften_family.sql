@@ -1,0 +1,3 @@
+-- Served still, but wanted anew: all stored ones of a family.
+UPDATE kck_product SET soft_expires_at = LEAST(soft_expires_at, {now})
+WHERE key_base = %(key_base)s AND state <> 'unset' AND (%(args)s::jsonb IS NULL OR params @> %(args)s::jsonb) RETURNING key
