@@ -14,17 +14,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.contestants.base import Contestant
+from benchmarks.contestants.base import Contestant, NotOffered
 
 FORK = multiprocessing.get_context("fork")
 PATIENCE_SECONDS = 120.0
 FAILED = -1
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """Run ``work`` in a forked child and return what it returned, so that this process opens no
-    connection."""
-    return _gather([lambda: work()])[0]
 
 
 def arrive_together(
@@ -142,6 +136,7 @@ def _gather(works: list[Callable[[], Any]]) -> list[Any]:
     """Fork a child for each work; return what each returned.
 
     Raises:
+        NotOffered: the cache cannot do this.
         RuntimeError: a child failed or went silent. Children that still run are ended.
     """
     with _children(works) as pipes:
@@ -151,7 +146,7 @@ def _gather(works: list[Callable[[], Any]]) -> list[Any]:
                 raise RuntimeError(f"A caller's process said nothing for {PATIENCE_SECONDS:.0f} s.")
             ok, result = pipe.recv()
             if not ok:
-                raise RuntimeError(result)
+                raise result
             results.append(result)
         return results
 
@@ -181,9 +176,11 @@ def _children(works: list[Callable[[], Any]]) -> Iterator[list[Any]]:
 def _child(work: Callable[[], Any], pipe: Any) -> None:
     try:
         answer = (True, work())
+    except NotOffered as reason:
+        answer = (False, reason)
     except BaseException as error:
         traceback.print_exc()
-        answer = (False, f"{type(error).__name__}: {error}"[:300])
+        answer = (False, RuntimeError(f"{type(error).__name__}: {error}"[:300]))
     with contextlib.suppress(BrokenPipeError):
         pipe.send(answer)
     pipe.close()

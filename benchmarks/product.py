@@ -17,8 +17,19 @@ WORDS = ["river", "lake", "source", "sink", "level", "inflow", "outflow", "delta
 WORDS += ["mouth", "bank", "current", "spring"]
 
 
-def product(number: int) -> dict[str, Any]:
-    """Return a product whose JSON is about one kilobyte: figures, a short series and a paragraph of text."""
+SHAPES = ("a record", "a text")
+
+
+def product(number: int, shape: str = "a record") -> dict[str, Any]:
+    """Return a product whose JSON is about one kilobyte.
+
+    Args:
+        number: which one.
+        shape: "a record" has figures, a short series and a paragraph of text; "a text" is nearly all one
+            string, which every codec copies fast.
+    """
+    if shape == "a text":
+        return {"id": number, "html": " ".join(WORDS[(number + i * 7) % len(WORDS)] for i in range(165))}
     return {
         "id": number,
         "name": f"Station {number}",

@@ -48,6 +48,16 @@ def ratio(of: Result | None, to: Result | None, value: Callable[[Result], float]
     return value(of) / value(to) if of and to else None
 
 
+def cpu_ratio(of: Result | None, to: Result | None) -> float | None:
+    """Return the ratio of CPU."""
+    return ratio(of, to, lambda result: result.cpu_us)
+
+
+def wall_ratio(of: Result | None, to: Result | None) -> float | None:
+    """Return the ratio of the medians."""
+    return ratio(of, to, lambda result: result.median_us)
+
+
 def us(value: float) -> str:
     """Write microseconds for people: 0.42, 7.1, 153, 2,062."""
     return f"{value:.2f}" if value < 1 else f"{value:.1f}" if value < 20 else f"{value:,.0f}"
@@ -74,6 +84,12 @@ def table(results: Iterable[Result], columns: list[Column]) -> str:
     if absent:
         lines += ["", *(f"* {each.label}: {each.reason or 'not run'}." for each in absent)]
     return "\n".join(lines)
+
+
+def by_phase(results: Results, columns: Callable[[dict[str, Result]], list[Column]]) -> str:
+    """Return a table for each phase, under its name."""
+    parts = (f"### {phase}\n\n" + table(found.values(), columns(found)) for phase, found in results.items())
+    return "\n\n".join(parts)
 
 
 def latency_columns(reference: Result | None) -> list[Column]:

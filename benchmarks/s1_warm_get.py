@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product as product_of
 from typing import Any
 
 from benchmarks.contestants.base import Contestant
 from benchmarks.measure import Turn
-from benchmarks.product import product
-from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio, table
+from benchmarks.product import SHAPES, product
+from benchmarks.report import Results, Verdict, at_most, by_phase, cpu_ratio, latency_columns
 
 ID = "S1"
 TITLE = "Warm get"
 HOW = """
 One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in
-autocommit. The floors are one `SELECT` by primary key with a bare driver that decodes the JSON (psycopg 3
-without prepared statements, as Django uses it). × CPU is against Django's DatabaseCache on psycopg2.
+autocommit. Two shapes: a record (figures, a short series, a paragraph) and a text (one string). The floors
+are one `SELECT` by primary key with a bare driver that decodes the JSON (psycopg 3 without prepared
+statements, as Django uses it). × CPU is against Django's DatabaseCache on psycopg2.
 """
 WHY = ""
 
@@ -23,17 +25,20 @@ CONTESTANTS = (
     *(f"{who}-{driver}" for driver in DRIVERS for who in ("floor", "kck", "kck-sourced", "django-db")),
     *("django-redis", "dogpile", "cacheops", "cashews", "diskcache", "cache-postgres", "django-kck"),
 )
+PHASES = SHAPES
 KEYS = 100
 
 
 def prepare(player: Contestant, options: dict[str, Any]) -> None:
-    """Store the products and read each once."""
-    player.prepare()
+    """Store the products, of the phase's shape, and read each once."""
+    if options["phase"] in ("", PHASES[0]):
+        player.prepare()
     store, get = player.setter(), player.getter()
     for number in range(KEYS):
-        player.wait(store(player.key(number), product(number)))
+        wanted = product(number, options["phase"] or PHASES[0])
+        player.wait(store(player.key(number), wanted))
         found = player.wait(get(player.key(number)))
-        assert found == product(number), f"{player.name} gave something else back: {found!r}"[:200]
+        assert found == wanted, f"{player.name} gave something else back: {found!r}"[:200]
 
 
 def measure(player: Contestant, options: dict[str, Any]) -> Turn:
@@ -45,31 +50,20 @@ def measure(player: Contestant, options: dict[str, Any]) -> Turn:
 
 
 def tables(results: Results) -> str:
-    """Return the table."""
-    return table(results[""].values(), latency_columns(results[""].get("django-db-psycopg2")))
+    """Return a table for each shape."""
+    return by_phase(results, lambda found: latency_columns(found.get("django-db-psycopg2")))
 
 
 def verdicts(results: Results) -> list[Verdict]:
     """CPU beside DatabaseCache and beside the bare driver, with each driver."""
-    found, verdicts = results[""], []
-    for driver in DRIVERS:
+    verdicts = []
+    for (phase, found), driver in product_of(results.items(), DRIVERS):
+        who = f"{phase}, {driver}"
         ours, sourced = found.get(f"kck-{driver}"), found.get(f"kck-sourced-{driver}")
         theirs, floor = found.get(f"django-db-{driver}"), found.get(f"floor-{driver}")
         verdicts += [
-            at_most(
-                f"{driver}: CPU ≤ 0.6 × DatabaseCache", ratio(ours, theirs, lambda r: r.cpu_us), 0.6, " ×"
-            ),
-            at_most(
-                f"{driver}: CPU ≤ 1.3 × the bare driver, no source",
-                ratio(ours, floor, lambda r: r.cpu_us),
-                1.3,
-                " ×",
-            ),
-            at_most(
-                f"{driver}: CPU ≤ 1.5 × the bare driver, a source",
-                ratio(sourced, floor, lambda r: r.cpu_us),
-                1.5,
-                " ×",
-            ),
+            at_most(f"{who}: CPU ≤ 0.6 × DatabaseCache", cpu_ratio(ours, theirs), 0.6, " ×"),
+            at_most(f"{who}: CPU ≤ 1.3 × the bare driver, no source", cpu_ratio(ours, floor), 1.3, " ×"),
+            at_most(f"{who}: CPU ≤ 1.5 × the bare driver, a source", cpu_ratio(sourced, floor), 1.5, " ×"),
         ]
     return verdicts

@@ -9,7 +9,17 @@ from benchmarks.conductor import Result
 from benchmarks.contestants.base import Contestant
 from benchmarks.measure import Turn
 from benchmarks.product import product
-from benchmarks.report import Results, Verdict, at_most, latency_columns, ratio, table, versus
+from benchmarks.report import (
+    Column,
+    Results,
+    Verdict,
+    at_most,
+    by_phase,
+    cpu_ratio,
+    latency_columns,
+    versus,
+    wall_ratio,
+)
 from benchmarks.s1_warm_get import DRIVERS
 
 ID = "S4"
@@ -49,13 +59,13 @@ def measure(player: Contestant, options: dict[str, Any]) -> Turn:
 
 def tables(results: Results) -> str:
     """Return a table for each phase."""
-    parts = []
-    for phase, found in results.items():
-        columns = latency_columns(found.get("django-db-psycopg2"))
-        if phase != "empty":
-            columns.append(("median × empty", _versus_itself(results["empty"])))
-        parts.append(f"### {phase}\n\n" + table(found.values(), columns))
-    return "\n\n".join(parts)
+    empty = results[PHASES[0]]
+
+    def columns(found: dict[str, Result]) -> list[Column]:
+        usual = latency_columns(found.get("django-db-psycopg2"))
+        return usual if found is empty else [*usual, ("median × empty", _versus_itself(empty))]
+
+    return by_phase(results, columns)
 
 
 def _versus_itself(empty: dict[str, Result]) -> Callable[[Result], str]:
@@ -64,24 +74,14 @@ def _versus_itself(empty: dict[str, Result]) -> Callable[[Result], str]:
 
 def verdicts(results: Results) -> list[Verdict]:
     """A third of DatabaseCache when empty, and flat."""
-    empty, full, verdicts = results["empty"], results["2 M rows"], []
+    empty, full = (results[phase] for phase in PHASES)
+    verdicts = []
     for driver in DRIVERS:
-        ours, theirs, later = (
-            empty.get(f"kck-{driver}"),
-            empty.get(f"django-db-{driver}"),
-            full.get(f"kck-{driver}"),
-        )
-        wall = ratio(ours, theirs, lambda r: r.median_us)
+        ours, theirs = empty.get(f"kck-{driver}"), empty.get(f"django-db-{driver}")
+        later = full.get(f"kck-{driver}")
         verdicts += [
-            at_most(f"{driver}, empty: wall ≤ 0.35 × DatabaseCache", wall, 0.35, " ×"),
-            at_most(
-                f"{driver}, empty: CPU ≤ 0.35 × DatabaseCache",
-                ratio(ours, theirs, lambda r: r.cpu_us),
-                0.35,
-                " ×",
-            ),
-            at_most(
-                f"{driver}: at 2 M rows ≤ 1.2 × empty", ratio(later, ours, lambda r: r.median_us), 1.2, " ×"
-            ),
+            at_most(f"{driver}, empty: wall ≤ 0.35 × DatabaseCache", wall_ratio(ours, theirs), 0.35, " ×"),
+            at_most(f"{driver}, empty: CPU ≤ 0.35 × DatabaseCache", cpu_ratio(ours, theirs), 0.35, " ×"),
+            at_most(f"{driver}: at 2 M rows ≤ 1.2 × empty", wall_ratio(later, ours), 1.2, " ×"),
         ]
     return verdicts

@@ -37,7 +37,7 @@ SETTLED_SECONDS = 11
 
 def measure(player: Contestant, options: dict[str, Any]) -> Turn:
     """Count before, read, wait, count after."""
-    calls = 1_000 if options["quick"] else 50_000
+    calls = 1_000 if options["quick"] else 20_000
     get, keys = player.getter(), [(player.key(number),) for number in range(KEYS)]
     settle = SETTLED_SECONDS if "postgres" in player.servers else 0
     time.sleep(settle if options["round"] == 0 else 0)
