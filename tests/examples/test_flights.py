@@ -1,4 +1,4 @@
-"""The flights example as its user meets it: `demo.py`, from an empty database to a page, to nothing left over.
+"""The flights example as one meets it: `demo.py`, from an empty database to a page, then nothing left over.
 
 What the example's functions count is tested where they live: `examples/flights/manage.py test flights`.
 """

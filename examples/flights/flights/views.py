@@ -1,6 +1,7 @@
 """The pages. Every number on them comes from a product; none is counted when a page is asked for.
 
-Two questions go to the tables: which flight is to be changed, and how often each product was computed.
+Three questions go to the tables: which flight is to be changed, whether there is an airline of that code, and
+how often each product was computed.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +20,7 @@ from flights import charts
 from flights.clocks import NEW_YORK
 from flights.figures import ORIGINS
 from flights.forms import DelayForm, FindForm
-from flights.models import Flight
+from flights.models import Airline, Flight
 from flights.reading import Reading, computes, read, with_computes
 
 AIRPORTS = dict(ORIGINS)
@@ -104,9 +105,10 @@ def airport_hour(request: HttpRequest, airport: str, at: datetime) -> HttpRespon
 
 
 def airline_day(request: HttpRequest, airline: str, day: date) -> HttpResponse:
-    reading = _known("airline_day", airline=airline, day=day)
-    if reading.value and reading.value["airline"] is None:
+    # Looked at first: a visitor may type any code, and each would become a product of its own.
+    if not Airline.objects.filter(pk=airline).exists():
         raise Http404(f"No airline has the code {airline}.")
+    reading = _known("airline_day", airline=airline, day=day)
     context = {
         "code": airline,
         "day": day,
@@ -131,9 +133,10 @@ def late_destinations(request: HttpRequest, top: int) -> HttpResponse:
 
 
 def destination(request: HttpRequest, airport: str) -> HttpResponse:
-    reading = _known("destination", airport=airport)
-    if reading.value and not reading.value["flights"]:
+    listed = read("destinations")
+    if listed.value is not None and airport not in {code for code, _ in listed.value}:
         raise Http404(f"Nothing flew from New York to {airport}.")
+    reading = _known("destination", airport=airport)
     return _page(request, "destination", [reading], {"code": airport, "reading": reading})
 
 
