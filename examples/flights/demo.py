@@ -21,6 +21,7 @@ import fcntl
 import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -245,6 +246,7 @@ class Demo:
             self.await_answer(address + "static/flights/flights.css", parts)
             print(f"\n    {address}\n", flush=True)
             say(f"Ctrl+C stops everything. What the parts say is in {self.folder}/*.log.")
+            say(f"To ask by hand: . {self.write_environment()} && {self.by_hand()} kck keys")
             self.watch(parts)
         finally:
             do_not_listen()
@@ -252,6 +254,18 @@ class Demo:
             for part in reversed(parts):  # nobody asks any more before nobody works any more
                 part.stop()
             register.path.unlink(missing_ok=True)
+            (self.folder / "environment").unlink(missing_ok=True)
+
+    def write_environment(self) -> Path:
+        """Write what another terminal needs to know; the password in it is for our user's eyes."""
+        path = self.folder / "environment"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            for name in ("DATABASE_URL", "DATABASE_SCHEMA"):
+                file.write(f"export {name}={shlex.quote(self.environment[name])}\n")
+        return path
+
+    def by_hand(self) -> str:
+        return f"{sys.executable} {os.path.relpath(HERE / 'manage.py')}"
 
     def await_answer(self, address: str, parts: Sequence[Part]) -> None:
         deadline = time.monotonic() + STARTS_WITHIN

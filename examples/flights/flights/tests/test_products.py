@@ -1,14 +1,13 @@
 """The primers: what is computed, what is not, and what a saved flight does; in plain Django TestCases."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from unittest.mock import patch
 
 from kck_flow import Cache
 from kck_flow.errors import InvalidKey
 from kck_flow.models import DataProduct
+from kck_flow.testing import assert_augment_equals_compute, assert_state, count_computes, run_worker
 
 from flights import figures, primers
 from flights.models import Flight
@@ -17,30 +16,16 @@ from flights.tests.base import SNOW, FlightsTestCase
 ORIGINS = ("EWR", "JFK", "LGA")
 
 
-@contextmanager
-def counting(primer: type) -> Iterator[list[str]]:
-    """Yield the list of keys that ``primer`` computes while the block runs."""
-    keys: list[str] = []
-    compute = primer.compute
-
-    def counted(self: object, key: str) -> object:
-        keys.append(str(key))
-        return compute(self, key)
-
-    with patch.object(primer, "compute", counted):
-        yield keys
-
-
 class Products(FlightsTestCase):
     def setUp(self) -> None:
         self.cache = Cache.get_instance()
 
     def test_what_is_asked_for_twice_is_computed_once(self) -> None:
-        with counting(primers.DelayBoard) as computed:
+        with count_computes("delay_board") as computed:
             first, second = self.cache.get("delay_board/JFK"), self.cache.get("delay_board/JFK")
         self.assertEqual(first, figures.delay_board("JFK"))
         self.assertEqual(second, first)
-        self.assertEqual(computed, ["delay_board/JFK"])
+        self.assertEqual(computed.counts, {"delay_board/JFK": 1})
 
     def test_dates_and_instants_come_back_as_what_they_were(self) -> None:
         self.assertIsInstance(self.cache.get("delay_board/JFK")["worst_day"]["day"], date)
@@ -73,28 +58,29 @@ class Saving(FlightsTestCase):
 
     def test_a_saved_delay_is_in_the_tally_at_once(self) -> None:
         before = self.cache.get("delay_tally/EWR")
-        with counting(primers.DelayTally) as computed:
+        with count_computes("delay_tally") as computed:
             self.flight.departure_delay = 100
             self.flight.save()
             after = self.cache.get("delay_tally/EWR")
         self.assertEqual(after, {**before, "late": before["late"] + 1, "minutes": before["minutes"] + 100})
-        self.assertEqual(computed, [])
+        self.assertEqual(computed.total, 0)
 
     def test_a_flight_moved_to_another_airport_leaves_one_tally_and_enters_the_other(self) -> None:
         before = {code: self.cache.get(f"delay_tally/{code}") for code in ORIGINS}
-        with counting(primers.DelayTally) as computed:
+        with count_computes("delay_tally") as computed:
             self.flight.origin_id = "LGA"
             self.flight.save()
             after = {code: self.cache.get(f"delay_tally/{code}") for code in ORIGINS}
         moved = {code: after[code]["flights"] - before[code]["flights"] for code in ORIGINS}
-        self.assertEqual((moved, computed), ({"EWR": -1, "JFK": 0, "LGA": 1}, []))
+        self.assertEqual(moved, {"EWR": -1, "JFK": 0, "LGA": 1})
+        self.assertEqual(computed.total, 0)
 
     def test_after_any_history_the_tally_is_what_a_count_says(self) -> None:
         chance = random.Random(2013)
         for code in ORIGINS:
             self.cache.get(f"delay_tally/{code}")
         flights = list(Flight.objects.order_by("pk")[:200])
-        with counting(primers.DelayTally) as computed:
+        with count_computes("delay_tally") as computed:
             for _ in range(150):
                 flight = chance.choice(flights)
                 action = chance.random()
@@ -108,28 +94,42 @@ class Saving(FlightsTestCase):
                 flight.save()
             kept = {code: self.cache.get(f"delay_tally/{code}") for code in ORIGINS}
         self.assertEqual(kept, {code: figures.delay_tally(code) for code in ORIGINS})
-        self.assertEqual(computed, [])
+        self.assertEqual(computed.total, 0)
+        for code in ORIGINS:
+            assert_augment_equals_compute(f"delay_tally/{code}")
+
+    def test_the_board_is_served_stale_until_a_worker_has_made_a_new_one(self) -> None:
+        before = self.cache.get("delay_board/EWR")
+        self.flight.departure_delay = 100
+        self.flight.save()
+        with count_computes("delay_board") as computed:
+            self.assertEqual(self.cache.get("delay_board/EWR"), before)
+        self.assertEqual(computed.total, 0)
+        assert_state("delay_board/EWR", "stale")
+        run_worker(["delay_board"])
+        self.assertEqual(self.cache.get("delay_board/EWR"), figures.delay_board("EWR"))
+        assert_state("delay_board/EWR", "fresh")
 
     def test_the_day_of_its_airline_is_computed_again_and_no_other(self) -> None:
         keys = ["airline_day/UA/2013-03-08", "airline_day/UA/2013-03-09", "airline_day/AA/2013-03-08"]
         self.cache.get_many(keys)
         flight = Flight.objects.filter(airline="UA", day=SNOW, departure_delay=None)[0]
-        with counting(primers.AirlineDay) as computed:
+        with count_computes("airline_day") as computed:
             flight.departure_delay = 20
             flight.save()
             after = self.cache.get_many(keys)
-        self.assertEqual(computed, keys[:1])
+        self.assertEqual(computed.counts, {keys[0]: 1})
         self.assertEqual(after[keys[0]], figures.airline_day("UA", SNOW))
 
     def test_both_hours_of_a_flight_moved_to_a_later_one_are_computed_again(self) -> None:
         keys = [f"airport_hour/JFK/2013-03-08T{hour}:00:00Z" for hour in (13, 14, 15)]
         before = self.cache.get_many(keys)
         flight = Flight.objects.get(pk=before[keys[0]]["departures"][0]["id"])
-        with counting(primers.AirportHour) as computed:
+        with count_computes("airport_hour") as computed:
             flight.scheduled_departure = datetime(2013, 3, 8, 15, 30, tzinfo=UTC)
             flight.save()
             after = self.cache.get_many(keys)
-        self.assertEqual(sorted(computed), [keys[0], keys[2]])
+        self.assertEqual(computed.counts, {keys[0]: 1, keys[2]: 1})
         moved = [len(after[key]["departures"]) - len(before[key]["departures"]) for key in keys]
         self.assertEqual(moved, [-1, 0, 1])
 
@@ -145,9 +145,9 @@ class Ranking(FlightsTestCase):
         three = self.cache.get("late_destinations/3")
         self.assertEqual(self.computed(), three["read"])
         self.assertLess(three["read"], three["of"] / 2)
-        with counting(primers.Destination) as computed:
+        with count_computes("destination") as computed:
             ten = self.cache.get("late_destinations/10")
-        self.assertEqual(len(computed), ten["read"] - three["read"])
+        self.assertEqual(computed.total, ten["read"] - three["read"])
         self.assertEqual(self.computed(), ten["read"])
         self.assertLess(ten["read"], ten["of"])
 
@@ -176,10 +176,10 @@ class Ranking(FlightsTestCase):
 class Morning(FlightsTestCase):
     def test_it_is_put_together_from_the_airlines_days(self) -> None:
         noon = datetime(2026, 3, 8, 16, tzinfo=UTC)
-        with patch("django.utils.timezone.now", return_value=noon), counting(primers.AirlineDay) as computed:
+        with patch("django.utils.timezone.now", return_value=noon), count_computes("airline_day") as computed:
             told = Cache.get_instance().get("on_this_day")
         self.assertEqual(told["day"], SNOW)
-        self.assertEqual(len(computed), 16)
+        self.assertEqual(computed.total, 16)
         flown = Flight.objects.filter(day=SNOW)
         self.assertEqual(told["flights"], flown.count())
         self.assertEqual(told["late"], flown.filter(departure_delay__gte=15).count())
