@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.db import router
 
+from . import waking
 from .codec import JSON
 from .conf import conf
 from .entry import Change, Row
@@ -53,24 +54,30 @@ def from_product(
     ``old`` and ``new`` are the values (None where there is none): what the changes of augmented products carry.
     """
     change = Change(f"{key.digest.hex}:{version}", key.key_base, key, old, new, at)
-    return _spread(session, change, registry.on_product(key.key_base), reason, start=key)
+    return _woken(session, _spread(session, change, registry.on_product(key.key_base), reason, start=key))
 
 
 def from_row(session: Session, change: Change, edges: Sequence[tuple[Primer, On]], reason: str) -> int:
     """Mark everything that a changed row reaches; returns how many rows were appended."""
-    return _spread(session, change, edges, reason, start=None)
+    return _woken(session, _spread(session, change, edges, reason, start=None))
 
 
 def below(session: Session, key: Key, *, at: datetime, reason: str, declared: bool = True) -> int:
     """Mark everything below a product that has become stale without a new value; returns how many rows were appended."""
     if not declared:
-        return pending.append_downstream(session, key.digest, source=str(key), reason=reason)
-    return _below(session, key.key_base, key, at, reason, {(key.key_base, key)})
+        return _woken(session, pending.append_downstream(session, key.digest, source=str(key), reason=reason))
+    return _woken(session, _below(session, key.key_base, key, at, reason, {(key.key_base, key)}))
 
 
 def from_family(session: Session, key_base: str, *, at: datetime, reason: str) -> int:
     """Mark everything downstream of a whole family as if each of its products had changed."""
-    return _below(session, key_base, None, at, reason, set())
+    return _woken(session, _below(session, key_base, None, at, reason, set()))
+
+
+def _woken(session: Session, written: int) -> int:
+    if written:
+        waking.soon(session)
+    return written
 
 
 def _spread(session: Session, change: Change, edges: Iterable[tuple[Primer, On]], reason: str, start: Key | None) -> int:

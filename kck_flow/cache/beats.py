@@ -109,7 +109,7 @@ class Beats:
             logger.warning("beat.failed alias=%s error=%r", alias, error)
             return
         for claim in claims:
-            if (claim.slot, claim.token) not in ours and not claim.lost:
+            if (claim.slot, claim.token) not in ours and not claim.lost and not claim.ended:
                 with self._lock:
                     still = (alias, claim.slot, claim.token) in self._held
                 if still:

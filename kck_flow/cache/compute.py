@@ -226,6 +226,7 @@ def _publish(
         session, claim, lane=refreshes.SCHEDULED if nominal else primer.priority, next_due=due, nominal=nominal, cost_ms=cost,
         min_gap=primer.min_gap.total_seconds(),
     )  # fmt: skip
+    claim.ended = True
     if again is None:
         outcome.kind, outcome.text, outcome.now = "fenced", text, now
         logger.warning("refresh.fenced key=%s slot=%s token=%s", key, claim.slot, claim.token)

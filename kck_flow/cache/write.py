@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connections
 
-from .. import clock, hooks, spread
+from .. import clock, hooks, spread, waking
 from ..entry import Entry
 from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
@@ -76,16 +76,19 @@ def _write(
 ) -> Published:
     text, state = encode(primer, codec, value)
     soft, hard = expiries(primer, value, soft_expire, hard_expire)
-    stored = products.write(
+    written = products.write(
         session, key, args=args_of(primer, key), value=text, public=public_of(codec, text), state=state,
         primer_version=primer.version if primer is not None else 1, soft=soft, hard=hard, expected=expected,
     )  # fmt: skip
-    if stored is None:
+    if written is None:
         held = products.seen(session, key, args_of(primer, key))
         raise VersionMismatch(
             f"{str(key)!r} has version {held.version}, not {expected}: somebody changed it since you read it. Read it again, and decide anew.",
             version=held.version,
         )
+    stored, marked = written
+    if marked:
+        waking.soon(session)
     tier.drop(key)
     here = frame.current()
     if here is not None:
@@ -228,10 +231,11 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
     if connections[alias].in_atomic_block and not private.in_test_case():
         # With the caller's transaction or not at all; the slot itself would make its writers queue up.
         pending.append(caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)])
+        waking.soon(caller(alias))
         return True
     with _slots(alias) as session:
         asked = refreshes.request(session, key, args_of(primer, key), lane=lane, reason=reason)
-        wake(session)
+        waking.soon(session)
     return asked is not None
 
 
@@ -243,8 +247,3 @@ def _slots(alias: str) -> Iterator[Session]:
         with private.session(alias, timeout=2.0) as session:
             yield session
 
-
-def wake(session: Session) -> None:
-    """Tell listening workers that something is due; empty, coalesced by the server, a hint only."""
-    if session.is_private:
-        session.run(f"NOTIFY {refreshes.CHANNEL}")

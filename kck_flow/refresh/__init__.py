@@ -1,0 +1,1 @@
+"""TIME: due -> claim -> refresh -> record."""

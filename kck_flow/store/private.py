@@ -29,7 +29,7 @@ from .session import Session
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-BEAT = "beat"
+BEAT, WAKE = "beat", "wake"
 
 
 class Busy(KckFlowError):
@@ -128,7 +128,7 @@ def session(alias: str, purpose: str = "", timeout: float | None = None) -> Iter
     if in_test_case():
         raise KckFlowError("Inside a TestCase the cache works on the test's own connection; this is a bug in kck_flow.")
     pool = _pool(alias, purpose)
-    connection, pooled = _lend(pool, alias, 1 if purpose == BEAT else conf.PRIVATE_CONNECTIONS, timeout)
+    connection, pooled = _lend(pool, alias, 1 if purpose else conf.PRIVATE_CONNECTIONS, timeout)
     broken = False
     try:
         yield PrivateSession(connection, pooled)

@@ -141,13 +141,14 @@ def put(
 def write(
     session: Session, key: Key, *, args: Mapping[str, Any], value: str | None, public: str | None, state: str, primer_version: int,
     soft: float | None, hard: float | None, expected: int | None,
-) -> Published | None:  # fmt: skip
-    """Set a value in this session's transaction; None when ``expected`` is not the stored version."""
+) -> tuple[Published, int] | None:  # fmt: skip
+    """Set a value in this session's transaction; returns (what is stored, how many readers it marked), or None when
+    ``expected`` is not the stored version."""
     row = session.row("write", {
         "digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args)), "value": value,
         "public": public, "state": state, "primer_version": primer_version, "soft": soft, "hard": hard, "expected": expected,
     })  # fmt: skip
-    return Published(row[0], True, False, *row[1:]) if row else None
+    return (Published(row[0], True, False, *row[1:5]), row[5]) if row else None
 
 
 @dataclass(frozen=True, slots=True)

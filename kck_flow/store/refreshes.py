@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,8 @@ from .session import Session, dumps
 WAITED_FOR, TRIGGERED, SCHEDULED, BACKFILL = 0, 2, 5, 8
 # After so many claims without a clean end, a product is set aside: it ends its process.
 CRASH_LIMIT = 5
+# A product that is asked for often rises by so much at most (request.sql).
+RISE = timedelta(minutes=1)
 MANUAL = "manual"
 # Workers listen here; the payload is empty, what is due stands in the table.
 CHANNEL = "kck_flow_due"
@@ -26,6 +28,7 @@ class Claim:
 
     Attributes:
         lost: Set by the beats when the lease has gone: the result will be refused.
+        ended: Set when this process has ended it itself: then a beat that comes back empty means nothing.
     """
 
     slot: int
@@ -42,6 +45,7 @@ class Claim:
     due: float | None = None
     lease: float = 5.0
     lost: bool = False
+    ended: bool = False
     progress: str | None = field(default=None)
 
 

@@ -32,7 +32,8 @@ WITH RECURSIVE put AS (
     SELECT split_part(b.downstream_key, '/', 1), b.downstream, min(b.mode), %(key)s, 'set'
     FROM below b WHERE b.downstream <> %(digest)s AND b.mode <> 'augment' AND EXISTS (SELECT 1 FROM put)
     GROUP BY b.downstream, b.downstream_key, (b.mode = 'stale')
+    RETURNING id
 )
 SELECT version, extract(epoch FROM computed_at)::float8, extract(epoch FROM soft_expires_at)::float8,
-       extract(epoch FROM hard_expires_at)::float8, false
+       extract(epoch FROM hard_expires_at)::float8, false, (SELECT count(*) FROM marks)::int
 FROM put

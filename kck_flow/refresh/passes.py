@@ -1,0 +1,119 @@
+"""One bounded pass over what is due: end overdue leases, drain marks, fold changes, claim, run.
+
+The worker repeats it; ``worker --once`` repeats it until nothing is due; tests run it inline on their own connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from .. import clock
+from ..cache.compute import Sessions
+from ..changes import drain as draining
+from ..changes import fold as folding
+from ..registry import registry
+from ..store import families, permits, refreshes
+from ..store.refreshes import Claim
+from . import plan, run
+
+logger = logging.getLogger("kck_flow")
+
+ALL_LANES = tuple(range(10))
+
+
+class Passes:
+    """What a worker does in turn, on one database.
+
+    Args:
+        alias: Which database.
+        sessions: How the store is reached.
+        lanes: The lanes it serves, most urgent first.
+        products: Key bases it is limited to, or None for all that are declared here.
+        owner: The name its leases carry.
+        lease: Seconds of a lease.
+    """
+
+    def __init__(
+        self, alias: str, sessions: Sessions, *, lanes: Sequence[int] = ALL_LANES, products: Sequence[str] | None = None,
+        owner: str = "", lease: float = 60.0,
+    ) -> None:  # fmt: skip
+        self.alias, self.sessions, self.lanes, self.products = alias, sessions, tuple(lanes), products
+        self.owner, self.lease = owner, lease
+        self._claims = 0
+        self._mark: datetime | None = None
+
+    def sync(self) -> int:
+        """Put the declared schedules in force; returns how many changed."""
+        with self.sessions() as session:
+            return plan.sync(session, self.alias, clock.now(), self.products)
+
+    def tidy(self) -> int:
+        """End overdue leases, drain the marks on their way and fold what waits; returns how much there was."""
+        known = plan.known_bases(self.products)
+        with self.sessions() as session:
+            refreshes.end_overdue(session)
+            done = 0
+            while True:
+                drained = draining.drain(session)
+                done += drained.marks
+                if drained.marks < draining.BATCH:
+                    break
+            return done + folding.fold_all(session, known=known)
+
+    def claim(self, n: int) -> list[Claim]:
+        """Claim up to ``n`` refreshes that are due."""
+        if n <= 0:
+            return []
+        with self.sessions() as session:
+            known = self._claimable(session)
+            self._claims += 1
+            # Every eighth begins with the least urgent lane: nobody starves.
+            lanes = self.lanes if self._claims % 8 else tuple(reversed(self.lanes))
+            claims = refreshes.claim_due(
+                session, n=n, lanes=lanes, known=known, lease=self.lease, owner=self.owner, mark=self._mark, key_of=run.key_of,
+            )  # fmt: skip
+            if not claims and self._mark is not None:
+                self._mark = None
+                return []
+            if self._claims % 64 == 0:
+                self.measure(session)
+            return [claim for claim in claims if self._permitted(session, claim)]
+
+    def measure(self, session: Any) -> None:
+        """Measure anew from where claims need to look; a minute's slack for what rises by being asked for."""
+        low = refreshes.low_water(session, self.lanes)
+        self._mark = low - refreshes.RISE if low is not None else None
+
+    def _claimable(self, session: Any) -> list[str]:
+        paused = families.paused(session)
+        limited = {
+            primer.name: primer.max_concurrency for primer in registry.unique()
+            if primer.max_concurrency is not None and (self.products is None or primer.name in self.products)
+        }  # fmt: skip
+        full = set(permits.full(session, limited)) if limited else set()
+        return [name for name in plan.known_bases(self.products) if name not in full and name.removeprefix(f"!{plan.PLAN}") not in paused]
+
+    def _permitted(self, session: Any, claim: Claim) -> bool:
+        primer = registry.primers.get(claim.key.key_base)
+        if primer is None or primer.max_concurrency is None:
+            return True
+        if permits.take(session, primer.name, primer.max_concurrency, slot=claim.slot, token=claim.token, lease=self.lease):
+            return True
+        refreshes.release(session, claim, delay=0.05)
+        return False
+
+    def give_back(self, claim: Claim) -> None:
+        """Give back the place that a limited primer's refresh held."""
+        primer = registry.primers.get(claim.key.key_base)
+        if primer is not None and primer.max_concurrency is not None:
+            with self.sessions() as session:
+                permits.give_back(session, claim.slot, claim.token)
+
+    def pause(self, longest: float) -> float:
+        """Return how many seconds nothing will be due, at most ``longest``."""
+        with self.sessions() as session:
+            due = refreshes.next_due(session, self.lanes, plan.known_bases(self.products))
+        return min(longest, due) if due is not None else longest

@@ -1,0 +1,105 @@
+"""What is due: schedules put in force, domains walked, keys that came or went.
+
+A product on a schedule is a slot with its next instant; there is no scheduler. A primer without parameters has its one
+slot; one with a domain has beside them a slot of our own, ``!plan:<name>``, due at each of its instants, that walks the
+domain: new keys begin with the period that is just beginning, keys that left are refreshed by the clock no longer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from .. import key as keys
+from .. import spread
+from ..key import Key
+from ..primer import Primer
+from ..registry import registry
+from ..store import families, refreshes
+from ..store.session import Session
+from ..storing import args_of
+
+logger = logging.getLogger("kck_flow")
+
+PLAN = "plan:"
+BATCH = 1000
+
+
+def plan_key(primer: Primer) -> Key:
+    """Return the key of the slot that walks a primer's domain."""
+    return keys.internal(f"{PLAN}{primer.name}")
+
+
+def is_plan(key: Key) -> bool:
+    """Whether a slot walks a domain."""
+    return key.key_base.startswith(f"{keys.INTERNAL}{PLAN}")
+
+
+def planned(key: Key) -> Primer | None:
+    """Return the primer whose domain a slot walks, or None where it is not known here."""
+    return registry.primers.get(key.key_base.removeprefix(f"{keys.INTERNAL}{PLAN}"))
+
+
+def known_bases(products: Sequence[str] | None = None) -> list[str]:
+    """Return the key bases that this process can refresh (those of ``products``, where given), their plans included."""
+    names = [name for name in registry.primers if products is None or name in products]
+    return [*names, *(f"{keys.INTERNAL}{PLAN}{name}" for name in names)]
+
+
+def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | None = None) -> int:
+    """Put the declared schedules of one database in force; returns how many primers changed.
+
+    An older process never un-schedules what a newer declaration scheduled; one that does not know a primer leaves it be.
+    """
+    in_force = families.known(session)
+    changed = 0
+    for primer in registry.unique():
+        if spread.alias_of(primer) != alias or (products is not None and primer.name not in products):
+            continue
+        digest = primer.schedule.digest() if primer.schedule is not None else ""
+        version, known_digest = in_force.get(primer.name, (0, ""))
+        if version > primer.version:
+            continue
+        if (version, known_digest) != (primer.version, digest):
+            if not (version == 0 and primer.schedule is None and primer.autostart):
+                families.declare(session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart)
+                changed += 1
+                logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
+        if primer.schedule is None:
+            if known_digest:
+                refreshes.unschedule(session, primer.name, [])
+                refreshes.unschedule(session, plan_key(primer).key_base, [])
+            continue
+        _put(session, primer, digest, now)
+    return changed
+
+
+def _put(session: Session, primer: Primer, digest: str, now: datetime) -> None:
+    assert primer.schedule is not None
+    first = primer.schedule.next(now)
+    if first is None:
+        return
+    if not primer.parameters and primer.domain is None:
+        key = primer.build_key()
+        refreshes.schedule(session, [(key, {}, first, primer.schedule.jittered(first, key))], lane=primer.priority, digest=digest)
+        return
+    plan = plan_key(primer)
+    new = refreshes.schedule(session, [(plan, {}, first, first)], lane=refreshes.TRIGGERED, digest=digest)
+    if new:
+        walk(session, primer, first)
+
+
+def walk(session: Session, primer: Primer, nominal: datetime) -> tuple[int, int]:
+    """Walk a domain: schedule what is in it from ``nominal`` on, take off what is not; returns (new, gone)."""
+    assert primer.schedule is not None
+    digest = primer.schedule.digest()
+    found = primer.domain_keys()
+    new = 0
+    for begin in range(0, len(found), BATCH):
+        rows = [(key, args_of(primer, key), nominal, primer.schedule.jittered(nominal, key)) for key in found[begin : begin + BATCH]]
+        new += refreshes.schedule(session, rows, lane=primer.priority, digest=digest)
+    gone = refreshes.unschedule(session, primer.name, [key.digest for key in found])
+    if new or gone:
+        logger.info("domain.walked family=%s keys=%d new=%d gone=%d", primer.name, len(found), new, gone)
+    return new, gone

@@ -1,0 +1,146 @@
+"""A claimed refresh is carried out: a product computed and published, a domain walked, an action's period begun."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from .. import clock
+from ..cache import compute
+from ..cache.beats import beats
+from ..cache.compute import Sessions
+from ..decorators import Action
+from ..errors import ComputeTimeout
+from ..key import Key
+from ..primer import Primer
+from ..progress import running
+from ..registry import registry
+from ..store import refreshes, runs
+from ..store.refreshes import Claim, instant
+from . import plan
+
+logger = logging.getLogger("kck_flow")
+
+OK = ("done", "unchanged", "skipped", "planned", "begun")
+
+
+def run(
+    claim: Claim, alias: str, sessions: Sessions, *, own_thread: bool = True, watched: bool = True, worker: str = "",
+    timed_out: Callable[[ComputeTimeout], None] | None = None,
+) -> str:  # fmt: skip
+    """Carry a claim out and end it; returns its outcome: ``done, unchanged, failed, fenced, superseded, skipped, planned, begun``."""
+    key = claim.key
+    begun = time.monotonic()
+    if claim.crashes > refreshes.CRASH_LIMIT:
+        return _set_aside(claim, sessions)
+    if plan.is_plan(key):
+        return _walk(claim, sessions, watched, alias)
+    primer = registry.primers.get(key.key_base)
+    if primer is None:
+        with sessions() as session:
+            refreshes.release(session, claim, delay=5.0)
+        return "released"
+    if _too_late(primer, claim):
+        return _skip(primer, claim, sessions)
+    if isinstance(primer, Action) and primer.overlap == "parallel" and key.params.get("period") is None:
+        return _begin_period(primer, claim, sessions)
+    token = running.set(claim)
+    try:
+        outcome = compute.carry_out(
+            primer, key, claim, alias, sessions, own_thread=own_thread, hook="refresh", worker=worker, watched=watched, timed_out=timed_out,
+        )  # fmt: skip
+    finally:
+        running.reset(token)
+    _log(claim, outcome.kind, time.monotonic() - begun, worker)
+    return outcome.kind
+
+
+def _log(claim: Claim, outcome: str, seconds: float, worker: str) -> None:
+    late = max(claim.started - claim.due, 0) if claim.due else 0
+    if outcome in OK:
+        logger.info(
+            "refresh.done key=%s outcome=%s slot=%s token=%s lane=%s reason=%s run_ms=%.0f lateness_ms=%.0f worker=%s",
+            claim.key, outcome, claim.slot, claim.token, claim.lane, claim.reason or "schedule", seconds * 1000, late * 1000, worker or "-",
+        )  # fmt: skip
+
+
+def _set_aside(claim: Claim, sessions: Sessions) -> str:
+    error = f"its process ended without a word {claim.crashes - 1} times in a row"
+    with sessions() as session, session.transaction():
+        refreshes.park_crashed(session, claim, error)
+        runs.append(session, claim.key, token=claim.token, reason=claim.reason, outcome="failed", started=claim.started, error=error)
+    logger.error("refresh.parked key=%s why=crashed: %s. Revive it with: kck retry %s", claim.key, error, claim.key)
+    return "failed"
+
+
+def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
+    primer = plan.planned(claim.key)
+    if primer is None or primer.schedule is None:
+        with sessions() as session:
+            refreshes.finish(session, claim, lane=refreshes.TRIGGERED, next_due=None, nominal=None, cost_ms=0)
+        return "skipped"
+    if watched:
+        beats().hold(alias, claim)
+    begun = time.monotonic()
+    now = instant(claim.started)
+    assert now is not None
+    try:
+        with sessions() as session:
+            plan.walk(session, primer, instant(claim.nominal) or now)
+            following = primer.schedule.next(now)
+            refreshes.finish(
+                session, claim, lane=refreshes.TRIGGERED, next_due=following, nominal=following, cost_ms=(time.monotonic() - begun) * 1000
+            )
+        return "planned"
+    except Exception as error:
+        # A domain that raises must neither end the worker nor be forgotten: tried again with back-off, shown as a run.
+        logger.exception("domain.failed family=%s", primer.name)
+        with sessions() as session, session.transaction():
+            pause = compute.backoff_seconds(primer, claim.attempts + 1)
+            nominal = instant(claim.nominal)
+            refreshes.fail(session, claim, error=compute.describe(error), backoff=pause, retry=True, park=False, next_due=None, nominal=nominal)
+            runs.append(
+                session, claim.key, token=claim.token, reason="domain", outcome="failed", started=claim.started, error=compute.describe(error)
+            )
+        return "failed"
+    finally:
+        if watched:
+            beats().let_go(alias, claim)
+
+
+def _too_late(primer: Primer, claim: Claim) -> bool:
+    """Whether ``catchup = "skip"`` leaves this period out: the one after it has begun already."""
+    if primer.catchup != "skip" or primer.schedule is None or claim.nominal is None or claim.reason not in ("", "schedule"):
+        return False
+    nominal = instant(claim.nominal)
+    assert nominal is not None
+    following = primer.schedule.next(nominal)
+    return following is not None and following.timestamp() <= claim.started
+
+
+def _skip(primer: Primer, claim: Claim, sessions: Sessions) -> str:
+    assert primer.schedule is not None
+    now = instant(claim.started) or clock.now()
+    following = primer.schedule.next(now)
+    with sessions() as session:
+        refreshes.finish(session, claim, lane=primer.priority, next_due=following, nominal=following, cost_ms=claim.cost_ms or 0)
+    logger.info("catchup.skipped key=%s nominal=%s next=%s", claim.key, instant(claim.nominal), following)
+    return "skipped"
+
+
+def _begin_period(primer: Action, claim: Claim, sessions: Sessions) -> str:
+    """A parallel action: each period gets a slot of its own, so that the next need not wait for this one."""
+    nominal = instant(claim.nominal) or instant(claim.started)
+    period = primer.build_key(period=nominal)
+    due, following = primer.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
+    with sessions() as session, session.transaction():
+        ended = refreshes.finish(session, claim, lane=primer.priority, next_due=due, nominal=following, cost_ms=0)
+        if ended is not None:
+            refreshes.request(session, period, {"period": period.params["period"].isoformat()}, lane=primer.priority, reason="schedule")
+    return "begun"
+
+
+def key_of(text: str, key_base: str) -> Key:
+    """Return the key of a claimed slot."""
+    return registry.stored_key(text, key_base)
