@@ -403,6 +403,7 @@ def _fail(primer: Primer, key: Key, claim: Claim, sessions: Sessions, error: Bas
     due, nominal = primer.upcoming(key, instant(claim.nominal), instant(claim.started))
     retry = attempts % (primer.retries + 1) != 0
     park = attempts >= primer.park_after or (not retry and due is None)
+    claim.ended = True
     with suppress(OperationalError), sessions() as session, session.transaction():
         told = refreshes.fail(
             session, claim, error=f"{describe(error)}\n{shown[-2000:]}" if shown else describe(error),

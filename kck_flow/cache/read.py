@@ -132,6 +132,12 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
         if hint is not None and hint.entry is not None:
             frame.note(key, hint.entry.version or None)
             return _copied(primer, hint.text) if value_only else _with_value(hint.entry, _copied(primer, hint.text))
+    # The common case, alone. Inside a compute the long way notes the edge and the hint; where the tier is on, it knows
+    # until when a value may be held.
+    if value_only and here is None and primer is not None and ask.max_age is None and not primer.always_fresh and not conf.TIER_SECONDS:
+        text = _fresh(key, primer, alias)
+        if text is not None:
+            return primer.codec.decode(text)
     deadline: float | None = None
     # A read that finds the product on the move asks again, until there is something to serve or the wait is over.
     while True:
@@ -182,6 +188,17 @@ class Boarded(Exception):
 
 # Set while an async twin asks: the thread that all sync code shares must not wait for a computation.
 boarding: ContextVar[bool] = ContextVar("kck_flow_boarding", default=False)
+
+
+def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
+    """Return the value text of a product that may be served as it is; None where the long way must decide."""
+    session = caller(alias)
+    try:
+        return products.fresh(session, key.digest, primer.version, probe=primer.probes or primer.name in _sourced)
+    except (OperationalError, InterfaceError):
+        if session.connection.in_atomic_block:
+            raise
+        return None  # the long way reconnects, or says what is wrong
 
 
 def _read(key: Key, primer: Primer | None, alias: str, context: str) -> Stored | None:

@@ -99,12 +99,21 @@ _PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
 }  # fmt: skip
 
 
+_CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = p.key_base AND (q.digest = p.digest
+ OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args) AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)))"""
+
+
+def fresh(session: Session, digest: UUID, primer_version: int, *, probe: bool) -> str | None:
+    """Return the value text of a product that may be served as it is, else None: then ``read`` decides."""
+    text = statement("fresh", calm=_CALM if probe else "NOT p.sourced")
+    row = session.first(text, {"digest": digest, "primer_version": primer_version})
+    return row[0] if row is not None else None
+
+
 def read(session: Session, digest: UUID, *, probe: bool, changes: bool, dirty: bool, limit: int) -> Stored | None:
     """Return the product as this session's snapshot sees it, or None where it was never stored: one statement."""
-    rows = session.run(
-        statement("read", **_PLANS[probe, changes, dirty, False]), {"digest": digest, "limit": limit + 1}
-    )
-    return Stored(*rows[0]) if rows else None
+    row = session.first(statement("read", **_PLANS[probe, changes, dirty, False]), {"digest": digest, "limit": limit + 1})
+    return Stored(*row) if row else None
 
 
 def read_many(session: Session, digests: Sequence[UUID], *, probe: bool, changes: bool, dirty: bool, limit: int) -> dict[str, Stored]:

@@ -98,6 +98,21 @@ class Session:
             with connection.wrap_database_errors:
                 raise
 
+    def first(self, text: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Run a query's text and return its first row, or None: the way of the hot reads, with nothing to spare."""
+        connection = self.connection
+        if connection.connection is None or connection.execute_wrappers or connection.force_debug_cursor or connection.needs_rollback or settings.DEBUG:
+            found = self.run(text, params)
+            return found[0] if found else None
+        try:
+            with connection.connection.cursor() as cursor:
+                cursor.execute(text, params)
+                row: tuple[Any, ...] | None = cursor.fetchone()
+                return row
+        except Exception:
+            with connection.wrap_database_errors:
+                raise
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing: a transaction, or a savepoint inside the caller's."""

@@ -1,0 +1,7 @@
+-- The common case, alone: a value that may be served as it is. One column narrow, since a driver builds every column it
+-- is sent; no row means that the long way (read.sql) decides, in a statement and snapshot of its own.
+-- {calm} is whether nothing is on its way to it.
+SELECT p.value FROM kck_product p
+WHERE p.digest = %(digest)s AND p.state = 'value' AND p.primer_version = %(primer_version)s AND p.invalid_at IS NULL
+  AND (p.soft_expires_at IS NULL OR p.soft_expires_at > {now}) AND (p.hard_expires_at IS NULL OR p.hard_expires_at > {now})
+  AND {calm}
