@@ -6,7 +6,7 @@ US Department of Transportation counts. A share is never computed here, only wha
 not add up.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -212,7 +212,7 @@ def _diverted() -> Q:
     return Q(departure_delay__isnull=False, arrival_delay=None)
 
 
-def _rounded(row: Value) -> Value:
+def _rounded(row: Mapping[str, Any]) -> Value:
     return {
         name: round(value, 1) if isinstance(value, float) else _number(value) for name, value in row.items()
     }

@@ -37,7 +37,7 @@ def read(key: str, *, wait: timedelta | None = None) -> Reading:
     """
     started = time.perf_counter()
     try:
-        entry = Cache.get_instance().get_entry(key, **({} if wait is None else {"wait": wait}))
+        entry = Cache.get_instance().get_entry(key, wait=wait)
     except NotPrimed:
         reading = Reading(key, "empty", trouble="Not computed yet.")
     except (WaitTimeout, ComputeTimeout):

@@ -36,6 +36,7 @@ def stated(*, start: date = START, end: date = END) -> list[dict[str, Any]]:
 
 class FlightsTestCase(TestCase):
     rows: list[dict[str, Any]]
+    loaded: int
 
     @classmethod
     def setUpTestData(cls) -> None:

@@ -5,7 +5,7 @@ from unittest import TestCase
 from zoneinfo import ZoneInfo
 
 from flights import source
-from flights.clocks import NEW_YORK, minute_of_day, next_showing
+from flights.clocks import MINUTE, NEW_YORK, minute_of_day, next_showing
 
 HONOLULU = ZoneInfo("Pacific/Honolulu")
 
@@ -57,7 +57,7 @@ class Clocks(TestCase):
         wrong = []
         for said, row in zip(stated, source.flights(), strict=True):
             departure, arrival, late, arrived = row[7], row[8], row[9], row[11]
-            left = None if late is None else departure + late * source.MINUTE
+            left = None if late is None else departure + late * MINUTE
             told = [
                 (departure, NEW_YORK),
                 (left, NEW_YORK),

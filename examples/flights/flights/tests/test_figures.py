@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from statistics import mean, median
+from typing import Any
 
 from flights import figures
 from flights.clocks import NEW_YORK
@@ -11,7 +12,7 @@ from flights.models import Flight, Weather
 from flights.tests.base import SNOW, FlightsTestCase
 
 
-def counted(rows: list[dict]) -> dict:
+def counted(rows: list[dict[str, Any]]) -> dict[str, Any]:
     left = [row["dep_delay"] for row in rows if row["dep_delay"] is not None]
     return {
         "flights": len(rows),
@@ -24,7 +25,7 @@ def counted(rows: list[dict]) -> dict:
 class Figures(FlightsTestCase):
     maxDiff = None
 
-    def of(self, **wanted: object) -> list[dict]:
+    def of(self, **wanted: object) -> list[dict[str, Any]]:
         return [row for row in self.rows if all(row[name] == value for name, value in wanted.items())]
 
     def test_delay_board(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -41,18 +42,18 @@ class Command(BaseCommand):
         flight = Flight.objects.filter(departure_delay__isnull=False, origin="JFK").order_by("pk")[0]
         key = cache.build_key("delay_tally", airport=flight.origin_id)
         before, runs = cache.get(key), computes_of(key)
-        flight.departure_delay += 60
+        delay = flight.departure_delay or 0
+        flight.departure_delay = delay + 60
         flight.save()
         try:
-            after, seconds = timed(lambda: cache.get(key))
+            after, seconds = timed(partial(cache.get, key))
             counted = computes_of(key) - runs
             self.stdout.write(
                 f"\nSaved {flight}, an hour later than it was: {key} went from {before['minutes']:,} "
                 f"to {after['minutes']:,} minutes, got in {said(seconds)}; computes: {counted}."
             )
         finally:  # the flights stay what they were
-            flight.refresh_from_db()
-            flight.departure_delay -= 60
+            flight.departure_delay = delay
             flight.save()
 
 
@@ -62,7 +63,7 @@ class Asked:
     def __init__(self, keys: list[str]) -> None:
         cache = Cache.get_instance()
         last = Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-        self.seconds = {key: timed(lambda key=key: cache.get(key))[1] for key in keys}
+        self.seconds = {key: timed(partial(cache.get, key))[1] for key in keys}
         self.total = sum(self.seconds.values())
         runs = Run.objects.filter(pk__gt=last, outcome__in=[Run.DONE, Run.UNCHANGED])
         self.by_base: dict[str, int] = {}
