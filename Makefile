@@ -33,8 +33,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(VENV)/.demo-installed $(VENV)/.flights-installed
-	@$(BIN)/python tools/postgres.py run --data .demo/postgres -- \
-		$(BIN)/python examples/flights/demo.py $(if $(filter-out 0,$(ONCE)),--once)
+	@$(BIN)/python examples/flights/demo.py $(if $(filter-out 0,$(ONCE)),--once)
 
 test: $(VENV)/.test-installed $(VENV)/.flights-installed
 	@$(BIN)/python tools/postgres.py run -- $(MAKE) --no-print-directory test-with-database
