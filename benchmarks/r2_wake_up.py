@@ -25,7 +25,7 @@ WHY = ""
 
 def measure(player: Engine, options: dict[str, Any]) -> Turn:
     """Ask, wait, ask again."""
-    jobs = 4 if options["quick"] else 20
+    jobs = 4 if options["quick"] else 12
     pause = random.Random(options["round"])
     took = []
     try:

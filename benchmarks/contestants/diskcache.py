@@ -59,11 +59,18 @@ class DiskCache(Contestant):
         return computed
 
     def fill(self, rows: int) -> None:
-        """Write the rows as the cache itself would, in one transaction of SQLite."""
-        have = len(self.cache)
-        with self.cache.transact():
-            for number in range(rows - have):
-                self.cache.set(f"other/{number}", 1)
+        """Copy one row under other keys, in SQLite itself: two million calls of ``set`` take minutes."""
+        instead = {"rowid": None, "key": "'other/' || n", "value": "1", "size": "0", "filename": "NULL"}
+        connection = self.cache._con
+        names = [row[1] for row in connection.execute("PRAGMA table_info(Cache)") if row[1] != "rowid"]
+        picked = ", ".join(instead.get(name) or f'c."{name}"' for name in names)
+        columns = ", ".join(f'"{name}"' for name in names)
+        connection.execute(
+            f"""INSERT INTO Cache ({columns})
+                WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
+                SELECT {picked} FROM numbers, (SELECT * FROM Cache LIMIT 1) c""",
+            (rows - len(self.cache),),
+        )
 
     def rows_written(self) -> int | None:
         return int(self.cache._con.total_changes)

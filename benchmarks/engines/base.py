@@ -76,7 +76,7 @@ class Engine(Contestant):
             RuntimeError: they did not in time, or a worker ended.
         """
         until = time.monotonic() + seconds
-        seen, size = 0, -1
+        size = -1
         while True:
             with contextlib.suppress(FileNotFoundError):
                 # A line of n jobs has at least 15 bytes: do not read a growing file more often than it helps.
@@ -84,13 +84,13 @@ class Engine(Contestant):
                 if grown != size and grown >= jobs * 15:
                     size = grown
                     lines = lines_of(self.log)
-                    seen = len(lines)
-                    if seen >= jobs:
+                    if len(lines) >= jobs:
                         return [(int(number), int(at)) for number, at in (line.split() for line in lines)]
-            if time.monotonic() > until:
-                ended = [worker.returncode for worker in self.workers if worker.poll() is not None]
+            ended = [worker.returncode for worker in self.workers if worker.poll() is not None]
+            if len(ended) == len(self.workers) or time.monotonic() > until:
+                said = Path(self.log).with_suffix(".out").read_text(errors="replace").strip()[-200:]
                 raise RuntimeError(
-                    f"{jobs} jobs wanted, fewer done in {seconds:.0f} s; workers ended: {ended or 'none'}"
+                    f"{jobs} jobs wanted in {seconds:.0f} s, fewer done; ended workers: {ended}; {said}"
                 )
             time.sleep(pause)
 
