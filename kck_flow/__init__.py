@@ -1,6 +1,8 @@
-"""kck_flow: business numbers that are correct, fresh and instant, on the PostgreSQL a Django project already has.
+"""kck_flow: business numbers that are correct, fresh and instant, on the PostgreSQL a Django project already
+has.
 
-What you declare comes from here (``from kck_flow import Primer``); names that need the app registry load when first used.
+What you declare comes from here (``from kck_flow import Primer``); names that need the app registry load when
+first used.
 """
 
 from __future__ import annotations
@@ -39,13 +41,33 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Cache": "cache.facade", "cached": "decorators", "scheduled": "decorators", "updates": "decorators", "Change": "entry",
-    "Entry": "entry", "Point": "entry", "Row": "entry", "Key": "key", "Parameter": "parameter", "StringParameter": "parameter",
-    "IntegerParameter": "parameter", "FloatParameter": "parameter", "DecimalParameter": "parameter", "BooleanParameter": "parameter",
-    "DateParameter": "parameter", "DateTimeParameter": "parameter", "UUIDParameter": "parameter", "ChoiceParameter": "parameter",
-    "ModelParameter": "parameter", "On": "primer", "Primer": "primer", "progress": "progress", "cron": "schedule", "every": "schedule",
+    "Cache": "cache.facade",
+    "cached": "decorators",
+    "scheduled": "decorators",
+    "updates": "decorators",
+    "Change": "entry",
+    "Entry": "entry",
+    "Point": "entry",
+    "Row": "entry",
+    "Key": "key",
+    "Parameter": "parameter",
+    "StringParameter": "parameter",
+    "IntegerParameter": "parameter",
+    "FloatParameter": "parameter",
+    "DecimalParameter": "parameter",
+    "BooleanParameter": "parameter",
+    "DateParameter": "parameter",
+    "DateTimeParameter": "parameter",
+    "UUIDParameter": "parameter",
+    "ChoiceParameter": "parameter",
+    "ModelParameter": "parameter",
+    "On": "primer",
+    "Primer": "primer",
+    "progress": "progress",
+    "cron": "schedule",
+    "every": "schedule",
     "rule": "schedule",
-}  # fmt: skip
+}
 
 __all__ = sorted(_HOMES)
 

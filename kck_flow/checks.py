@@ -1,8 +1,8 @@
 """What was declared wrongly, told before the first request: ``manage.py check`` (tag ``kck``).
 
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
-E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a column that is
-not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"]
+E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
+column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"]
 """
 
 from __future__ import annotations
@@ -28,17 +28,27 @@ TAG = "kck"
 def check_settings(**_: Any) -> list[CheckMessage]:
     """E004, E008: the settings, and the databases they name."""
     found: list[CheckMessage] = [
-        Error(text, hint="Correct settings.KCK_FLOW; the reference lists every key with its default and unit.", id="kck_flow.E004")
+        Error(
+            text,
+            hint="Correct settings.KCK_FLOW; the reference lists every key with its default and unit.",
+            id="kck_flow.E004",
+        )
         for text in confs.problems()
     ]
     if not found:
         for alias in conf.DATABASES:
             engine = settings.DATABASES.get(alias, {}).get("ENGINE", "")
-            if not engine.endswith(("postgresql", "postgis", "postgresql_psycopg2")) and "postgres" not in engine:
-                found.append(Error(
-                    f"The database {alias!r} uses {engine or 'no engine'}, and kck_flow works on PostgreSQL only.",
-                    hint="Use django.db.backends.postgresql, or name a PostgreSQL alias in KCK_FLOW['DATABASES'].", id="kck_flow.E008",
-                ))  # fmt: skip
+            if (
+                not engine.endswith(("postgresql", "postgis", "postgresql_psycopg2"))
+                and "postgres" not in engine
+            ):
+                found.append(
+                    Error(
+                        f"The database {alias!r} uses {engine or 'no engine'}, and kck_flow works on PostgreSQL only.",
+                        hint="Use django.db.backends.postgresql, or name a PostgreSQL alias in KCK_FLOW['DATABASES'].",
+                        id="kck_flow.E008",
+                    )
+                )
     return found
 
 
@@ -47,28 +57,41 @@ def check_primers(**_: Any) -> list[CheckMessage]:
     """E001 to E003, E005 to E007, E009: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
-        found.append(Error(
-            f"{broken.module} cannot be imported: {type(broken.error).__name__}: {broken.error}",
-            hint="Import it in a shell to see the whole trace; the other apps' primers work meanwhile.", obj=broken.module, id="kck_flow.E001",
-        ))  # fmt: skip
+        found.append(
+            Error(
+                f"{broken.module} cannot be imported: {type(broken.error).__name__}: {broken.error}",
+                hint="Import it in a shell to see the whole trace; the other apps' primers work meanwhile.",
+                obj=broken.module,
+                id="kck_flow.E001",
+            )
+        )
     for name, first, second in registry.duplicates:
-        found.append(Error(
-            f"Two primers are named {name!r}: {_named(first)} and {_named(second)}.",
-            hint="Rename one of them (key_base), or make it abstract by leaving key_base out.", obj=_named(second), id="kck_flow.E002",
-        ))  # fmt: skip
+        found.append(
+            Error(
+                f"Two primers are named {name!r}: {_named(first)} and {_named(second)}.",
+                hint="Rename one of them (key_base), or make it abstract by leaving key_base out.",
+                obj=_named(second),
+                id="kck_flow.E002",
+            )
+        )
     for declared in registry.classes:
         for what, hint in problems(declared):
-            found.append(Error(f"{_named(declared)}: {what}.", hint=hint, obj=_named(declared), id="kck_flow.E003"))
+            found.append(
+                Error(f"{_named(declared)}: {what}.", hint=hint, obj=_named(declared), id="kck_flow.E003")
+            )
     for primer in registry.unique():
         for on in primer.depends_on if isinstance(primer.depends_on, (list, tuple)) else ():
             if isinstance(on, On):
                 found.extend(_edge(primer, on))
     cycle = registry.cycle()
     if cycle:
-        found.append(Error(
-            f"These products depend on each other in a circle: {' → '.join(cycle)}.",
-            hint="Take one of these edges out of depends_on: none of them could ever be computed first.", id="kck_flow.E006",
-        ))  # fmt: skip
+        found.append(
+            Error(
+                f"These products depend on each other in a circle: {' → '.join(cycle)}.",
+                hint="Take one of these edges out of depends_on: none of them could ever be computed first.",
+                id="kck_flow.E006",
+            )
+        )
     return found
 
 
@@ -77,7 +100,12 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
     try:
         registry.resolve(on)
     except DeclarationError as error:
-        yield Error(f"{named}: {error}", hint="Name a model (class or 'app.Model'), a key base or a primer class.", obj=named, id="kck_flow.E005")
+        yield Error(
+            f"{named}: {error}",
+            hint="Name a model (class or 'app.Model'), a key base or a primer class.",
+            obj=named,
+            id="kck_flow.E005",
+        )
         return
     if on.model is None:
         upstream = registry.primers.get(on.source_base or "")
@@ -88,16 +116,29 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
                 if name not in names:
                     yield Error(
                         f"{named}: {on!r} takes {name!r} from {upstream.name!r}, which has no such parameter.",
-                        hint=f"Its parameters are: {', '.join(sorted(names)) or 'none'}.", obj=named, id="kck_flow.E007",
-                    )  # fmt: skip
+                        hint=f"Its parameters are: {', '.join(sorted(names)) or 'none'}.",
+                        obj=named,
+                        id="kck_flow.E007",
+                    )
         return
     columns = {field.attname for field in on.model._meta.concrete_fields}
-    wanted = [on.key] if isinstance(on.key, str) else list(on.key.values()) if on.key is not None and not callable(on.key) else []
+    wanted = (
+        [on.key]
+        if isinstance(on.key, str)
+        else list(on.key.values())
+        if on.key is not None and not callable(on.key)
+        else []
+    )
     for name in wanted:
         if name not in columns:
             near = f"{name}_id" if f"{name}_id" in columns else None
             hint = f"Did you mean {near!r}?" if near else f"Its columns are: {', '.join(sorted(columns))}."
-            yield Error(f"{named}: {on!r} takes the column {name!r} of {on.model._meta.label}, which has none.", hint=hint, obj=named, id="kck_flow.E007")
+            yield Error(
+                f"{named}: {on!r} takes the column {name!r} of {on.model._meta.label}, which has none.",
+                hint=hint,
+                obj=named,
+                id="kck_flow.E007",
+            )
     for name in on.fields or ():
         try:
             if name != "pk":
@@ -105,14 +146,18 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
         except FieldDoesNotExist:
             yield Error(
                 f"{named}: {on!r} watches the field {name!r} of {on.model._meta.label}, which has none.",
-                hint=f"Its fields are: {', '.join(sorted(field.name for field in on.model._meta.concrete_fields))}.", obj=named, id="kck_flow.E007",
-            )  # fmt: skip
+                hint=f"Its fields are: {', '.join(sorted(field.name for field in on.model._meta.concrete_fields))}.",
+                obj=named,
+                id="kck_flow.E007",
+            )
     alias = router.db_for_write(on.model)
     if alias not in conf.DATABASES:
         yield Error(
             f"{named}: {on!r} is in the database {alias!r}, whose changes the cache cannot keep with it.",
-            hint=f"Add {alias!r} to KCK_FLOW['DATABASES'] and migrate it, or refresh the product on a schedule.", obj=named, id="kck_flow.E009",
-        )  # fmt: skip
+            hint=f"Add {alias!r} to KCK_FLOW['DATABASES'] and migrate it, or refresh the product on a schedule.",
+            obj=named,
+            id="kck_flow.E009",
+        )
 
 
 def _named(declared: type[Primer]) -> str:

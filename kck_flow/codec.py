@@ -4,15 +4,16 @@
 keys of an object by length, then by bytes; reads ``1e16`` as an integer; forgets the sign of ``-0.0``;
 refuses NUL and lone surrogates. JSON itself knows no tuple, set, date or decimal. What would be changed on
 the way is *tagged*: an object with one key that begins with ``$``. Everything else stays plain JSON, which
-SQL can query.
+SQL can query and patch: keys that ``$order`` does not name (a patch added them) come last.
 
 ==========================================  ==========================================================
 value                                       stored as
 ==========================================  ==========================================================
 None, bool, int, float, str, list           itself
 dict with text keys in jsonb's own order    itself; a key that begins with ``$`` gets a second ``$``
-any other dict                              ``{"$odict": [[key, value], …]}``
-tuple, set, frozenset                       ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$frozenset": …}``
+dict with text keys in another order        itself with its order beside it: ``{"b": 1, "a": 2, "$order":
+    ["b", "a"]}`` dict with other keys (or odd ones)          ``{"$odict": [[key, value], …]}`` tuple, set,
+    frozenset                       ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$frozenset": …}``
 float: NaN, infinite, -0.0, 1e16 and more   ``{"$float": "1e+16"}``
 int of more than 4,000 digits               ``{"$int": "0x…"}``
 str with NUL or lone surrogates             ``{"$str": "\\"a\\\\u0000b\\""}``, its own JSON
@@ -174,19 +175,26 @@ def _tag_dict(value: dict[Any, Any], depth: int, strict: bool) -> Any:
         shape = _shape(keys, strict)
     if shape == _PAIRS:
         return {"$odict": _tag_pairs(value, depth, strict)}
-    if shape == _ESCAPED:
+    escaped = shape in (_ESCAPED, _ESCAPED_ORDERED)
+    if escaped:
         value = {"$" + key if key[:1] == "$" else key: item for key, item in value.items()}
-    elif not strict and _is_simple(map(type, value.values())):
+    if shape in (_ORDERED, _ESCAPED_ORDERED):
+        value = {**value, "$order": list(value)}
+    if not strict and shape == _IN_ORDER and _is_simple(map(type, value.values())):
         return value
     tagged: dict[Any, Any] | None = None
     for key, item in value.items():
         kind = type(item)
-        if (kind in _SIMPLE and not strict) or (kind is float and 0.0 < item < EXACT_FLOAT):
+        if (
+            (kind in _SIMPLE and not strict)
+            or (kind is float and 0.0 < item < EXACT_FLOAT)
+            or key == "$order"
+        ):
             continue
         try:
             new = _tag_dict(item, depth + 1, strict) if kind is dict else _tag(item, depth + 1, strict)
         except _Refused as refused:
-            raise refused.within(_step(key[1:] if shape == _ESCAPED and key[:1] == "$" else key)) from None
+            raise refused.within(_step(key[1:] if escaped and key[:1] == "$" else key)) from None
         if new is not item:
             if tagged is None:
                 tagged = dict(value)
@@ -366,26 +374,27 @@ def _advice(value: object) -> str:
 # --- the order that jsonb gives to keys ---------------------------------------------------------------------
 
 _IN_ORDER, _ESCAPED, _PAIRS = "in order", "escaped", "pairs"
+_ORDERED, _ESCAPED_ORDERED = "with its order", "escaped, with its order"
 _shapes: dict[tuple[Any, ...], str] = {}
 
 
 def _shape(keys: tuple[Any, ...], strict: bool) -> str:
     """Say how a dict with these keys is stored; remembered, since rows ask the same thousands of times."""
-    shape = _IN_ORDER
+    escaped = ordered = False
     size, last = -1, ""
     for key in keys:
         if type(key) is not str or (strict and _is_odd(key)):
             return _PAIRS
         if key[:1] == "$":
             key = "$" + key
-            shape = _ESCAPED
+            escaped = True
         length = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
         # Code points and their UTF-8 bytes sort alike.
         if length < size or (length == size and key < last):
-            shape = _PAIRS
-            break
+            ordered = True
         size, last = length, key
-    if not strict and len(keys) <= SHAPE_KEYS and all(type(key) is str for key in keys):
+    shape = (_ESCAPED_ORDERED if escaped else _ORDERED) if ordered else _ESCAPED if escaped else _IN_ORDER
+    if not strict and len(keys) <= SHAPE_KEYS:
         if len(_shapes) >= SHAPES:
             _shapes.clear()
         _shapes[keys] = shape
@@ -468,10 +477,25 @@ def _untag(found: dict[str, Any]) -> Any:
             f"The stored value has the tag {key!r}, which this version of kck_flow does not know. "
             f"Was it written by a newer one? A key of one's own would be stored as {'$' + key!r}."
         )
+    order = found.get("$order")
+    if order is not None:
+        found = _ordered(found, order)
     for key in found:
         if key[:2] == "$$":
             return {key[1:] if key[:2] == "$$" else key: item for key, item in found.items()}
     return found
+
+
+def _ordered(found: dict[str, Any], order: list[str]) -> dict[str, Any]:
+    if len(order) == len(found) - 1:
+        try:
+            return dict(zip(order, map(found.__getitem__, order), strict=True))
+        except KeyError:
+            pass
+    # SQL has added or removed keys since: those that are named go first, in their order.
+    del found["$order"]
+    named = {key: found[key] for key in order if key in found}
+    return named | found
 
 
 _load_tagged = json.JSONDecoder(object_hook=_untag).decode
@@ -491,6 +515,7 @@ def _read_time(item: str | list[Any]) -> time:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "$odict": dict,
+    "$order": lambda item: {},  # a patch has removed all that it named
     "$tuple": tuple,
     "$set": set,
     "$frozenset": frozenset,

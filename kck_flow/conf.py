@@ -27,35 +27,75 @@ class Setting:
 NUMBER = (int, float)
 
 SETTINGS: dict[str, Setting] = {
-    "DATABASES": Setting(["default"], (list, tuple), "Aliases that hold the tables; the first is the store's own."),
-    "WAIT": Setting(10.0, NUMBER, "Seconds a reader waits when there is nothing to serve (primer: ``wait``)."),
+    "DATABASES": Setting(
+        ["default"], (list, tuple), "Aliases that hold the tables; the first is the store's own."
+    ),
+    "WAIT": Setting(
+        10.0, NUMBER, "Seconds a reader waits when there is nothing to serve (primer: ``wait``)."
+    ),
     "LEASE_SECONDS": Setting(5.0, NUMBER, "Seconds a compute is held for its process without a beat."),
-    "WORKER_LEASE_SECONDS": Setting(60.0, NUMBER, "Seconds a worker holds a refresh, where a dead worker is noticed at once."),
+    "WORKER_LEASE_SECONDS": Setting(
+        60.0, NUMBER, "Seconds a worker holds a refresh, where a dead worker is noticed at once."
+    ),
     "POOL_THREADS": Setting(8, (int,), "Threads of a process that compute what its readers miss."),
-    "CLAIM_TIMEOUT": Setting(0.25, NUMBER, "Seconds for the cache's own statements to get a lock or connection before the caller computes by itself."),
+    "CLAIM_TIMEOUT": Setting(
+        0.25,
+        NUMBER,
+        "Seconds for the cache's own statements to get a lock or connection before the caller computes by itself.",
+    ),
     "STATEMENT_TIMEOUT": Setting(5.0, NUMBER, "Seconds after which the cache's own statements are given up."),
-    "PRIVATE_CONNECTIONS": Setting(2, (int,), "Connections of the cache's own in each process, beside that of the beats."),
-    "PRIVATE_IDLE_SECONDS": Setting(30.0, NUMBER, "Seconds after which an unused connection of the cache's own is closed."),
-    "REFRESH_IN_PROCESS": Setting("auto", (str, bool), "Whether a stale read refreshes in a thread: 'auto' (when no worker lives), True or False."),
-    "WORKER_SEEN_SECONDS": Setting(20.0, NUMBER, "Seconds without a sign of any worker after which there is none."),
-    "TIER_SECONDS": Setting(0.0, NUMBER, "Seconds a fresh value may be served from this process's memory; 0 is off. Values are at most this old."),
+    "PRIVATE_CONNECTIONS": Setting(
+        2, (int,), "Connections of the cache's own in each process, beside that of the beats."
+    ),
+    "PRIVATE_IDLE_SECONDS": Setting(
+        30.0, NUMBER, "Seconds after which an unused connection of the cache's own is closed."
+    ),
+    "REFRESH_IN_PROCESS": Setting(
+        "auto",
+        (str, bool),
+        "Whether a stale read refreshes in a thread: 'auto' (when no worker lives), True or False.",
+    ),
+    "WORKER_SEEN_SECONDS": Setting(
+        20.0, NUMBER, "Seconds without a sign of any worker after which there is none."
+    ),
+    "TIER_SECONDS": Setting(
+        0.0,
+        NUMBER,
+        "Seconds a fresh value may be served from this process's memory; 0 is off. Values are at most this old.",
+    ),
     "TIER_ENTRIES": Setting(10_000, (int,), "How many values that memory holds."),
     "POLL_SECONDS": Setting(1.0, NUMBER, "Seconds between two looks of a worker that was not woken."),
-    "PENDING_LIMIT": Setting(1000, (int,), "Changes a read applies in memory; with more, the product is computed."),
-    "PENDING_FOLD": Setting(100, (int,), "Changes waiting for one product from which a read hands their fold to a thread."),
-    "VALUE_WARN_BYTES": Setting(1_048_576, (int,), "Bytes of a stored value above which a warning is logged."),
+    "PENDING_LIMIT": Setting(
+        1000, (int,), "Changes a read applies in memory; with more, the product is computed."
+    ),
+    "PENDING_FOLD": Setting(
+        100, (int,), "Changes waiting for one product from which a read hands their fold to a thread."
+    ),
+    "VALUE_WARN_BYTES": Setting(
+        1_048_576, (int,), "Bytes of a stored value above which a warning is logged."
+    ),
     "KEY_MAX_CHARS": Setting(100_000, (int,), "Characters a key may have."),
     "RUN_RETENTION_DAYS": Setting(30, NUMBER, "Days that runs are kept by ``kck prune``."),
-    "AUGMENT_CHECK_SHARE": Setting(0.0, NUMBER, "Share (0 to 1) of folds whose result a worker compares with a compute."),
+    "AUGMENT_CHECK_SHARE": Setting(
+        0.0, NUMBER, "Share (0 to 1) of folds whose result a worker compares with a compute."
+    ),
     "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
 }
 
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
 # A pool of nothing, a lease that is over at once, a clock that runs backwards: refused by a check.
 POSITIVE = {
-    "LEASE_SECONDS", "WORKER_LEASE_SECONDS", "POOL_THREADS", "CLAIM_TIMEOUT", "STATEMENT_TIMEOUT",
-    "PRIVATE_CONNECTIONS", "POLL_SECONDS", "TIER_ENTRIES", "KEY_MAX_CHARS", "PENDING_LIMIT",
-}  # fmt: skip
+    "LEASE_SECONDS",
+    "WORKER_LEASE_SECONDS",
+    "POOL_THREADS",
+    "CLAIM_TIMEOUT",
+    "STATEMENT_TIMEOUT",
+    "PRIVATE_CONNECTIONS",
+    "POLL_SECONDS",
+    "TIER_ENTRIES",
+    "KEY_MAX_CHARS",
+    "PENDING_LIMIT",
+}
 
 
 class Conf:
@@ -80,13 +120,14 @@ def unknown(name: str) -> str:
 
 def problems() -> list[str]:
     """Return one sentence for each thing wrong with ``settings.KCK_FLOW``; the checks show them."""
-    given = getattr(settings, "KCK_FLOW", None)
+    given: Any = getattr(settings, "KCK_FLOW", None)
     if given is None:
         return []
     if not isinstance(given, dict):
         return [f"KCK_FLOW must be a dict, not {type(given).__name__}."]
     found = []
-    for name, value in given.items():
+    settings_given: dict[str, Any] = given
+    for name, value in settings_given.items():
         if name not in SETTINGS:
             found.append(unknown(name))
             continue
@@ -104,5 +145,7 @@ def problems() -> list[str]:
         elif name == "DATABASES":
             missing = [alias for alias in value if alias not in settings.DATABASES]
             if missing or not value:
-                found.append(f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}.")
+                found.append(
+                    f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}."
+                )
     return found

@@ -34,9 +34,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _KINDS: dict[Any, Any] = {
-    str: StringParameter, int: IntegerParameter, float: FloatParameter, bool: BooleanParameter, Decimal: DecimalParameter,
-    date: DateParameter, datetime: DateTimeParameter, UUID: UUIDParameter,
-}  # fmt: skip
+    str: StringParameter,
+    int: IntegerParameter,
+    float: FloatParameter,
+    bool: BooleanParameter,
+    Decimal: DecimalParameter,
+    date: DateParameter,
+    datetime: DateTimeParameter,
+    UUID: UUIDParameter,
+}
 
 
 class JSONParameter(Parameter[Any]):
@@ -51,7 +57,9 @@ class JSONParameter(Parameter[Any]):
         return JSON.decode(JSON.encode(value))
 
     def to_text(self, value: Any) -> str:
-        return json.dumps(json.loads(JSON.encode(value)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(
+            json.loads(JSON.encode(value)), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
 
 
 def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) -> Any:
@@ -59,10 +67,12 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
 
     Args:
         key_base: The name; ``module.function`` where not given.
-        attributes: Attributes of a primer: ``soft_expire``, ``hard_expire``, ``depends_on``, ``schedule``, ``domain`` …
+        attributes: Attributes of a primer: ``soft_expire``, ``hard_expire``, ``depends_on``, ``schedule``,
+            ``domain`` …
 
-    Annotated arguments become typed parameters; others are kept as JSON. Keyword and positional calls meet in one entry.
-    The function gets the attributes ``primer``, ``key(*args, **kwargs)`` and ``uncached`` (itself).
+    Annotated arguments become typed parameters; others are kept as JSON. Keyword and positional calls meet in
+    one entry. The function gets the attributes ``primer``, ``key(*args, **kwargs)`` and ``uncached``
+    (itself).
 
     Raises:
         DeclarationError: it takes ``*args`` or ``**kwargs``, whose names a key cannot carry.
@@ -76,17 +86,31 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
         declared: list[Parameter[Any]] = []
         for argument in signature.parameters.values():
             if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-                raise DeclarationError(f"@cached {name!r}: {argument} has no name for a key; write the arguments out.")
+                raise DeclarationError(
+                    f"@cached {name!r}: {argument} has no name for a key; write the arguments out."
+                )
             kind = _KINDS.get(argument.annotation, JSONParameter)
             default = REQUIRED if argument.default is argument.empty else argument.default
             declared.append(kind(argument.name, default=default))
 
         def compute(self: Primer, key: Key) -> Any:
-            positional = [key.params[a.name] for a in signature.parameters.values() if a.kind is a.POSITIONAL_ONLY]
-            named = {a.name: key.params[a.name] for a in signature.parameters.values() if a.kind is not a.POSITIONAL_ONLY}
-            return function(*positional, **named)  # type: ignore[arg-type]
+            positional = [
+                key.params[a.name] for a in signature.parameters.values() if a.kind is a.POSITIONAL_ONLY
+            ]
+            named = {
+                a.name: key.params[a.name]
+                for a in signature.parameters.values()
+                if a.kind is not a.POSITIONAL_ONLY
+            }
+            return function(*positional, **named)
 
-        body = {"key_base": name, "parameters": declared, "compute": compute, "__doc__": function.__doc__, "__module__": function.__module__}
+        body = {
+            "key_base": name,
+            "parameters": declared,
+            "compute": compute,
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+        }
         made = type(function.__name__, (Primer,), {**body, **attributes, "declared_by": function})
         primer = registry.register(made)
         if primer is None:
@@ -109,18 +133,27 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
     return decorate
 
 
-def updates(*targets: str, key: Callable[..., Any] | None = None, then: Literal["stale", "refresh"] = "stale", using: str | None = None) -> Any:
-    """Declare a function that changes data: it runs in a transaction, and what it changed is woken with the commit.
+def updates(
+    *targets: str,
+    key: Callable[..., Any] | None = None,
+    then: Literal["stale", "refresh"] = "stale",
+    using: str | None = None,
+) -> Any:
+    """Declare a function that changes data: it runs in a transaction, and what it changed is woken with the
+    commit.
 
     Args:
         targets: Key bases of the products it changes.
-        key: ``key(result, *args, **kwargs)`` returns a key, a dict of parameters, None, or a list of these; where not
-            given, parameters named like the function's arguments are filled in, and the rest of the family is meant.
+        key: ``key(result, *args, **kwargs)`` returns a key, a dict of parameters, None, or a list of these;
+            where not given, parameters named like the function's arguments are filled in, and the rest of the
+            family is meant.
         then: ``"stale"``: not served any more. ``"refresh"``: served as stale while a refresh is wanted.
         using: Alias of the transaction; that of the first target's products where not given.
     """
     if not targets or any(not isinstance(target, str) for target in targets):
-        raise DeclarationError('@updates takes the key bases that the function changes: @updates("author_page").')
+        raise DeclarationError(
+            '@updates takes the key bases that the function changes: @updates("author_page").'
+        )
     if then not in ("stale", "refresh"):
         raise DeclarationError(f"@updates: then must be 'stale' or 'refresh', not {then!r}.")
 
@@ -133,7 +166,8 @@ def updates(*targets: str, key: Callable[..., Any] | None = None, then: Literal[
 
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            return wake.run(function, targets, key, then, using, args, kwargs, dict(bound.arguments))
+            result: R = wake.run(function, targets, key, then, using, args, kwargs, dict(bound.arguments))
+            return result
 
         write.updates = targets  # type: ignore[attr-defined]
         return write
@@ -157,16 +191,21 @@ class Action(Primer):
 
 
 def scheduled(
-    when: Any, *, name: str | None = None, overlap: Literal["skip", "queue", "parallel"] = "skip", **attributes: Any
-) -> Callable[[Callable[P, R]], Callable[P, R]]:  # fmt: skip
+    when: Any,
+    *,
+    name: str | None = None,
+    overlap: Literal["skip", "queue", "parallel"] = "skip",
+    **attributes: Any,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run a function on a schedule, each period once, however many workers there are.
 
     Args:
         when: ``every(...)``, ``cron(...)``, a timedelta or a dateutil rrule.
         name: Its key base, ``module.function`` where not given (``kck runs NAME`` shows what it did).
-        overlap: ``"skip"``: periods that come while it runs are left out; ``"queue"``: they run after one another;
-            ``"parallel"``: they run beside one another.
-        attributes: Attributes of a primer: ``catchup``, ``retries``, ``backoff``, ``compute_limit``, ``priority`` …
+        overlap: ``"skip"``: periods that come while it runs are left out; ``"queue"``: they run after one
+            another; ``"parallel"``: they run beside one another.
+        attributes: Attributes of a primer: ``catchup``, ``retries``, ``backoff``, ``compute_limit``,
+            ``priority`` …
     """
     schedule = as_schedule(when)
     if overlap not in ("skip", "queue", "parallel"):
@@ -177,13 +216,19 @@ def scheduled(
         attributes.setdefault("catchup", {"skip": "coalesce", "queue": "all", "parallel": "all"}[overlap])
         parameters = [DateTimeParameter("period", default=None)] if overlap == "parallel" else []
         body = {
-            "key_base": own, "schedule": schedule, "overlap": overlap, "function": staticmethod(function), "parameters": parameters,
-            "domain": [{}], "__doc__": function.__doc__, "__module__": function.__module__, "declared_by": function, **attributes,
-        }  # fmt: skip
+            "key_base": own,
+            "schedule": schedule,
+            "overlap": overlap,
+            "function": staticmethod(function),
+            "parameters": parameters,
+            "domain": [{}],
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "declared_by": function,
+            **attributes,
+        }
         registry.register(type(function.__name__, (Action,), body))
         function.action = own  # type: ignore[attr-defined]
         return function
 
     return decorate
-
-

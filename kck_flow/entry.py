@@ -38,7 +38,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of a series: ``value`` over ``[start, end)``, None where nothing was recorded (a gap is not a zero)."""
+    """One step of a series: ``value`` over ``[start, end)``, None where nothing was recorded (a gap is not a
+    zero).
+    """
 
     start: datetime
     end: datetime
@@ -47,7 +49,9 @@ class Point:
 
 
 class Row(Mapping[str, Any]):
-    """The captured columns of one row at one moment: attributes or items, read-only, no relations, no queries."""
+    """The captured columns of one row at one moment: attributes or items, read-only, no relations, no
+    queries.
+    """
 
     __slots__ = ("_columns",)
 
@@ -87,7 +91,8 @@ class Change:
         id: Unique; the same change delivered twice has the same id.
         source: ``"app_label.Model"`` of a row, the key base of a product.
         key: The product's key when the source is a product, else None.
-        old, new: What it was and is: a ``Row`` for a row, the value for a product; None for "was not" and "is not".
+        old, new: What it was and is: a ``Row`` for a row, the value for a product; None for "was not" and "is
+            not".
         at: When (aware).
     """
 

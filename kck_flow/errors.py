@@ -45,7 +45,9 @@ class NotPrimed(KckFlowError, KeyError):
 
 
 class ComputeFailed(KckFlowError, RuntimeError):
-    """``compute`` raised. ``cause`` is ``"TypeName: message"`` of what it raised, possibly in another process."""
+    """``compute`` raised. ``cause`` is ``"TypeName: message"`` of what it raised, possibly in another
+    process.
+    """
 
     def __init__(self, message: str, *, key: str = "", cause: str = "", traceback: str = "") -> None:
         super().__init__(message)

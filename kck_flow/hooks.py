@@ -34,11 +34,14 @@ def anything(primer: Primer | None) -> bool:
     return wanted(primer, *_OWN)
 
 
-def run(primer: Primer | None, name: str, key: Key, *, session: Session | None = None, **arguments: Any) -> None:
+def run(
+    primer: Primer | None, name: str, key: Key, *, session: Session | None = None, **arguments: Any
+) -> None:
     """Run one hook and send its signal.
 
-    Under ``hook_errors = "abort"`` (the default) an error ends the write, which leaves nothing; ``"log"`` logs it with
-    its traceback and goes on; ``"retry"`` tries three times, each in a savepoint, before it aborts.
+    Under ``hook_errors = "abort"`` (the default) an error ends the write, which leaves nothing; ``"log"``
+    logs it with its traceback and goes on; ``"retry"`` tries three times, each in a savepoint, before it
+    aborts.
 
     Raises:
         HookFailed: chained to what the hook raised, of its own type and with its own traceback.
@@ -62,7 +65,9 @@ def run(primer: Primer | None, name: str, key: Key, *, session: Session | None =
             if attempt < attempts:
                 logger.warning("hook.retried key=%s hook=%s attempt=%s error=%r", key, name, attempt, error)
                 continue
-            raise HookFailed(f"{name} of {str(key)!r} raised {type(error).__name__}: {error}. Nothing was stored.") from error
+            raise HookFailed(
+                f"{name} of {str(key)!r} raised {type(error).__name__}: {error}. Nothing was stored."
+            ) from error
 
 
 def _call(primer: Primer | None, name: str, key: Key, arguments: dict[str, Any]) -> None:

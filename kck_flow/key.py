@@ -1,8 +1,9 @@
 """Key: a primer's name and its parameters in one canonical text.
 
-``customer_revenue/42/2026-01-31``: the base, then each parameter in declared order, joined by ``/``. In a part only
-``%``, ``/`` and control characters are escaped (``%25 %2F %0A``, RFC 3986 spelling), so that people can read keys and
-SQL can spell them with two ``replace`` calls. The canonical text is unique: its digest is the product's identity.
+``customer_revenue/42/2026-01-31``: the base, then each parameter in declared order, joined by ``/``. In a
+part only ``%``, ``/`` and control characters are escaped (``%25 %2F %0A``, RFC 3986 spelling), so that people
+can read keys and SQL can spell them with two ``replace`` calls. The canonical text is unique: its digest is
+the product's identity.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from .parameter import REQUIRED
 if TYPE_CHECKING:
     from .parameter import Parameter
 
-# A part that is the empty text although the parameter has a default: the empty part already means the default.
+# A part that is the empty text although the parameter has a default: the empty part already means the
+# default.
 EMPTY = "%"
 _ESCAPED = re.compile(r"[%/\x00-\x1f\x7f]")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -91,7 +93,7 @@ def base_of(text: str) -> str:
     return text.partition("/")[0]
 
 
-def build(key_base: str, parameters: Sequence[Parameter], params: Mapping[str, Any]) -> Key:
+def build(key_base: str, parameters: Sequence[Parameter[Any]], params: Mapping[str, Any]) -> Key:
     """Return the canonical key for typed (or textual) parameter values, defaults filled in.
 
     Raises:
@@ -109,13 +111,15 @@ def build(key_base: str, parameters: Sequence[Parameter], params: Mapping[str, A
             except (ValueError, TypeError) as error:
                 raise InvalidKey(f"{key_base!r}: {parameter.name} {error}.") from None
         elif parameter.default is REQUIRED:
-            raise InvalidKey(f"{key_base!r} needs a value for {parameter.name!r}: {usage(key_base, parameters)}.")
+            raise InvalidKey(
+                f"{key_base!r} needs a value for {parameter.name!r}: {usage(key_base, parameters)}."
+            )
         else:
             values[parameter.name] = parameter.default
     return _canonical(key_base, parameters, values)
 
 
-def parse(text: str, parameters: Sequence[Parameter]) -> Key:
+def parse(text: str, parameters: Sequence[Parameter[Any]]) -> Key:
     """Return the canonical key that ``text`` spells.
 
     Raises:
@@ -148,7 +152,8 @@ def general(text: str) -> Key:
     """Return the key of a product without a primer: the text as it is.
 
     Raises:
-        InvalidKey: it is empty, holds a NUL or a lone surrogate, or begins with ``!`` (kept for our own records).
+        InvalidKey: it is empty, holds a NUL or a lone surrogate, or begins with ``!`` (kept for our own
+            records).
     """
     if not text or text.startswith(("/", INTERNAL)):
         raise InvalidKey(f"{text!r} is no key: a key begins with a name, and not with {INTERNAL!r} or '/'.")
@@ -162,13 +167,13 @@ def internal(kind: str, *parts: str) -> Key:
     return Key("/".join([base, *map(escape, parts)]), base, {"of": parts[0] if parts else ""})
 
 
-def usage(key_base: str, parameters: Sequence[Parameter]) -> str:
+def usage(key_base: str, parameters: Sequence[Parameter[Any]]) -> str:
     """Return how the key is written, ``name/<part>/[part]``: the optional parts in brackets."""
     parts = [f"<{p.name}>" if p.default is REQUIRED else f"[{p.name}]" for p in parameters]
     return "/".join([key_base, *parts])
 
 
-def _canonical(key_base: str, parameters: Sequence[Parameter], values: Mapping[str, Any]) -> Key:
+def _canonical(key_base: str, parameters: Sequence[Parameter[Any]], values: Mapping[str, Any]) -> Key:
     parts = [key_base]
     for parameter in parameters:
         value = values[parameter.name]

@@ -1,7 +1,7 @@
 """Parameter: one typed part of a key; text to value and back.
 
-Each kind has one canonical spelling for a value, so that equal values make equal keys: ``007`` is ``7``, ``1.00`` is
-``1`` (as a decimal), ``2026-01-31T11:00+01:00`` is ``2026-01-31T10:00:00Z``.
+Each kind has one canonical spelling for a value, so that equal values make equal keys: ``007`` is ``7``,
+    ``1.00`` is ``1`` (as a decimal), ``2026-01-31T11:00+01:00`` is ``2026-01-31T10:00:00Z``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ class _Required:
 
 
 REQUIRED: Final = _Required()
-_WORDS: Final[dict[Any, str]] = {int: "an int", float: "a number", str: "a text", UUID: "a UUID", Decimal: "a decimal"}
+_WORDS: Final[dict[Any, str]] = {
+    int: "an int",
+    float: "a number",
+    str: "a text",
+    UUID: "a UUID",
+    Decimal: "a decimal",
+}
 
 
 class Parameter(Generic[T]):
@@ -36,7 +42,8 @@ class Parameter(Generic[T]):
 
     Args:
         name: A Python identifier; the name in ``key.params`` and in ``build_key(name=value)``.
-        default: Value when the part is left out; without one the part is required. None is a value of its own.
+        default: Value when the part is left out; without one the part is required. None is a value of its
+            own.
         from_str, to_str: For a kind of your own: text to value, raising ValueError; value to text (``str``).
         label: For people; the name where not given.
     """
@@ -71,7 +78,8 @@ class Parameter(Generic[T]):
         """Return the value that ``text`` spells.
 
         Raises:
-            ValueError: it spells none; the message reads after the parameter's name: "must be an int, not 'x'".
+            ValueError: it spells none; the message reads after the parameter's name: "must be an int, not
+                'x'".
         """
         try:
             return self.parse(text)
@@ -169,14 +177,23 @@ class DecimalParameter(Parameter[Decimal]):
         return self.from_text(str(value))
 
     def to_text(self, value: Any) -> str:
-        return format(_trimmed(Decimal(value)), "f")
+        return f"{_trimmed(Decimal(value)):f}"
 
 
 class BooleanParameter(Parameter[bool]):
     """``true`` or ``false``; 1, 0, yes, no, on and off are understood."""
 
     expected = "true or false"
-    WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    WORDS = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
 
     def parse(self, text: str) -> bool:
         if text.lower() not in self.WORDS:
@@ -208,7 +225,8 @@ class DateTimeParameter(Parameter[datetime]):
     """An instant, kept in UTC: ``2026-01-31T10:00:00Z``.
 
     Args:
-        tz: Zone in which a text or value without an offset is read; the project's ``TIME_ZONE`` where not given.
+        tz: Zone in which a text or value without an offset is read; the project's ``TIME_ZONE`` where not
+            given.
     """
 
     expected = "an instant such as 2026-01-31T10:00:00+01:00"
@@ -235,7 +253,8 @@ class DateTimeParameter(Parameter[datetime]):
             return str(value)
         if value.tzinfo is None:
             value = value.replace(tzinfo=self._zone())
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        text: str = value.astimezone(UTC).isoformat()
+        return text.replace("+00:00", "Z")
 
 
 class UUIDParameter(Parameter[UUID]):
@@ -286,7 +305,9 @@ class ModelParameter(Parameter[Any]):
         field: Column of a counted model that holds this parameter (stocks and flows).
     """
 
-    def __init__(self, name: str, model: type[Model] | str, *, field: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str, model: type[Model] | str, *, field: str | None = None, **options: Any
+    ) -> None:
         self._model = model
         self.field = field
         super().__init__(name, **options)
@@ -322,7 +343,8 @@ def parameters(declared: Iterable[Any]) -> tuple[Parameter[Any], ...]:
     """Return a primer's declared parameters as ``Parameter`` objects.
 
     Args:
-        declared: ``Parameter`` objects, or dicts ``{"name": "id", "from_str": int}`` with the arguments of one.
+        declared: ``Parameter`` objects, or dicts ``{"name": "id", "from_str": int}`` with the arguments of
+            one.
 
     Raises:
         DeclarationError: neither, or two of one name.
@@ -337,7 +359,9 @@ def parameters(declared: Iterable[Any]) -> tuple[Parameter[Any], ...]:
                     f"The parameter {item!r} is not understood ({error}). Write {{'name': 'id', 'from_str': int}}."
                 ) from None
         if not isinstance(item, Parameter):
-            raise DeclarationError(f"A parameter is a Parameter or a dict with a name and from_str, not {item!r}.")
+            raise DeclarationError(
+                f"A parameter is a Parameter or a dict with a name and from_str, not {item!r}."
+            )
         if any(other.name == item.name for other in found):
             raise DeclarationError(f"Two parameters are named {item.name!r}.")
         found.append(item)

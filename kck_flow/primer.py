@@ -47,11 +47,12 @@ class On:
     Args:
         source: A model class or ``"app_label.Model"``; a key base, a key or a primer class for a product.
         key: Which of the declaring primer's products a change belongs to: the name of the column (or upstream
-            parameter) that holds its only parameter; a dict of parameter to column; a function of the ``Change`` that
-            returns a key, a dict of parameters, None, or a list of these. Without one: parameters of the same name
-            of an upstream product; the only product of a primer without parameters; else the whole family.
-        then: ``"stale"`` (not served any more; computed when next asked for), ``"refresh"`` (served as stale while a
-            refresh is wanted) or ``"augment"`` (folded in by the primer's ``augment``).
+            parameter) that holds its only parameter; a dict of parameter to column; a function of the
+            ``Change`` that returns a key, a dict of parameters, None, or a list of these. Without one:
+            parameters of the same name of an upstream product; the only product of a primer without
+            parameters; else the whole family.
+        then: ``"stale"`` (not served any more; computed when next asked for), ``"refresh"`` (served as stale
+            while a refresh is wanted) or ``"augment"`` (folded in by the primer's ``augment``).
         fields: Columns of a model to watch and to hand to ``augment``; all concrete ones where not given.
     """
 
@@ -66,7 +67,9 @@ class On:
         if then not in THEN:
             raise DeclarationError(f"On({source!r}): then must be one of {', '.join(THEN)}, not {then!r}.")
         if isinstance(fields, str):
-            raise DeclarationError(f"On({source!r}): fields is a list of column names, not the text {fields!r}.")
+            raise DeclarationError(
+                f"On({source!r}): fields is a list of column names, not the text {fields!r}."
+            )
         self.source = source
         self.key = key
         self.then: Then = then
@@ -79,8 +82,8 @@ class On:
     def keys(self, primer: Primer, change: Change) -> Iterable[tuple[Key | None, Change]]:
         """Yield each product that ``change`` belongs to, with the side of the change that is its own.
 
-        None instead of a key is the whole family. When both sides of a row belong to one product, it gets the change
-        whole; a row moved from one product to another reaches both, each with its own side.
+        None instead of a key is the whole family. When both sides of a row belong to one product, it gets the
+        change whole; a row moved from one product to another reaches both, each with its own side.
 
         Raises:
             InvalidKey: the mapping returned something that is no key of the primer.
@@ -194,7 +197,8 @@ class Primer:
         self.parameters: tuple[Parameter[Any], ...] = parameters(type(self).parameters)
         self.schedule: Schedule | None = as_schedule(type(self).schedule) if type(self).schedule else None
 
-    # -- what a declaration defines -----------------------------------------------------------------------------
+    # -- what a declaration defines
+    # -----------------------------------------------------------------------------
 
     def compute(self, key: Key) -> Any:
         """Return the product of ``key`` from its sources. May be ``async def``."""
@@ -205,9 +209,12 @@ class Primer:
 
         Changes of one row come in order, those of different rows in any order.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define augment(self, key, value, changes).")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define augment(self, key, value, changes)."
+        )
 
-    # -- hooks; each is mirrored by a Django signal of the same name in kck_flow.signals ---------------------------
+    # -- hooks; each is mirrored by a Django signal of the same name in kck_flow.signals
+    # ---------------------------
 
     def pre_prime(self, key: Key) -> None: ...
     def post_prime(self, key: Key, entry: Entry, old: Any) -> None: ...
@@ -223,7 +230,8 @@ class Primer:
     def post_write(self, key: Key, entry: Entry, old: Any) -> None: ...
     def post_record(self, key: Key, record: Any) -> None: ...
 
-    # -- what a declaration may call --------------------------------------------------------------------------------
+    # -- what a declaration may call
+    # --------------------------------------------------------------------------------
 
     def key_to_param_dict(self, key: str) -> dict[str, Any]:
         """Return the typed parameters of ``key`` (text or Key) by name."""
@@ -239,7 +247,8 @@ class Primer:
             return text
         return keys.parse(text, self.parameters)
 
-    # -- what the rest of the package asks --------------------------------------------------------------------------
+    # -- what the rest of the package asks
+    # --------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -276,8 +285,8 @@ class Primer:
     def domain_keys(self) -> list[Key]:
         """Return the keys that the schedule keeps warm, duplicates removed, in order.
 
-        ``domain`` may be a method or a value: keys, dicts of parameters, or (with one parameter) its values; or the
-        key of a product that holds such a list.
+        ``domain`` may be a method or a value: keys, dicts of parameters, or (with one parameter) its values;
+        or the key of a product that holds such a list.
         """
         if not self.parameters and self.domain is None:
             return [self.build_key()]
@@ -286,15 +295,18 @@ class Primer:
             return []
         return list(dict.fromkeys(as_key(self, one) for one in listed))
 
-    def upcoming(self, key: Key, nominal: datetime | None, now: datetime | None) -> tuple[datetime | None, datetime | None]:
+    def upcoming(
+        self, key: Key, nominal: datetime | None, now: datetime | None
+    ) -> tuple[datetime | None, datetime | None]:
         """Return (due, nominal) of the next scheduled refresh after one that ended or failed at ``now``.
 
         Args:
             nominal: The schedule's instant that the slot was waiting for; None for one that is not scheduled.
             now: When the refresh ended. An instant that has not come yet is still to be served.
 
-        Periods do not drift: the next instant follows from the nominal one (``catchup = "all"``) or is the first that
-        lies ahead (``coalesce``, ``skip``), never from when the work happened to end, unless the schedule is anchored there.
+        Periods do not drift: the next instant follows from the nominal one (``catchup = "all"``) or is the
+            first that lies ahead (``coalesce``, ``skip``), never from when the work happened to end, unless
+            the schedule is anchored there.
         """
         if self.schedule is None or nominal is None or now is None:
             return None, None
@@ -312,7 +324,9 @@ class Primer:
 
 
 def names_of(primer: type[Primer]) -> tuple[str, ...]:
-    """Return a primer class's key bases: ``key_base`` (or ``key``) and ``key_bases``; none for an abstract one."""
+    """Return a primer class's key bases: ``key_base`` (or ``key``) and ``key_bases``; none for an abstract
+    one.
+    """
     own = getattr(primer, "key_base", "") or getattr(primer, "key", "")
     several = tuple(getattr(primer, "key_bases", ()) or ())
     return tuple(dict.fromkeys(([own] if own else []) + list(several)))
@@ -349,12 +363,23 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
     except DeclarationError as error:
         wrong(str(error).rstrip("."), "See 'Parameters' in the reference.")
         declared = ()
-    required_after = [p.name for i, p in enumerate(declared) if not p.has_default and any(q.has_default for q in declared[:i])]
+    required_after = [
+        p.name
+        for i, p in enumerate(declared)
+        if not p.has_default and any(q.has_default for q in declared[:i])
+    ]
     if required_after:
-        wrong(f"parameter {required_after[0]!r} has no default but follows one that has", "Put required parameters first.")
+        wrong(
+            f"parameter {required_after[0]!r} has no default but follows one that has",
+            "Put required parameters first.",
+        )
     for name in ("soft_expire", "hard_expire", "negative_expire", "wait", "compute_limit", "retention"):
         value = getattr(primer, name)
-        if value is not None and value is not UNSET and (not isinstance(value, timedelta) or value < timedelta(0)):
+        if (
+            value is not None
+            and value is not UNSET
+            and (not isinstance(value, timedelta) or value < timedelta(0))
+        ):
             wrong(f"{name} is {value!r}", "Give a timedelta of zero or more, or None for never.")
     for name in ("stale_if_error", "backoff", "backoff_cap", "min_gap"):
         value = getattr(primer, name)
@@ -362,7 +387,10 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
             wrong(f"{name} is {value!r}", "Give a timedelta of zero or more.")
     soft, hard = primer.soft_expire, primer.hard_expire
     if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft > hard:
-        wrong(f"soft_expire ({soft}) is later than hard_expire ({hard})", "A value goes stale before it goes: swap them.")
+        wrong(
+            f"soft_expire ({soft}) is later than hard_expire ({hard})",
+            "A value goes stale before it goes: swap them.",
+        )
     for name, least in (("version", 1), ("retries", 0), ("park_after", 1), ("priority", 0)):
         value = getattr(primer, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -373,38 +401,68 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
             wrong(f"{name} is {value!r}", "Give a whole number of at least 1, or None for no bound.")
     if not isinstance(primer.jitter, (int, float)) or not 0 <= primer.jitter <= 1:
         wrong(f"jitter is {primer.jitter!r}", "Give a share between 0 and 1.")
-    for name, allowed in (("catchup", CATCHUP), ("hook_errors", HOOK_ERRORS), ("good", ("up", "down", "neither")), ("capture", ("signals",))):
+    for name, allowed in (
+        ("catchup", CATCHUP),
+        ("hook_errors", HOOK_ERRORS),
+        ("good", ("up", "down", "neither")),
+        ("capture", ("signals",)),
+    ):
         if getattr(primer, name) not in allowed:
             wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(allowed)}.")
     try:
         schedule = as_schedule(primer.schedule) if primer.schedule else None
     except (ValueError, TypeError) as error:
-        wrong(f"schedule: {str(error).rstrip('.')}", "Use every(minutes=5), cron('0 6 * * *', tz=...) or a dateutil rrule.")
+        wrong(
+            f"schedule: {str(error).rstrip('.')}",
+            "Use every(minutes=5), cron('0 6 * * *', tz=...) or a dateutil rrule.",
+        )
         schedule = None
     if schedule is not None and primer.domain is None and any(not p.has_default for p in declared):
-        wrong("it has a schedule and parameters, but no domain", "Define domain(self): the keys that the schedule keeps warm.")
+        wrong(
+            "it has a schedule and parameters, but no domain",
+            "Define domain(self): the keys that the schedule keeps warm.",
+        )
     if primer.always_fresh and (schedule is not None or primer.depends_on):
-        wrong("always_fresh has no use for a schedule or depends_on", "Each read computes; remove one of the two.")
-    if not isinstance(primer.depends_on, (list, tuple)) or not all(isinstance(on, On) for on in primer.depends_on):
+        wrong(
+            "always_fresh has no use for a schedule or depends_on",
+            "Each read computes; remove one of the two.",
+        )
+    if not isinstance(primer.depends_on, (list, tuple)) or not all(
+        isinstance(on, On) for on in primer.depends_on
+    ):
         wrong(f"depends_on is {primer.depends_on!r}", "Give a list of On(...).")
     else:
         for on in primer.depends_on:
             found.extend(_edge_problems(primer, declared, on))
         if any(on.then == "augment" for on in primer.depends_on) and primer.augment is Primer.augment:
-            wrong('an edge says then="augment", but there is no augment', "Define augment(self, key, value, changes).")
+            wrong(
+                'an edge says then="augment", but there is no augment',
+                "Define augment(self, key, value, changes).",
+            )
     return found
 
 
-def _edge_problems(primer: type[Primer], declared: tuple[Parameter[Any], ...], on: On) -> Iterable[tuple[str, str]]:
+def _edge_problems(
+    primer: type[Primer], declared: tuple[Parameter[Any], ...], on: On
+) -> Iterable[tuple[str, str]]:
     names = [p.name for p in declared]
     if isinstance(on.key, str) and len(declared) != 1:
-        yield f"{on!r}: key={on.key!r} fits one parameter and there are {len(declared)}", "Give a dict of parameter to column."
+        yield (
+            f"{on!r}: key={on.key!r} fits one parameter and there are {len(declared)}",
+            "Give a dict of parameter to column.",
+        )
     elif isinstance(on.key, Mapping):
         missing = [name for name in on.key if name not in names]
         if missing:
-            yield f"{on!r}: key names {missing[0]!r}, which is no parameter", f"The parameters are: {', '.join(names) or 'none'}."
+            yield (
+                f"{on!r}: key names {missing[0]!r}, which is no parameter",
+                f"The parameters are: {', '.join(names) or 'none'}.",
+            )
     elif on.key is not None and not isinstance(on.key, str) and not callable(on.key):
-        yield f"{on!r}: key is {on.key!r}", "Give a column, a dict of parameter to column, or a function of the change."
+        yield (
+            f"{on!r}: key is {on.key!r}",
+            "Give a column, a dict of parameter to column, or a function of the change.",
+        )
 
 
 def as_key(primer: Primer, one: Any) -> Key:
@@ -421,7 +479,9 @@ def as_key(primer: Primer, one: Any) -> Key:
         return primer.build_key(**{primer.parameters[0].name: one})
     from .errors import InvalidKey
 
-    raise InvalidKey(f"{one!r} is no key of {primer.name!r}: give a key, or a dict with {keys.usage(primer.name, primer.parameters)}.")
+    raise InvalidKey(
+        f"{one!r} is no key of {primer.name!r}: give a key, or a dict with {keys.usage(primer.name, primer.parameters)}."
+    )
 
 
 def listed(found: Any) -> Iterable[Any]:

@@ -18,8 +18,11 @@ def progress(done: float, total: float | None = None, note: str = "") -> None:
         done, total: In whatever unit; ``total`` None where it is not known.
         note: A few words for people.
 
-    Outside a refresh it does nothing. It writes nothing itself: at most one write a second, with the lease's beat.
+    Outside a refresh it does nothing. It writes nothing itself: at most one write a second, with the lease's
+    beat.
     """
     claim = running.get()
     if claim is not None:
-        claim.progress = json.dumps({"done": done, "total": total, "note": str(note)[:200], "at": time.time()})
+        claim.progress = json.dumps(
+            {"done": done, "total": total, "note": str(note)[:200], "at": time.time()}
+        )

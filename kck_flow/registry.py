@@ -59,13 +59,18 @@ class Registry:
 
     def __post_init__(self) -> None:
         self._parsed: dict[str, Key] = {}
-        self._edges: tuple[int, dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]] | None = None
+        self._edges: (
+            tuple[int, dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]] | None
+        ) = None
         self._lock = threading.RLock()
 
-    # -- declaring ----------------------------------------------------------------------------------------------
+    # -- declaring
+    # ----------------------------------------------------------------------------------------------
 
     def discover(self) -> None:
-        """Import ``primers`` of every installed app and register what each declares; a broken one is remembered."""
+        """Import ``primers`` of every installed app and register what each declares; a broken one is
+        remembered.
+        """
         from django.apps import apps
 
         for config in apps.get_app_configs():
@@ -92,7 +97,9 @@ class Registry:
                 self.register(value)
 
     def register(self, declared: type[Primer]) -> Primer | None:
-        """Register one primer class. Returns the primer, or None where it cannot be set up (the checks say why)."""
+        """Register one primer class. Returns the primer, or None where it cannot be set up (the checks say
+        why).
+        """
         with self._lock:
             if declared in self.classes:
                 return self.primers.get(names_of(declared)[0])
@@ -113,7 +120,9 @@ class Registry:
     def withdraw(self, declared: type[Primer]) -> None:
         """Forget a primer class (tests)."""
         with self._lock:
-            self.primers = {name: primer for name, primer in self.primers.items() if type(primer) is not declared}
+            self.primers = {
+                name: primer for name, primer in self.primers.items() if type(primer) is not declared
+            }
             self.classes = [known for known in self.classes if known is not declared]
             self.duplicates = [row for row in self.duplicates if declared not in row[1:]]
             self._changed()
@@ -123,7 +132,8 @@ class Registry:
         self._parsed = {}
         self._edges = None
 
-    # -- asking -------------------------------------------------------------------------------------------------
+    # -- asking
+    # -------------------------------------------------------------------------------------------------
 
     def primer(self, key_base: str) -> Primer:
         """Return the primer named ``key_base``. Raises UnknownPrimer, naming the nearest."""
@@ -141,7 +151,9 @@ class Registry:
         return f"No primer is named {key_base!r}. {hint}Declared: {shown or 'none'}."
 
     def key(self, text: str) -> Key:
-        """Return the canonical key of ``text``; of a key without a primer, the text as it is. Raises InvalidKey."""
+        """Return the canonical key of ``text``; of a key without a primer, the text as it is. Raises
+        InvalidKey.
+        """
         if type(text) is Key and text.key_base in self.primers:
             return text
         found = self._parsed.get(text)
@@ -156,7 +168,9 @@ class Registry:
         from .conf import conf
 
         if len(found) > conf.KEY_MAX_CHARS:
-            raise InvalidKey(f"The key {found[:60]}… has {len(found)} characters; KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}.")
+            raise InvalidKey(
+                f"The key {found[:60]}… has {len(found)} characters; KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}."
+            )
         if len(self._parsed) >= PARSED_KEYS:
             self._parsed.clear()
         self._parsed[str(text)] = found
@@ -173,21 +187,26 @@ class Registry:
         """Return every primer once, by name."""
         return [self.primers[name] for name in sorted(self.primers) if self.primers[name].name == name]
 
-    # -- edges --------------------------------------------------------------------------------------------------
+    # -- edges
+    # --------------------------------------------------------------------------------------------------
 
     def on_product(self, key_base: str) -> Sequence[tuple[Primer, On]]:
         """Return (downstream primer, edge) for each edge declared on the product family ``key_base``."""
         return self._resolved()[0].get(key_base, ())
 
     def on_model(self, model: type[Model]) -> Sequence[tuple[Primer, On]]:
-        """Return (downstream primer, edge) for each edge declared on ``model`` (proxies count as their model)."""
+        """Return (downstream primer, edge) for each edge declared on ``model`` (proxies count as their
+        model).
+        """
         return self._resolved()[1].get(model._meta.concrete_model, ())
 
     def models(self) -> list[type[Model]]:
         """Return the models that some edge is declared on."""
         return list(self._resolved()[1])
 
-    def downstream(self, change: Change, edges: Iterable[tuple[Primer, On]]) -> Iterator[tuple[Primer, On, Key | None, Change]]:
+    def downstream(
+        self, change: Change, edges: Iterable[tuple[Primer, On]]
+    ) -> Iterator[tuple[Primer, On, Key | None, Change]]:
         """Yield the products that a change belongs to, with their edge and their side of the change."""
         for primer, on in edges:
             for key, side in on.keys(primer, change):
@@ -234,19 +253,27 @@ class Registry:
             try:
                 on.model = apps.get_model(source)
             except (LookupError, ValueError):
-                raise DeclarationError(f"{on!r}: there is no model {source!r}, and no primer of that name.") from None
+                raise DeclarationError(
+                    f"{on!r}: there is no model {source!r}, and no primer of that name."
+                ) from None
         else:
-            raise DeclarationError(f"{on!r}: {self.unknown(str(source))}" if isinstance(source, str) else f"{on!r} is no model, key base or primer.")
+            raise DeclarationError(
+                f"{on!r}: {self.unknown(str(source))}"
+                if isinstance(source, str)
+                else f"{on!r} is no model, key base or primer."
+            )
 
     def cycle(self) -> list[str] | None:
-        """Return the path of a cycle among declared edges, its first name again at the end; None where there is none."""
+        """Return the path of a cycle among declared edges, its first name again at the end; None where there
+        is none.
+        """
         products = self._resolved()[0]
         below = {base: sorted({primer.name for primer, _ in edges}) for base, edges in products.items()}
         done: set[str] = set()
 
         def walk(name: str, path: list[str]) -> list[str] | None:
             if name in path:
-                return [*path[path.index(name):], name]
+                return [*path[path.index(name) :], name]
             if name in done:
                 return None
             for further in below.get(name, ()):

@@ -1,7 +1,7 @@
 """Django signals that mirror a primer's hooks.
 
-Each is sent with ``sender`` the primer's class and the hook's arguments by name: ``key``, and ``value``, ``entry``,
-``old``, ``changes`` or ``record`` where the hook has them.
+Each is sent with ``sender`` the primer's class and the hook's arguments by name: ``key``, and ``value``,
+``entry``, ``old``, ``changes`` or ``record`` where the hook has them.
 """
 
 from __future__ import annotations

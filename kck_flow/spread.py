@@ -1,8 +1,8 @@
 """WRITE: one change becomes the marks of everything it reaches.
 
-In the transaction of the change, so that a commit takes them along and a rollback takes them back. Below an edge that
-says ``stale`` everything derived further is stale at once; ``refresh`` and ``augment`` stop at the first product, whose
-own publish goes on from there (and does not, when its value turns out equal).
+In the transaction of the change, so that a commit takes them along and a rollback takes them back. Below an
+edge that says ``stale`` everything derived further is stale at once; ``refresh`` and ``augment`` stop at the
+first product, whose own publish goes on from there (and does not, when its value turns out equal).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ AUGMENT = "augment"
 
 
 def alias_of(primer: Primer | None) -> str:
-    """Return the database that holds a primer's products: its own, that of the models it augments from, or the first."""
+    """Return the database that holds a primer's products: its own, that of the models it augments from, or
+    the first.
+    """
     if primer is None:
         return str(conf.DATABASES[0])
     if primer.database:
@@ -51,7 +53,8 @@ def from_product(
 ) -> int:
     """Mark everything that a changed product reaches; returns how many rows were appended.
 
-    ``old`` and ``new`` are the values (None where there is none): what the changes of augmented products carry.
+    ``old`` and ``new`` are the values (None where there is none): what the changes of augmented products
+    carry.
     """
     change = Change(f"{key.digest.hex}:{version}", key.key_base, key, old, new, at)
     return _woken(session, _spread(session, change, registry.on_product(key.key_base), reason, start=key))
@@ -63,7 +66,9 @@ def from_row(session: Session, change: Change, edges: Sequence[tuple[Primer, On]
 
 
 def below(session: Session, key: Key, *, at: datetime, reason: str, declared: bool = True) -> int:
-    """Mark everything below a product that has become stale without a new value; returns how many rows were appended."""
+    """Mark everything below a product that has become stale without a new value; returns how many rows were
+    appended.
+    """
     if not declared:
         return _woken(session, pending.append_downstream(session, key.digest, source=str(key), reason=reason))
     return _woken(session, _below(session, key.key_base, key, at, reason, {(key.key_base, key)}))
@@ -80,7 +85,9 @@ def _woken(session: Session, written: int) -> int:
     return written
 
 
-def _spread(session: Session, change: Change, edges: Iterable[tuple[Primer, On]], reason: str, start: Key | None) -> int:
+def _spread(
+    session: Session, change: Change, edges: Iterable[tuple[Primer, On]], reason: str, start: Key | None
+) -> int:
     marks: list[pending.Mark] = []
     below: list[tuple[str, Key | None]] = []
     visited: set[tuple[str, str | None]] = set()
@@ -88,7 +95,11 @@ def _spread(session: Session, change: Change, edges: Iterable[tuple[Primer, On]]
         visited.add((start.key_base, start))
     for primer, on, key, side in registry.downstream(change, edges):
         if on.then == AUGMENT and key is not None:
-            marks.append(pending.Mark(primer.name, CHANGE, key, source=change.source, change=to_json(side), reason=reason))
+            marks.append(
+                pending.Mark(
+                    primer.name, CHANGE, key, source=change.source, change=to_json(side), reason=reason
+                )
+            )
             continue
         # A change that cannot be told to one product cannot be folded: the family is computed afresh.
         kind = REFRESH if on.then == REFRESH else STALE
@@ -105,7 +116,14 @@ def _spread(session: Session, change: Change, edges: Iterable[tuple[Primer, On]]
     return written
 
 
-def _below(session: Session, key_base: str, key: Key | None, at: datetime, reason: str, visited: set[tuple[str, str | None]]) -> int:
+def _below(
+    session: Session,
+    key_base: str,
+    key: Key | None,
+    at: datetime,
+    reason: str,
+    visited: set[tuple[str, str | None]],
+) -> int:
     """Mark what is declared and recorded below a product (or family) that has just become stale."""
     written = 0
     if key is not None:
@@ -137,24 +155,34 @@ def _below(session: Session, key_base: str, key: Key | None, at: datetime, reaso
 def _mark(primer: Primer, kind: str, key: Key | None, source: str, reason: str) -> pending.Mark:
     if key is None and not primer.parameters:
         key = primer.build_key()
-    return pending.Mark(key.key_base if key is not None else primer.name, kind, key, source=source, reason=reason)
+    return pending.Mark(
+        key.key_base if key is not None else primer.name, kind, key, source=source, reason=reason
+    )
 
 
-# -- changes as they travel: JSON, typed again on arrival ----------------------------------------------------------
+# -- changes as they travel: JSON, typed again on arrival
+# ----------------------------------------------------------
 
 
 def to_json(change: Change) -> str:
     """Return a change as the text of its jsonb column."""
     if change.key is not None:
-        old, new = (None if side is None else json.loads(JSON.encode(side)) for side in (change.old, change.new))
+        old, new = (
+            None if side is None else json.loads(JSON.encode(side)) for side in (change.old, change.new)
+        )
     else:
-        old, new = (None if side is None else {name: plain(value) for name, value in side.items()} for side in (change.old, change.new))
-    return json.dumps({"id": change.id, "old": old, "new": new, "key": change.key, "at": change.at.isoformat()})
+        old, new = (
+            None if side is None else {name: plain(value) for name, value in side.items()}
+            for side in (change.old, change.new)
+        )
+    return json.dumps(
+        {"id": change.id, "old": old, "new": new, "key": change.key, "at": change.at.isoformat()}
+    )
 
 
 def from_json(found: Any, source: str) -> Change:
     """Return the change of a jsonb column; columns of a model get their Python types back."""
-    sides = []
+    sides: list[Any] = []
     model = _model(source) if found.get("key") is None else None
     for side in (found.get("old"), found.get("new")):
         if side is None:
@@ -197,7 +225,7 @@ def typed(model: type[Model], attname: str, value: Any) -> Any:
     field = next((field for field in model._meta.concrete_fields if field.attname == attname), None)
     if field is None:
         return value
-    target = field.target_field if field.is_relation else field
+    target: Any = getattr(field, "target_field", field) if field.is_relation else field
     if target.get_internal_type() == "DurationField":
         return timedelta(seconds=float(value))
     if target.get_internal_type() == "BinaryField":

@@ -28,7 +28,11 @@ def encode(primer: Primer | None, codec: Any, value: Any) -> tuple[str | None, s
         return None, "none"
     text = codec.encode(value)
     if len(text) > conf.VALUE_WARN_BYTES:
-        logger.warning("value.large family=%s bytes=%d: split it, or keep what is large elsewhere", primer.name if primer else "-", len(text))
+        logger.warning(
+            "value.large family=%s bytes=%d: split it, or keep what is large elsewhere",
+            primer.name if primer else "-",
+            len(text),
+        )
     return text, "value"
 
 
@@ -44,7 +48,9 @@ def seconds(duration: timedelta | None) -> float | None:
     return duration.total_seconds() if duration is not None else None
 
 
-def expiries(primer: Primer | None, value: Any, soft: Any = UNSET, hard: Any = UNSET) -> tuple[float | None, float | None]:
+def expiries(
+    primer: Primer | None, value: Any, soft: Any = UNSET, hard: Any = UNSET
+) -> tuple[float | None, float | None]:
     """Return (soft, hard) in seconds from now, the soft one shortened by the primer's jitter."""
     own_soft, own_hard = primer.expiry(value) if primer is not None else (None, None)
     soft_s = seconds(own_soft) if soft is UNSET else seconds(soft)

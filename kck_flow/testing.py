@@ -1,8 +1,9 @@
 """Helpers for the suites of projects that use kck_flow.
 
-A plain ``TestCase`` works unchanged: reads compute on the test's own connection, and everything vanishes with the test.
-These make time move, run what a worker would, and say what was computed. With pytest, add
-``pytest_plugins = ["kck_flow.testing"]`` to the root conftest for the fixtures ``kck_cache``, ``kck_clock`` and ``kck_worker``.
+A plain ``TestCase`` works unchanged: reads compute on the test's own connection, and everything vanishes with
+the test. These make time move, run what a worker would, and say what was computed. With pytest, add
+``pytest_plugins = ["kck_flow.testing"]`` to the root conftest for the fixtures ``kck_cache``, ``kck_clock``
+and ``kck_worker``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Ran:
 
 
 def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRESHES) -> Ran:
-    """Do here and now what a worker would: schedules, marks, folds, and every refresh that is due, until none is.
+    """Do here and now what a worker would: schedules, marks, folds, and every refresh that is due, until none
+    is.
 
     Args:
         products: Key bases to serve; all where not given.
@@ -88,8 +90,16 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
     ran = Ran()
     in_test = private.in_test_case()
     for alias in conf.DATABASES:
-        sessions: Any = (lambda alias=alias: nullcontext(caller(alias))) if in_test else compute.private_sessions(alias)
-        passes = Passes(alias, sessions, products=products, owner="run_worker", lease=3600.0 if in_test else conf.LEASE_SECONDS)
+        sessions: Any = (
+            (lambda alias=alias: nullcontext(caller(alias))) if in_test else compute.private_sessions(alias)
+        )
+        passes = Passes(
+            alias,
+            sessions,
+            products=products,
+            owner="run_worker",
+            lease=3600.0 if in_test else conf.LEASE_SECONDS,
+        )
         passes.sync()
         while len(ran) < most:
             moved = passes.tidy()
@@ -97,7 +107,14 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
             if not claims and not moved:
                 break
             for claim in claims:
-                outcome = running.run(claim, alias, sessions, own_thread=not _in_transaction(alias), watched=not in_test, worker="run_worker")
+                outcome = running.run(
+                    claim,
+                    alias,
+                    sessions,
+                    own_thread=not _in_transaction(alias),
+                    watched=not in_test,
+                    worker="run_worker",
+                )
                 passes.give_back(claim)
                 if outcome not in ("planned", "begun", "skipped"):
                     ran.keys.append(str(claim.key))
@@ -121,7 +138,9 @@ class Computes:
 
     def of(self, key_base: str) -> int:
         """Return how often products of a family were computed."""
-        return sum(count for key, count in self.counts.items() if key == key_base or key.startswith(f"{key_base}/"))
+        return sum(
+            count for key, count in self.counts.items() if key == key_base or key.startswith(f"{key_base}/")
+        )
 
 
 @contextmanager
@@ -153,7 +172,9 @@ def assert_computes(number: int, *key_bases: str) -> Iterator[Computes]:
     """Fail unless the block computes exactly ``number`` products (of some primers, where named)."""
     with count_computes(*key_bases) as computes:
         yield computes
-    assert computes.total == number, f"computed {computes.total} products, not {number}: {dict(computes.counts)}"
+    assert computes.total == number, (
+        f"computed {computes.total} products, not {number}: {dict(computes.counts)}"
+    )
 
 
 def assert_value(key: str, value: Any) -> None:
@@ -163,7 +184,9 @@ def assert_value(key: str, value: Any) -> None:
 
 
 def assert_state(key: str, state: str) -> None:
-    """Fail unless a product is ``fresh``, ``stale``, ``computing``, ``failed`` or ``empty``; computes nothing."""
+    """Fail unless a product is ``fresh``, ``stale``, ``computing``, ``failed`` or ``empty``; computes
+    nothing.
+    """
     found = Cache.get_instance().explain(key)
     assert found["state"] == state, f"{key!r} is {found['state']} ({found['cause']}), not {state}"
 

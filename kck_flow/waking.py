@@ -1,7 +1,7 @@
 """Telling listening workers that something is on its way: a hint, with a poll behind it.
 
-Never inside the caller's transaction: NOTIFY there would make its writers commit one after the other. After its commit a
-thread of its own sends at most ten a second, empty.
+Never inside the caller's transaction: NOTIFY there would make its writers commit one after the other. After
+its commit a thread of its own sends at most ten a second, empty.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The async twins: the read in one hop, the waiting in asyncio, the computing in the pool.
 
-The read goes through the thread-sensitive executor, so that Django's connections (and a TestCase's transaction) are the
-ones that sync code sees; a compute never does, or one slow product would stop every query of the loop.
+The read goes through the thread-sensitive executor, so that Django's connections (and a TestCase's
+transaction) are the ones that sync code sees; a compute never does, or one slow product would stop every
+query of the loop.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..entry import Entry
 from ..registry import registry
 from ..store import refreshes
 from . import flight, read
+from .compute import Outcome
 
 if TYPE_CHECKING:
     from .facade import Cache
@@ -47,17 +49,28 @@ async def _ask(question: Callable[..., Any], key: str, default: Any, options: di
         answer = await in_thread(_try, question, key, default, wait=wait, **options)
         if not isinstance(answer, read.Boarded):
             return answer
-        joined = answer.joined
+        joined, conclude = answer.joined, answer.concluded
         if deadline is None:
-            deadline = time.monotonic() + (wait if wait is not None else joined.primer.wait_seconds(conf.WAIT))
+            deadline = time.monotonic() + (
+                wait if wait is not None else joined.primer.wait_seconds(conf.WAIT)
+            )
         patience = deadline - time.monotonic()
         await _until_done(joined, patience)
         wait = max(deadline - time.monotonic(), 0)
         if joined.outcome is None:
-            late = flight.Outcome(joined.key, joined.primer.codec, error=flight.timeout(joined.key, max(patience, 0)), kind="failed")
-            return await in_thread(answer.conclude, late)
+            late = Outcome(
+                joined.key,
+                joined.primer.codec,
+                error=flight.timeout(joined.key, max(patience, 0)),
+                kind="failed",
+            )
+            return await in_thread(conclude, late)
         if not answer.again and not joined.busy:
-            return await in_thread(answer.conclude, joined.outcome) if joined.outcome.error else answer.conclude(joined.outcome)  # type: ignore[misc]
+            return (
+                await in_thread(conclude, joined.outcome)
+                if joined.outcome.error
+                else conclude(joined.outcome)
+            )
 
 
 def _try(question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -116,7 +129,9 @@ async def refresh(cache: Cache, key: str) -> Entry:
         entry: Entry = await in_thread(cache.refresh, key)
         return entry
     while True:
-        joined, new = flight.board(primer, found, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400)
+        joined, new = flight.board(
+            primer, found, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400
+        )
         if new:
             flight.depart(joined)
         while not joined.done.is_set():

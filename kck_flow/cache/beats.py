@@ -1,7 +1,8 @@
 """One daemon thread a process beats all the leases that it holds.
 
-It runs on a connection of its own, so that a crowd of readers cannot keep a lease from its beat. It also ends what runs
-past its limit: the lease is given up, the waiting get their ``ComputeTimeout``, the late result will be refused.
+It runs on a connection of its own, so that a crowd of readers cannot keep a lease from its beat. It also ends
+what runs past its limit: the lease is given up, the waiting get their ``ComputeTimeout``, the late result
+will be refused.
 """
 
 from __future__ import annotations
@@ -40,7 +41,15 @@ class Beats:
         self._thread: threading.Thread | None = None
         self._last_ok: dict[str, float] = {}
 
-    def hold(self, alias: str, claim: Claim, *, limit: float | None = None, overdue: Callable[[], None] | None = None, permit: bool = False) -> None:
+    def hold(
+        self,
+        alias: str,
+        claim: Claim,
+        *,
+        limit: float | None = None,
+        overdue: Callable[[], None] | None = None,
+        permit: bool = False,
+    ) -> None:
         """Beat a lease until ``let_go``."""
         with self._lock:
             self._held[alias, claim.slot, claim.token] = Held(
@@ -76,7 +85,9 @@ class Beats:
                         return
                     continue
                 shortest = min(held.claim.lease for held in self._held.values())
-                nearest = min((held.deadline for held in self._held.values() if held.deadline is not None), default=None)
+                nearest = min(
+                    (held.deadline for held in self._held.values() if held.deadline is not None), default=None
+                )
                 pause = min(max(shortest / 4, 0.1), 15.0)
                 if nearest is not None:
                     pause = min(pause, max(nearest - time.monotonic(), 0.01))
@@ -103,7 +114,12 @@ class Beats:
                 ours = refreshes.beat(session, claims)
                 limited = [held.claim for held in held_now if held.permit]
                 if limited:
-                    permits.beat(session, [c.slot for c in limited], [c.token for c in limited], [c.lease for c in limited])
+                    permits.beat(
+                        session,
+                        [c.slot for c in limited],
+                        [c.token for c in limited],
+                        [c.lease for c in limited],
+                    )
             self._last_ok[alias] = time.monotonic()
         except Exception as error:
             logger.warning("beat.failed alias=%s error=%r", alias, error)

@@ -1,7 +1,8 @@
-"""What a read leaves behind: the refresh of a stale value and the fold of waiting changes, in the pool, never in the way.
+"""What a read leaves behind: the refresh of a stale value and the fold of waiting changes, in the pool, never
+in the way.
 
-A stale value is asked for once: by a request that a worker takes up, or, where no worker lives, by a flight of this
-process (``REFRESH_IN_PROCESS``).
+A stale value is asked for once: by a request that a worker takes up, or, where no worker lives, by a flight
+    of this process (``REFRESH_IN_PROCESS``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..primer import Primer
 from ..store import private, refreshes, workers
 from ..store.products import Stored
 from ..store.session import caller
-from . import compute, flight
+from ..storing import args_of
+from . import flight
 from .pool import pool
 
 logger = logging.getLogger("kck_flow")
@@ -41,7 +43,11 @@ def refresh(primer: Primer, key: Key, alias: str, stored: Stored) -> None:
     now = time.monotonic()
     with _lock:
         asked = _asked.get(key.digest)
-        if asked is not None and asked[:2] == (stored.version, stored.computed_at) and now - asked[2] < ASK_AGAIN_SECONDS:
+        if (
+            asked is not None
+            and asked[:2] == (stored.version, stored.computed_at)
+            and now - asked[2] < ASK_AGAIN_SECONDS
+        ):
             return
         if len(_asked) > 50_000:
             _asked.clear()
@@ -59,7 +65,12 @@ def _refresh(primer: Primer, key: Key, alias: str) -> None:
             return
         with private.session(alias) as session:
             refreshes.request(
-                session, key, compute.args_of(primer, key), lane=min(primer.priority, refreshes.SCHEDULED), reason="stale", always=False
+                session,
+                key,
+                args_of(primer, key),
+                lane=min(primer.priority, refreshes.SCHEDULED),
+                reason="stale",
+                always=False,
             )
     except (private.Busy, DatabaseErrors) as error:
         logger.debug("behind.not_asked key=%s error=%r", key, error)
@@ -88,8 +99,12 @@ def forget() -> None:
 
 
 def request_in_test(primer: Primer, key: Key, alias: str) -> None:
-    """Inside a TestCase the wish stands in the test's own transaction; nobody computes until ``run_worker()``."""
-    refreshes.request(caller(alias), key, compute.args_of(primer, key), lane=primer.priority, reason="stale", always=False)
+    """Inside a TestCase the wish stands in the test's own transaction; nobody computes until
+    ``run_worker()``.
+    """
+    refreshes.request(
+        caller(alias), key, args_of(primer, key), lane=primer.priority, reason="stale", always=False
+    )
 
 
 def fold(primer: Primer, key: Key, alias: str) -> None:
@@ -101,6 +116,7 @@ def fold(primer: Primer, key: Key, alias: str) -> None:
         if len(_folded) > 50_000:
             _folded.clear()
         _folded[key.digest] = now
+
     def work() -> None:
         try:
             with private.session(alias) as session:

@@ -20,17 +20,20 @@ def explain(key: Key) -> dict[str, Any]:
     """Return what is known of a product.
 
     Returns:
-        A dict with ``key``, ``label``, ``declared`` (file:line), ``state``, ``cause`` (why it cannot be served or is
-        stale, in words), ``version``, ``computed_at``, ``soft_expires_at``, ``hard_expires_at``, ``pending`` (marks and
-        changes on their way), ``needs`` and ``feeds`` (key, mode, version read), ``slot`` (lease, want, due, attempts,
-        error, reason), ``paused``, ``next`` (scheduled instants to come), ``last_run`` and ``runs``.
+        A dict with ``key``, ``label``, ``declared`` (file:line), ``state``, ``cause`` (why it cannot be
+        served or is stale, in words), ``version``, ``computed_at``, ``soft_expires_at``, ``hard_expires_at``,
+        ``pending`` (marks and changes on their way), ``needs`` and ``feeds`` (key, mode, version read),
+        ``slot`` (lease, want, due, attempts, error, reason), ``paused``, ``next`` (scheduled instants to
+        come), ``last_run`` and ``runs``.
 
     Raises:
         UnknownPrimer: neither a primer nor a stored product has this key.
     """
     primer = registry.primers.get(key.key_base)
     session = caller(spread.alias_of(primer))
-    stored = products.read(session, key.digest, probe=True, changes=True, dirty=False, limit=conf.PENDING_LIMIT)
+    stored = products.read(
+        session, key.digest, probe=True, changes=True, dirty=False, limit=conf.PENDING_LIMIT
+    )
     if primer is None and stored is None:
         raise UnknownPrimer(registry.unknown(key.key_base))
     verdict, text = read.judge(primer, key, stored)
@@ -52,13 +55,29 @@ def explain(key: Key) -> dict[str, Any]:
         "computed_at": instant(stored.computed_at) if stored else None,
         "soft_expires_at": instant(stored.soft_expires_at) if stored else None,
         "hard_expires_at": instant(stored.hard_expires_at) if stored else None,
-        "pending": {"mark": {2: "stale", 1: "refresh"}.get(stored.pending or 0) if stored else None, "changes": len(changes), "all": pending.count(session)},
-        "needs": [{"key": up, "mode": mode, "version_read": version} for up, down, mode, version in around if down == key],
-        "feeds": [{"key": down, "mode": mode, "version_read": version} for up, down, mode, version in around if up == key],
+        "pending": {
+            "mark": {2: "stale", 1: "refresh"}.get(stored.pending or 0) if stored else None,
+            "changes": len(changes),
+            "all": pending.count(session),
+        },
+        "needs": [
+            {"key": up, "mode": mode, "version_read": version}
+            for up, down, mode, version in around
+            if down == key
+        ],
+        "feeds": [
+            {"key": down, "mode": mode, "version_read": version}
+            for up, down, mode, version in around
+            if up == key
+        ],
         "declared_needs": [repr(on) for on in primer.depends_on] if primer is not None else [],
-        "schedule": primer.schedule.describe() if primer is not None and primer.schedule is not None else None,
+        "schedule": primer.schedule.describe()
+        if primer is not None and primer.schedule is not None
+        else None,
         "next": _next(primer, slot),
-        "paused": {"since": family[0], "note": family[1]} if family is not None and family[0] is not None else None,
+        "paused": {"since": family[0], "note": family[1]}
+        if family is not None and family[0] is not None
+        else None,
         "slot": slot,
         "last_run": _run(last[0]) if last else None,
         "runs": [_run(row) for row in last],
@@ -102,15 +121,52 @@ def _cause(primer: Primer | None, key: Key, stored: Any, verdict: str) -> str:
 
 def _slot(row: tuple[Any, ...]) -> dict[str, Any]:
     names = (
-        "id", "key", "key_base", "lane", "due_at", "want", "have", "running", "owner", "attempts", "crashes", "retry_at", "last_error",
-        "last_error_at", "parked_at", "parked_why", "reason", "requested_at", "nominal", "started_at", "finished_at", "cost_ms", "progress",
-        "token", "now", "schedule_digest",
-    )  # fmt: skip
+        "id",
+        "key",
+        "key_base",
+        "lane",
+        "due_at",
+        "want",
+        "have",
+        "running",
+        "owner",
+        "attempts",
+        "crashes",
+        "retry_at",
+        "last_error",
+        "last_error_at",
+        "parked_at",
+        "parked_why",
+        "reason",
+        "requested_at",
+        "nominal",
+        "started_at",
+        "finished_at",
+        "cost_ms",
+        "progress",
+        "token",
+        "now",
+        "schedule_digest",
+    )
     return dict(zip(names, row, strict=True)) | {"progress": loads(row[22])}
 
 
 def _run(row: tuple[Any, ...]) -> dict[str, Any]:
-    names = ("id", "key", "outcome", "reason", "started_at", "seconds", "version", "bytes", "worker", "error", "nominal", "traceback", "causes")
+    names = (
+        "id",
+        "key",
+        "outcome",
+        "reason",
+        "started_at",
+        "seconds",
+        "version",
+        "bytes",
+        "worker",
+        "error",
+        "nominal",
+        "traceback",
+        "causes",
+    )
     return dict(zip(names, row, strict=True)) | {"causes": loads(row[12])}
 
 
@@ -129,12 +185,18 @@ def _next(primer: Primer | None, slot: dict[str, Any] | None) -> list[Any]:
 
 
 def graph(keys: list[Key] | None = None, *, depth: int = 3, limit: int = 2000) -> list[tuple[str, str, str]]:
-    """Return edges (upstream, downstream, mode): recorded ones near some products, or all; and declared ones by name."""
+    """Return edges (upstream, downstream, mode): recorded ones near some products, or all; and declared ones
+    by name.
+    """
     found: dict[tuple[str, str], str] = {}
     aliases = {spread.alias_of(primer) for primer in registry.unique()} | set(conf.DATABASES)
     for alias in sorted(aliases):
         session = caller(alias)
-        rows = edges.around(session, [key.digest for key in keys], depth) if keys else edges.every(session, limit)
+        rows = (
+            edges.around(session, [key.digest for key in keys], depth)
+            if keys
+            else edges.every(session, limit)
+        )
         for upstream, downstream, mode, _ in rows:
             found[upstream, downstream] = mode
     bases = {key.key_base for key in keys} if keys else None
@@ -150,5 +212,3 @@ def _source_name(on: On) -> str:
     if on.model is None and on.source_base is None:
         registry.resolve(on)
     return on.model._meta.label if on.model is not None else str(on.source_base)
-
-

@@ -15,7 +15,7 @@ from ..primer import UNSET, Primer
 from ..registry import registry
 from ..store import families, pending, products, refreshes
 from ..store.session import caller
-from . import aio, explaining, flight, history, read, write
+from . import aio, explaining, flight, frame, history, read, write
 from .compute import compute_live
 from .read import RAISE
 
@@ -32,19 +32,27 @@ class Cache:
             cls._instance = cls()
         return cls._instance
 
-    # -- reading ------------------------------------------------------------------------------------------------------
+    # -- reading
+    # ------------------------------------------------------------------------------------------------------
 
     def get(
-        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        self,
+        key: str,
+        default: Any = RAISE,
+        *,
+        prime_on_cache_miss: bool | None = None,
+        wait: timedelta | float | None = None,
         max_age: timedelta | float | None = None,
-    ) -> Any:  # fmt: skip
-        """Return the product of ``key``: from the cache, or computed on the miss, once, whoever else is asking.
+    ) -> Any:
+        """Return the product of ``key``: from the cache, or computed on the miss, once, whoever else is
+        asking.
 
         Args:
             default: Returned when nothing is stored and nothing may be computed (instead of ``NotPrimed``).
             prime_on_cache_miss: Whether this call may compute; the primer's attribute where not given.
             wait: How long to wait on a miss, a timedelta or seconds; the primer's ``wait`` where not given.
-            max_age: An older value counts as a miss for this call; it is served all the same when ``wait`` is over.
+            max_age: An older value counts as a miss for this call; it is served all the same when ``wait`` is
+                over.
 
         Returns:
             The value: a copy of its own, equal to what any other read returns. None is a value.
@@ -52,28 +60,36 @@ class Cache:
         Raises:
             UnknownPrimer, InvalidKey: there is no such product.
             NotPrimed: nothing is stored and this call may not compute.
-            ComputeFailed, ComputeTimeout, UnstorableValue: the computation failed, just now or within its back-off.
+            ComputeFailed, ComputeTimeout, UnstorableValue: the computation failed, just now or within its
+                back-off.
             WaitTimeout: somebody computes, and the wait is over.
             StoreUnavailable: the database does not answer.
         """
         return read.get(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
 
     def get_entry(
-        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        self,
+        key: str,
+        default: Any = RAISE,
+        *,
+        prime_on_cache_miss: bool | None = None,
+        wait: timedelta | float | None = None,
         max_age: timedelta | float | None = None,
-    ) -> Entry:  # fmt: skip
+    ) -> Entry:
         """Return the product with its version, instants, state and age; arguments and errors as ``get``.
 
         With a ``default``, a product that is not primed is an entry of state ``empty`` with that value.
         """
-        return read.get_entry(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+        return read.get_entry(
+            key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age
+        )
 
     def get_many(self, keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
         """Return many products, as a dict in the order asked, duplicates once; read in one statement.
 
         Args:
-            errors: ``"raise"`` (``SomeFailed``, which carries the good ones), ``"return"`` (the exceptions stand among
-                the values) or ``"skip"``.
+            errors: ``"raise"`` (``SomeFailed``, which carries the good ones), ``"return"`` (the exceptions
+                stand among the values) or ``"skip"``.
         """
         return read.get_many(keys, errors)
 
@@ -82,12 +98,19 @@ class Cache:
         found = registry.key(key)
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
 
-    # -- writing ------------------------------------------------------------------------------------------------------
+    # -- writing
+    # ------------------------------------------------------------------------------------------------------
 
     def set(
-        self, key: str, value: Any, *, check_version: int | None = None, soft_expire: timedelta | None = UNSET,
-        hard_expire: timedelta | None = UNSET, hooks: bool = True,
-    ) -> Entry:  # fmt: skip
+        self,
+        key: str,
+        value: Any,
+        *,
+        check_version: int | None = None,
+        soft_expire: timedelta | None = UNSET,
+        hard_expire: timedelta | None = UNSET,
+        hooks: bool = True,
+    ) -> Entry:
         """Store a value, in the caller's transaction; what depends on it becomes stale with the commit.
 
         Args:
@@ -98,10 +121,18 @@ class Cache:
         Raises:
             VersionMismatch, UnstorableValue, InvalidKey, HookFailed: nothing was stored.
         """
-        return write.set_value(key, value, check_version=check_version, soft_expire=soft_expire, hard_expire=hard_expire, run_hooks=hooks)
+        return write.set_value(
+            key,
+            value,
+            check_version=check_version,
+            soft_expire=soft_expire,
+            hard_expire=hard_expire,
+            run_hooks=hooks,
+        )
 
     def patch(self, key: str, path: str | Sequence[str | int], value: Any) -> Entry:
-        """Replace the part of a stored JSON product at ``path`` (``"facets.plan.pro"`` or a list); two patches both survive.
+        """Replace the part of a stored JSON product at ``path`` (``"facets.plan.pro"`` or a list); two
+        patches both survive.
 
         Raises:
             NotPrimed: nothing is stored.
@@ -114,20 +145,23 @@ class Cache:
         return write.unset(key, run_hooks=hooks)
 
     def invalidate(self, key: str | None = None, *, key_base: str | None = None, **params: Any) -> int:
-        """Make products unservable: one, or all of a family (with these parameters). No older value is served afterwards.
+        """Make products unservable: one, or all of a family (with these parameters). No older value is served
+        afterwards.
 
         Returns:
             How many stored products were hit.
         """
         return write.invalidate(key, key_base=key_base, **params)
 
-    # -- refreshing ---------------------------------------------------------------------------------------------------
+    # -- refreshing
+    # ---------------------------------------------------------------------------------------------------
 
     def refresh(self, key: str) -> Entry:
-        """Compute the product now, and return its new entry. Waits for one under way, then computes once more.
+        """Compute the product now, and return its new entry. Waits for one under way, then computes once
+        more.
 
-        In a transaction that has written, the value is computed with the transaction's own truth, not stored, and a
-        refresh is queued with the commit.
+        In a transaction that has written, the value is computed with the transaction's own truth, not stored,
+        and a refresh is queued with the commit.
 
         Raises:
             ComputeFailed, ComputeTimeout, UnstorableValue: the old value stays.
@@ -137,10 +171,15 @@ class Cache:
         alias = spread.alias_of(primer)
         context = read.context_of(alias)
         if context == read.TEST:
-            return _entry_or_raise(read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL))
+            return _entry_or_raise(
+                read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
+            )
         if context == read.ATOMIC and read.is_dirty(alias):
             outcome = compute_live(primer, found, alias)
-            pending.append(caller(alias), [pending.Mark(found.key_base, spread.REFRESH, found, source="5", reason=refreshes.MANUAL)])
+            pending.append(
+                caller(alias),
+                [pending.Mark(found.key_base, spread.REFRESH, found, source="5", reason=refreshes.MANUAL)],
+            )
             return _entry_or_raise(outcome)
         return _entry_or_raise(refresh_now(primer, found, alias))
 
@@ -166,7 +205,8 @@ class Cache:
         """Refresh a family again; returns whether it was paused."""
         return families.resume(caller(spread.alias_of(self.primer(key_base))), key_base)
 
-    # -- asking about -------------------------------------------------------------------------------------------------
+    # -- asking about
+    # -------------------------------------------------------------------------------------------------
 
     def build_key(self, key_base: str, **params: Any) -> Key:
         """Return the canonical key of typed parameters, defaults filled in. Raises UnknownPrimer, InvalidKey."""
@@ -177,34 +217,60 @@ class Cache:
         return registry.primer(keys.base_of(key))
 
     def series(
-        self, key: str, start: datetime, end: datetime, by: str | timedelta | None = None, facet: str | None = None
+        self,
+        key: str,
+        start: datetime,
+        end: datetime,
+        by: str | timedelta | None = None,
+        facet: str | None = None,
     ) -> list[Point]:
-        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; see ``history``."""
+        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; see
+        ``history``.
+        """
         return history.series(registry.key(key), start, end, by=by, facet=facet)
 
     def value_at(self, key: str, at: datetime) -> Any:
-        """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was recorded by then."""
+        """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was
+        recorded by then.
+        """
         return history.value_at(registry.key(key), at)
 
     def explain(self, key: str) -> dict[str, Any]:
-        """Return why a product is as it is: state, inputs, outputs, who computes it, last error, next refresh."""
+        """Return why a product is as it is: state, inputs, outputs, who computes it, last error, next
+        refresh.
+        """
         return explaining.explain(registry.key(key))
 
-    # -- async twins --------------------------------------------------------------------------------------------------
+    # -- async twins
+    # --------------------------------------------------------------------------------------------------
 
     async def aget(
-        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        self,
+        key: str,
+        default: Any = RAISE,
+        *,
+        prime_on_cache_miss: bool | None = None,
+        wait: timedelta | float | None = None,
         max_age: timedelta | float | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """As ``get``; waiting never blocks the event loop."""
-        return await aio.get(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+        return await aio.get(
+            key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age
+        )
 
     async def aget_entry(
-        self, key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: timedelta | float | None = None,
+        self,
+        key: str,
+        default: Any = RAISE,
+        *,
+        prime_on_cache_miss: bool | None = None,
+        wait: timedelta | float | None = None,
         max_age: timedelta | float | None = None,
-    ) -> Entry:  # fmt: skip
+    ) -> Entry:
         """As ``get_entry``; waiting never blocks the event loop."""
-        return await aio.get_entry(key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age)
+        return await aio.get_entry(
+            key, default, prime_on_cache_miss=prime_on_cache_miss, wait=wait, max_age=max_age
+        )
 
     async def aget_many(self, keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
         """As ``get_many``: one statement, in one hop."""
@@ -212,7 +278,8 @@ class Cache:
 
     async def aset(self, key: str, value: Any, **options: Any) -> Entry:
         """As ``set``."""
-        return await aio.in_thread(self.set, key, value, **options)
+        entry: Entry = await aio.in_thread(self.set, key, value, **options)
+        return entry
 
     async def arefresh(self, key: str) -> Entry:
         """As ``refresh``; the computation never blocks the event loop."""
@@ -222,9 +289,11 @@ class Cache:
 def refresh_now(primer: Primer, key: Key, alias: str) -> Any:
     """Compute a product now, whatever is stored; one under way is waited for, and then it runs once more."""
     while True:
-        boarded, new = flight.board(primer, key, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400)
+        boarded, new = flight.board(
+            primer, key, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400
+        )
         if new:
-            if read.frame.current() is not None:
+            if frame.current() is not None:
                 flight.carry(boarded)
             else:
                 flight.depart(boarded)
@@ -244,4 +313,3 @@ def _entry_or_raise(outcome: Any) -> Entry:
         raise outcome.error
     entry: Entry = outcome.entry()
     return entry
-

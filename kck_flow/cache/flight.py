@@ -1,8 +1,9 @@
 """One computation per key: the flights of this process, and how they meet those of others.
 
-A flight is what a miss begins: claim the product's lease, compute, publish. Callers here join it; a flight whose claim
-is refused follows the holder elsewhere, through one poller a process, and claims again when that lease is over.
-Whoever joined before an invalidation gets the value; nobody may join after one (``joinable``).
+A flight is what a miss begins: claim the product's lease, compute, publish. Callers here join it; a flight
+    whose claim is refused follows the holder elsewhere, through one poller a process, and claims again when
+    that lease is over. Whoever joined before an invalidation gets the value; nobody may join after one
+    (``joinable``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ..key import Key
 from ..primer import Primer
 from ..store import private, products, refreshes
 from ..store.products import Published, Seen
+from ..storing import args_of, seconds
 from . import compute
 from .compute import Outcome
 from .pool import pool
@@ -42,13 +44,21 @@ class Flight:
     """One computation wanted by this process.
 
     Attributes:
-        seen: What its compute has seen of the product, once it has begun here; None before, and while followed elsewhere.
+        seen: What its compute has seen of the product, once it has begun here; None before, and while
+            followed elsewhere.
         claimed: Set once the lease is ours or known to be somebody else's.
         done: Set once ``outcome`` is there.
     """
 
     def __init__(self, primer: Primer, key: Key, alias: str, reason: str, hook: str, force: bool) -> None:
-        self.primer, self.key, self.alias, self.reason, self.hook, self.force = primer, key, alias, reason, hook, force
+        self.primer, self.key, self.alias, self.reason, self.hook, self.force = (
+            primer,
+            key,
+            alias,
+            reason,
+            hook,
+            force,
+        )
         self.seen: Seen | None = None
         self.claimed = threading.Event()
         self.done = threading.Event()
@@ -62,7 +72,9 @@ class Flight:
         self.met: refreshes.Standing | None = None
 
     def begin(self) -> bool:
-        """Whether the caller is the one to carry this flight out (a waiting compute may take it from the queue)."""
+        """Whether the caller is the one to carry this flight out (a waiting compute may take it from the
+        queue).
+        """
         with self._lock:
             mine, self._begun = not self._begun, True
         return mine
@@ -73,7 +85,9 @@ class Flight:
             self._begun = False
 
     def joinable(self, version: int, epoch: int) -> bool:
-        """Whether a reader that saw this version and epoch, and nothing on its way, may have this flight's value."""
+        """Whether a reader that saw this version and epoch, and nothing on its way, may have this flight's
+        value.
+        """
         seen = self.seen
         return seen is None or (seen.epoch, seen.version) == (epoch, version)
 
@@ -110,7 +124,16 @@ def _forget(flight: Flight) -> None:
             del _flights[name]
 
 
-def board(primer: Primer, key: Key, alias: str, *, reason: str, hook: str = "prime", force: bool = False, wait: float = 0.0) -> tuple[Flight, bool]:
+def board(
+    primer: Primer,
+    key: Key,
+    alias: str,
+    *,
+    reason: str,
+    hook: str = "prime",
+    force: bool = False,
+    wait: float = 0.0,
+) -> tuple[Flight, bool]:
     """Return the flight of ``key`` in this process, and whether it is new (then somebody must begin it)."""
     name = (os.getpid(), alias, key.digest)
     with _flights_lock:
@@ -128,7 +151,9 @@ def depart(flight: Flight) -> None:
 
 
 def carry(flight: Flight) -> None:
-    """Carry a flight out in this thread, unless somebody has begun it: claim and compute, or follow who has the lease."""
+    """Carry a flight out in this thread, unless somebody has begun it: claim and compute, or follow who has
+    the lease.
+    """
     if not flight.begin():
         return
     primer, key, alias = flight.primer, flight.key, flight.alias
@@ -150,13 +175,23 @@ def carry(flight: Flight) -> None:
             flight.seen = found
 
         outcome = compute.carry_out(
-            primer, key, claim, alias, compute.private_sessions(alias), own_thread=True, look_again=not flight.force, hook=flight.hook,
-            tell_seen=seen, timed_out=timed_out,
-        )  # fmt: skip
+            primer,
+            key,
+            claim,
+            alias,
+            compute.private_sessions(alias),
+            own_thread=True,
+            look_again=not flight.force,
+            hook=flight.hook,
+            tell_seen=seen,
+            timed_out=timed_out,
+        )
         flight.finish(outcome)
     except (private.Busy, DatabaseErrors) as error:
         flight.busy = isinstance(error, private.Busy) or is_lock_timeout(error)
-        unavailable = StoreUnavailable(f"The store did not answer while {str(key)!r} was to be computed: {error}".rstrip())
+        unavailable = StoreUnavailable(
+            f"The store did not answer while {str(key)!r} was to be computed: {error}".rstrip()
+        )
         unavailable.__cause__ = error
         flight.finish(Outcome(key, primer.codec, error=unavailable, kind="failed"))
     except BaseException as error:
@@ -171,12 +206,19 @@ def is_lock_timeout(error: BaseException) -> bool:
 
 
 def _claim(flight: Flight) -> refreshes.Claim | None:
-    args = compute.args_of(flight.primer, flight.key)
-    limit = compute.seconds(flight.primer.compute_limit)
+    args = args_of(flight.primer, flight.key)
+    limit = seconds(flight.primer.compute_limit)
     with private.session(flight.alias, timeout=conf.CLAIM_TIMEOUT) as session:
         claim = refreshes.claim(
-            session, flight.key, args, lease=conf.LEASE_SECONDS, owner=owner(), limit=limit, reason=flight.reason, force=flight.force,
-        )  # fmt: skip
+            session,
+            flight.key,
+            args,
+            lease=conf.LEASE_SECONDS,
+            owner=owner(),
+            limit=limit,
+            reason=flight.reason,
+            force=flight.force,
+        )
         if claim is None:
             flight.met = refreshes.standing(session, [flight.key.digest])[str(flight.key.digest)]
         return claim
@@ -216,7 +258,9 @@ def timeout(key: Key, seconds: float) -> WaitTimeout:
 
 
 class Poller:
-    """One thread a process asks for all products that others compute: one statement, 5, 10, 20, then every 25 ms."""
+    """One thread a process asks for all products that others compute: one statement, 5, 10, 20, then every 25
+    ms.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
@@ -266,11 +310,15 @@ class Poller:
                 self._drop([flight])
                 published = now.computed_at is not None and now.computed_at >= (met.started_at or met.now)
                 if published and now.state != "unset":
-                    stored = products.seen(session, flight.key, compute.args_of(flight.primer, flight.key))
+                    stored = products.seen(session, flight.key, args_of(flight.primer, flight.key))
                     if stored.state != "unset" and not stored.invalid:
                         flight.finish(_delivered(flight, stored))
                         continue
-                if not now.leased and now.last_error_at is not None and now.last_error_at >= (met.started_at or met.now):
+                if (
+                    not now.leased
+                    and now.last_error_at is not None
+                    and now.last_error_at >= (met.started_at or met.now)
+                ):
                     flight.finish(_failed(flight, now))
                     continue
                 # The holder died, was fenced, or its value was invalidated at once: our turn.
@@ -284,14 +332,22 @@ class Poller:
                     self._watched[flight.alias].remove(flight)
         for flight in flights:
             if time.monotonic() > flight.deadline + 1 and not flight.done.is_set():
-                flight.finish(Outcome(flight.key, flight.primer.codec, error=timeout(flight.key, 0), kind="failed"))
+                flight.finish(
+                    Outcome(flight.key, flight.primer.codec, error=timeout(flight.key, 0), kind="failed")
+                )
 
 
 def _delivered(flight: Flight, stored: Seen) -> Outcome:
     outcome = Outcome(flight.key, flight.primer.codec, text=stored.value, kind="found", now=stored.now)
     stale = stored.soft_expires_at is not None and stored.soft_expires_at <= stored.now
     outcome.stored = Published(
-        stored.version, False, stale, stored.computed_at or stored.now, stored.soft_expires_at, stored.hard_expires_at, False
+        stored.version,
+        False,
+        stale,
+        stored.computed_at or stored.now,
+        stored.soft_expires_at,
+        stored.hard_expires_at,
+        False,
     )
     return outcome
 

@@ -1,7 +1,7 @@
 """Where we are: the product being computed, what it has read, and the hints of its refresh tree.
 
-A context variable, so that nothing leaks between threads, requests or tasks; a tree begins with the outermost compute
-and its hints end with it.
+A context variable, so that nothing leaks between threads, requests or tasks; a tree begins with the outermost
+compute and its hints end with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ HINTS_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What a refresh tree knows of a product: its value as text and its entry, or (``entry`` None) that it is unset."""
+    """What a refresh tree knows of a product: its value as text and its entry, or (``entry`` None) that it is
+    unset.
+    """
 
     at: float
     entry: Entry | None
@@ -106,8 +108,14 @@ def enter(key: Key, *, inline: bool = False, snapshot: bool = False) -> Iterator
     path = above.path() if above else []
     if str(key) in path:
         shown = " → ".join([*path[path.index(str(key)) :], str(key)])
-        raise CycleError(f"{str(key)!r} needs itself: {shown}. Break the circle in one of these computes.", key=key, cause=f"CycleError: {shown}")
-    frame = Frame(key, above, above.hints if above else Hints(), inline or bool(above and above.inline), snapshot)
+        raise CycleError(
+            f"{str(key)!r} needs itself: {shown}. Break the circle in one of these computes.",
+            key=key,
+            cause=f"CycleError: {shown}",
+        )
+    frame = Frame(
+        key, above, above.hints if above else Hints(), inline or bool(above and above.inline), snapshot
+    )
     token = _frame.set(frame)
     try:
         yield frame

@@ -18,18 +18,23 @@ from ..store import records
 from ..store.session import caller
 
 STEPS = {
-    "hour": relativedelta(hours=1), "day": relativedelta(days=1), "week": relativedelta(weeks=1),
-    "month": relativedelta(months=1), "year": relativedelta(years=1),
-}  # fmt: skip
+    "hour": relativedelta(hours=1),
+    "day": relativedelta(days=1),
+    "week": relativedelta(weeks=1),
+    "month": relativedelta(months=1),
+    "year": relativedelta(years=1),
+}
 
 
-def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None) -> list[Point]:
+def series(
+    key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None
+) -> list[Point]:
     """Return what a product held over ``[start, end)``, oldest first.
 
     Args:
         start, end: Aware instants; the first is included, the second is not.
-        by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the project's zone
-            beginning at ``start``, for the last value of each step.
+        by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the
+            project's zone beginning at ``start``, for the last value of each step.
         facet: Only counters have facets.
 
     Returns:
@@ -71,7 +76,9 @@ def value_at(key: Key, at: datetime) -> Any:
     rows = records.between(caller(spread.alias_of(primer)), key, at, at + timedelta(microseconds=1))
     rows = [row for row in rows if row[0] <= at]
     if not rows:
-        raise NotPrimed(f"Nothing of {str(key)!r} was recorded by {at.isoformat()}. Records are kept where keep_history = True.")
+        raise NotPrimed(
+            f"Nothing of {str(key)!r} was recorded by {at.isoformat()}. Records are kept where keep_history = True."
+        )
     return primer.codec.decode(rows[-1][1]) if rows[-1][1] is not None else None
 
 
@@ -85,12 +92,16 @@ def _steps(start: datetime, end: datetime, by: str | timedelta) -> list[tuple[da
         raise ValueError(f"by must be a timedelta or one of {', '.join(STEPS)}, not {by!r}.")
     zone = ZoneInfo(settings.TIME_ZONE or "UTC")
     local = start.astimezone(zone)
-    steps = []
+    steps: list[tuple[datetime, datetime]] = []
     number = 0
     while True:
-        # Wall-clock steps: a day is 23 or 25 hours long twice a year. From the start each time, or months would drift.
+        # Wall-clock steps: a day is 23 or 25 hours long twice a year. From the start each time, or months
+        # would drift.
         one, two = (local.replace(tzinfo=None) + STEPS[by] * n for n in (number, number + 1))
-        begin, finish = one.replace(tzinfo=zone, fold=local.fold if number == 0 else 0), two.replace(tzinfo=zone)
+        begin, finish = (
+            one.replace(tzinfo=zone, fold=local.fold if number == 0 else 0),
+            two.replace(tzinfo=zone),
+        )
         if begin.timestamp() >= end.timestamp():
             return steps
         steps.append((begin, finish))

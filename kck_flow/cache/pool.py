@@ -1,7 +1,8 @@
-"""The threads of this process that compute what its readers miss, and the one that polls for what others compute.
+"""The threads of this process that compute what its readers miss, and the one that polls for what others
+compute.
 
-Daemon threads, begun when first needed and again after a fork. A thread whose compute runs past its limit is written
-off: the pool counts it no longer and begins another in its place.
+Daemon threads, begun when first needed and again after a fork. A thread whose compute runs past its limit is
+written off: the pool counts it no longer and begins another in its place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Cache.get, and nothing else.
 
-One read statement on the caller's connection decides (``core.md`` §1): its snapshot, its uncommitted work, no extra
-connection. What cannot be served is computed elsewhere and joined; inside a transaction that has written it is computed
-here, in a savepoint, and not stored; inside a ``TestCase`` everything happens on the test's own connection.
+One read statement on the caller's connection decides (``core.md`` §1): its snapshot, its uncommitted work, no
+extra connection. What cannot be served is computed elsewhere and joined; inside a transaction that has
+written it is computed here, in a savepoint, and not stored; inside a ``TestCase`` everything happens on the
+test's own connection.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from django.db import InterfaceError, OperationalError, connections
 from django.db import Error as DatabaseErrors
+from django.db import InterfaceError, OperationalError, connections
 
 from .. import clock, spread
+from ..changes import fold
 from ..conf import conf
 from ..entry import Entry
 from ..errors import (
@@ -40,7 +42,7 @@ from ..store import private, products, refreshes
 from ..store.products import Stored
 from ..store.refreshes import instant
 from ..store.session import Session, caller, loads
-from ..changes import fold
+from ..storing import args_of, encode
 from . import behind, compute, flight, frame, tier
 from .compute import Outcome
 
@@ -77,7 +79,14 @@ def context_of(alias: str) -> str:
     return TEST if private.in_test_case() else ATOMIC
 
 
-def get(key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: Any = None, max_age: Any = None) -> Any:
+def get(
+    key: str,
+    default: Any = RAISE,
+    *,
+    prime_on_cache_miss: bool | None = None,
+    wait: Any = None,
+    max_age: Any = None,
+) -> Any:
     """Return a product's value; see ``Cache.get``."""
     ask = Ask(prime_on_cache_miss, _seconds(wait), _seconds(max_age))
     found = registry.key(key)
@@ -93,7 +102,14 @@ def get(key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = No
         raise
 
 
-def get_entry(key: str, default: Any = RAISE, *, prime_on_cache_miss: bool | None = None, wait: Any = None, max_age: Any = None) -> Entry:
+def get_entry(
+    key: str,
+    default: Any = RAISE,
+    *,
+    prime_on_cache_miss: bool | None = None,
+    wait: Any = None,
+    max_age: Any = None,
+) -> Entry:
     """Return a product's entry; see ``Cache.get_entry``."""
     ask = Ask(prime_on_cache_miss, _seconds(wait), _seconds(max_age))
     try:
@@ -120,7 +136,8 @@ def _seconds(duration: Any) -> float | None:
     return float(duration)
 
 
-# -- one product ------------------------------------------------------------------------------------------------------
+# -- one product
+# ------------------------------------------------------------------------------------------------------
 
 
 def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
@@ -131,15 +148,27 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
         hint = here.hints.get(key)
         if hint is not None and hint.entry is not None:
             frame.note(key, hint.entry.version or None)
-            return _copied(primer, hint.text) if value_only else _with_value(hint.entry, _copied(primer, hint.text))
-    # The common case, alone. Inside a compute the long way notes the edge and the hint; where the tier is on, it knows
-    # until when a value may be held.
-    if value_only and here is None and primer is not None and ask.max_age is None and not primer.always_fresh and not conf.TIER_SECONDS:
+            return (
+                _copied(primer, hint.text)
+                if value_only
+                else _with_value(hint.entry, _copied(primer, hint.text))
+            )
+    # The common case, alone. Inside a compute the long way notes the edge and the hint; where the tier is on,
+    # it knows until when a value may be held.
+    if (
+        value_only
+        and here is None
+        and primer is not None
+        and ask.max_age is None
+        and not primer.always_fresh
+        and not conf.TIER_SECONDS
+    ):
         text = _fresh(key, primer, alias)
         if text is not None:
             return primer.codec.decode(text)
     deadline: float | None = None
-    # A read that finds the product on the move asks again, until there is something to serve or the wait is over.
+    # A read that finds the product on the move asks again, until there is something to serve or the wait is
+    # over.
     while True:
         context = context_of(alias)
         stored = _read(key, primer, alias, context)
@@ -153,9 +182,13 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
             raise _unknown_or_unset(key, stored)
         may_prime = primer.prime_on_cache_miss if ask.prime is None else ask.prime
         if not may_prime:
-            raise NotPrimed(f"{str(key)!r} is not primed, and this call may not compute it. Run: manage.py kck refresh {key}")
+            raise NotPrimed(
+                f"{str(key)!r} is not primed, and this call may not compute it. Run: manage.py kck refresh {key}"
+            )
         if deadline is None:
-            deadline = time.monotonic() + (ask.wait if ask.wait is not None else primer.wait_seconds(conf.WAIT))
+            deadline = time.monotonic() + (
+                ask.wait if ask.wait is not None else primer.wait_seconds(conf.WAIT)
+            )
         try:
             outcome = _compute_missing(key, primer, alias, context, stored, deadline, ask)
         except WaitTimeout as error:
@@ -167,7 +200,9 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
             return _conclude(key, primer, stored, outcome, ask, value_only)
 
 
-def _conclude(key: Key, primer: Primer, stored: Stored | None, outcome: Outcome, ask: Ask, value_only: bool) -> Any:
+def _conclude(
+    key: Key, primer: Primer, stored: Stored | None, outcome: Outcome, ask: Ask, value_only: bool
+) -> Any:
     if outcome.error is not None:
         return _last_good(key, primer, stored, outcome.error, ask, value_only)
     return _deliver(key, primer, outcome, value_only)
@@ -177,13 +212,19 @@ class Boarded(Exception):
     """An async read has found a miss: a flight is under way, and asyncio may wait for it.
 
     Attributes:
-        joined: The flight; ``again``: whether its value is not for this reader, who looks again when it is over.
+        joined: The flight; ``again``: whether its value is not for this reader, who looks again when it is
+            over.
         conclude: Turns the flight's outcome into the answer, or its error.
     """
 
     def __init__(self, joined: flight.Flight, again: bool) -> None:
         self.joined, self.again = joined, again
         self.conclude: Callable[[Outcome], Any] | None = None
+
+    def concluded(self, landed: Outcome) -> Any:
+        """Return the answer that the flight's outcome makes, or raise its error."""
+        assert self.conclude is not None
+        return self.conclude(landed)
 
 
 # Set while an async twin asks: the thread that all sync code shares must not wait for a computation.
@@ -194,7 +235,9 @@ def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
     """Return the value text of a product that may be served as it is; None where the long way must decide."""
     session = caller(alias)
     try:
-        return products.fresh(session, key.digest, primer.version, probe=primer.probes or primer.name in _sourced)
+        return products.fresh(
+            session, key.digest, primer.version, probe=primer.probes or primer.name in _sourced
+        )
     except (OperationalError, InterfaceError):
         if session.connection.in_atomic_block:
             raise
@@ -215,7 +258,9 @@ def _read(key: Key, primer: Primer | None, alias: str, context: str) -> Stored |
             stored = _statement(session, key, primer, probe, context)
         except DatabaseErrors:
             session.connection.close()
-            raise StoreUnavailable(f"The database did not answer for {str(key)!r}: {error}".strip()) from error
+            raise StoreUnavailable(
+                f"The database did not answer for {str(key)!r}: {error}".strip()
+            ) from error
     if stored is not None and stored.sourced and not probe and primer is not None:
         # A compute of this family reads other products: from now on its reads look for changes on their way.
         _sourced.add(primer.name)
@@ -228,10 +273,14 @@ _sourced: set[str] = set()
 
 def _statement(session: Session, key: Key, primer: Primer | None, probe: bool, context: str) -> Stored | None:
     augments = primer is not None and primer.augments
-    return products.read(session, key.digest, probe=probe, changes=augments, dirty=context == ATOMIC, limit=conf.PENDING_LIMIT)
+    return products.read(
+        session, key.digest, probe=probe, changes=augments, dirty=context == ATOMIC, limit=conf.PENDING_LIMIT
+    )
 
 
-def judge(primer: Primer | None, key: Key, stored: Stored | None, max_age: float | None = None) -> tuple[str, str | None]:
+def judge(
+    primer: Primer | None, key: Key, stored: Stored | None, max_age: float | None = None
+) -> tuple[str, str | None]:
     """Return (fresh, stale or missing; the value's text with what is on its way folded in)."""
     if stored is None or stored.state == "unset":
         return MISSING, None
@@ -252,7 +301,7 @@ def judge(primer: Primer | None, key: Key, stored: Stored | None, max_age: float
         changes = fold.fresh_changes(waiting)
         try:
             value = fold.apply(primer, key, text, changes)
-            text, state = compute.encode(primer, primer.codec, value)
+            text, state = encode(primer, primer.codec, value)
             stored.state = state
         except Exception as error:
             logger.warning("augment.failed key=%s error=%r", key, error)
@@ -263,7 +312,16 @@ def judge(primer: Primer | None, key: Key, stored: Stored | None, max_age: float
     return FRESH, text
 
 
-def _serve(key: Key, primer: Primer | None, alias: str, context: str, stored: Stored, text: str | None, verdict: str, value_only: bool) -> Any:
+def _serve(
+    key: Key,
+    primer: Primer | None,
+    alias: str,
+    context: str,
+    stored: Stored,
+    text: str | None,
+    verdict: str,
+    value_only: bool,
+) -> Any:
     waiting = 0
     if stored.changes is not None:
         waiting = len(loads(stored.changes))
@@ -297,9 +355,15 @@ def entry_of(key: Key, stored: Stored, value: Any, state: Any) -> Entry:
     now = clock.now().timestamp() if clock.is_moved() else stored.now
     age = timedelta(seconds=max(now - stored.computed_at, 0)) if stored.computed_at is not None else None
     return Entry(
-        str(key), value, stored.version, instant(stored.computed_at), instant(stored.soft_expires_at), instant(stored.hard_expires_at),
-        state, age,
-    )  # fmt: skip
+        str(key),
+        value,
+        stored.version,
+        instant(stored.computed_at),
+        instant(stored.soft_expires_at),
+        instant(stored.hard_expires_at),
+        state,
+        age,
+    )
 
 
 def _stale_state(key: Key, alias: str, context: str) -> str:
@@ -311,7 +375,9 @@ def _stale_state(key: Key, alias: str, context: str) -> str:
         return STALE
     if standing.leased:
         return "computing"
-    if standing.attempts and (standing.parked_why or (standing.retry_at is not None and standing.retry_at > standing.now)):
+    if standing.attempts and (
+        standing.parked_why or (standing.retry_at is not None and standing.retry_at > standing.now)
+    ):
         return "failed"
     return STALE
 
@@ -330,21 +396,37 @@ def _copied(primer: Primer | None, text: str | None) -> Any:
 
 
 def _with_value(entry: Entry, value: Any) -> Entry:
-    return Entry(entry.key, value, entry.version, entry.computed_at, entry.soft_expires_at, entry.hard_expires_at, entry.state, entry.age)
+    return Entry(
+        entry.key,
+        value,
+        entry.version,
+        entry.computed_at,
+        entry.soft_expires_at,
+        entry.hard_expires_at,
+        entry.state,
+        entry.age,
+    )
 
 
 def _unknown_or_unset(key: Key, stored: Stored | None) -> KckFlowError:
     if stored is None:
         return UnknownPrimer(registry.unknown(key.key_base))
     if stored.state == "unset":
-        return NotPrimed(f"{str(key)!r} was unset, and no primer computes it. Set it again: manage.py kck set {key} VALUE")
-    return NotPrimed(f"{str(key)!r} is past its hard expiry or invalidated, and no primer computes it. Set it again: manage.py kck set {key} VALUE")
+        return NotPrimed(
+            f"{str(key)!r} was unset, and no primer computes it. Set it again: manage.py kck set {key} VALUE"
+        )
+    return NotPrimed(
+        f"{str(key)!r} is past its hard expiry or invalidated, and no primer computes it. Set it again: manage.py kck set {key} VALUE"
+    )
 
 
-# -- a miss -----------------------------------------------------------------------------------------------------------
+# -- a miss
+# -----------------------------------------------------------------------------------------------------------
 
 
-def _compute_missing(key: Key, primer: Primer, alias: str, context: str, stored: Stored | None, deadline: float, ask: Ask) -> Outcome | None:
+def _compute_missing(
+    key: Key, primer: Primer, alias: str, context: str, stored: Stored | None, deadline: float, ask: Ask
+) -> Outcome | None:
     """Return the outcome of computing a product that cannot be served, or None: look again."""
     if context == TEST:
         return in_test(primer, key, alias)
@@ -353,8 +435,11 @@ def _compute_missing(key: Key, primer: Primer, alias: str, context: str, stored:
         return compute.compute_live(primer, key, alias)
     remaining = deadline - time.monotonic()
     joined, new = flight.board(primer, key, alias, reason="miss", wait=max(remaining, 0))
-    if not new and not joined.joinable(stored.version if stored else 0, stored.epoch if stored else 0) or (not new and stored is not None and stored.pending):
-        # It began before something that we have seen: its value is not for us. Wait until it is over, and look again.
+    if (not new and not joined.joinable(stored.version if stored else 0, stored.epoch if stored else 0)) or (
+        not new and stored is not None and stored.pending
+    ):
+        # It began before something that we have seen: its value is not for us. Wait until it is over, and
+        # look again.
         if boarding.get():
             raise Boarded(joined, again=True)
         flight.wait_for(joined, remaining)
@@ -391,8 +476,12 @@ def is_dirty(alias: str) -> bool:
     return False
 
 
-def in_test(primer: Primer, key: Key, alias: str, *, force: bool = False, hook: str = "prime", reason: str = "miss") -> Outcome:
-    """Compute and store on the test's own connection: the same statements, and everything vanishes with the test."""
+def in_test(
+    primer: Primer, key: Key, alias: str, *, force: bool = False, hook: str = "prime", reason: str = "miss"
+) -> Outcome:
+    """Compute and store on the test's own connection: the same statements, and everything vanishes with the
+    test.
+    """
     session = caller(alias)
 
     def sessions() -> Any:
@@ -403,15 +492,21 @@ def in_test(primer: Primer, key: Key, alias: str, *, force: bool = False, hook: 
         with frame.enter(key):  # raises the cycle error with its path
             pass
     with session.transaction():
-        args = compute.args_of(primer, key)
-        session.run("UPDATE kck_refresh SET lease_until = NULL WHERE digest = %s", [key.digest])  # leases are ignored here
-        claim = refreshes.claim(session, key, args, lease=3600, owner="test", limit=None, reason=reason, force=force)
+        args = args_of(primer, key)
+        session.run(
+            "UPDATE kck_refresh SET lease_until = NULL WHERE digest = %s", [key.digest]
+        )  # leases are ignored here
+        claim = refreshes.claim(
+            session, key, args, lease=3600, owner="test", limit=None, reason=reason, force=force
+        )
         if claim is None:
             standing = refreshes.standing(session, [key.digest])[str(key.digest)]
             retry_in = standing.retry_at - standing.now if standing.retry_at is not None else None
             error = compute.stored_failure(key, standing.last_error, retry_in, standing.parked_why)
             return Outcome(key, primer.codec, error=error, kind="failed")
-    return compute.carry_out(primer, key, claim, alias, _savepoints(alias), own_thread=False, hook=hook, watched=False)
+    return compute.carry_out(
+        primer, key, claim, alias, _savepoints(alias), own_thread=False, hook=hook, watched=False
+    )
 
 
 def _savepoints(alias: str) -> Any:
@@ -429,7 +524,9 @@ def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> An
     return value if value_only else outcome.entry()
 
 
-def _last_good(key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool) -> Any:
+def _last_good(
+    key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool
+) -> Any:
     """The computation failed, or the wait is over: the last good value where policy allows, else the error."""
     if isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout)):
         good = _within_policy(primer, stored, ask)
@@ -456,7 +553,8 @@ def _within_policy(primer: Primer, stored: Stored | None, ask: Ask) -> str | Non
     return stored.value if allowance > 0 else None
 
 
-# -- many products ----------------------------------------------------------------------------------------------------
+# -- many products
+# ----------------------------------------------------------------------------------------------------
 
 
 def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
@@ -510,9 +608,13 @@ def _stored_many(parsed: dict[str, Key]) -> dict[str, tuple[Primer | None, str, 
         probe = any(primer is None or primer.probes or primer.name in _sourced for primer in primers.values())
         changes = any(primer is not None and primer.augments for primer in primers.values())
         rows = products.read_many(
-            caller(alias), [key.digest for key in members.values()], probe=probe, changes=changes, dirty=context == ATOMIC,
+            caller(alias),
+            [key.digest for key in members.values()],
+            probe=probe,
+            changes=changes,
+            dirty=context == ATOMIC,
             limit=conf.PENDING_LIMIT,
-        )  # fmt: skip
+        )
         for text, key in members.items():
             stored = rows.get(str(key))
             primer = primers[text]
@@ -533,7 +635,9 @@ class ManyBoarded(Exception):
 
 
 def _prepare_missing(keys: list[Key]) -> list[flight.Flight]:
-    """Board the flights of all misses at once, in digest order: they are computed side by side, and joined one by one."""
+    """Board the flights of all misses at once, in digest order: they are computed side by side, and joined
+    one by one.
+    """
     if (len(keys) < 2 and not boarding.get()) or frame.current() is not None:
         return []
     flights = []

@@ -1,7 +1,7 @@
 """Fresh values in this process's memory, as bytes: no caller can change another's copy.
 
-A value stays at most ``TIER_SECONDS``, and never past its own expiries; that bound holds by the clock alone, without a
-listener that could fail. Off by default; never filled or read inside a transaction.
+A value stays at most ``TIER_SECONDS``, and never past its own expiries; that bound holds by the clock alone,
+without a listener that could fail. Off by default; never filled or read inside a transaction.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the caller changes by hand: set, patch, unset, invalidate, in the caller's own transaction.
 
-Value, marks of what depends on it and the effects of hooks commit together or vanish together. A slot is never touched
-here: a hot product's writers would wait for each other until commit.
+Value, marks of what depends on it and the effects of hooks commit together or vanish together. A slot is
+never touched here: a hot product's writers would wait for each other until commit.
 """
 
 from __future__ import annotations
@@ -31,13 +31,23 @@ logger = logging.getLogger("kck_flow")
 
 
 def set_value(
-    text: str, value: Any, *, check_version: int | None = None, soft_expire: Any = UNSET, hard_expire: Any = UNSET, run_hooks: bool = True
+    text: str,
+    value: Any,
+    *,
+    check_version: int | None = None,
+    soft_expire: Any = UNSET,
+    hard_expire: Any = UNSET,
+    run_hooks: bool = True,
 ) -> Entry:
     """Set a product; see ``Cache.set``."""
     key = registry.key(text)
     primer = registry.primers.get(key.key_base)
-    if check_version is not None and (isinstance(check_version, bool) or not isinstance(check_version, int) or check_version < 0):
-        raise ValueError(f"check_version is the version that you have read (0 for none), not {check_version!r}.")
+    if check_version is not None and (
+        isinstance(check_version, bool) or not isinstance(check_version, int) or check_version < 0
+    ):
+        raise ValueError(
+            f"check_version is the version that you have read (0 for none), not {check_version!r}."
+        )
     for name, duration in (("soft_expire", soft_expire), ("hard_expire", hard_expire)):
         if duration is not UNSET and duration is not None and not isinstance(duration, timedelta):
             raise ValueError(f"{name} is a timedelta or None, not {duration!r}.")
@@ -47,7 +57,11 @@ def set_value(
     edges = registry.on_product(key.key_base)
     history = primer is not None and primer.keep_history
     if not listened and not edges and not history:
-        stored, value_text, old = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire), None, None
+        stored, value_text, old = (
+            _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire),
+            None,
+            None,
+        )
         return _entry(key, codec.decode(value_text) if value_text else value, stored)
     with session.transaction():
         held = products.lock(session, key.digest)
@@ -61,7 +75,12 @@ def set_value(
             assert primer is not None
             text_now = codec.encode(value) if value is not None else None
             number = records.append(
-                session, key, value=text_now, version=stored.version, primer_version=primer.version, at=stored.computed_at
+                session,
+                key,
+                value=text_now,
+                version=stored.version,
+                primer_version=primer.version,
+                at=stored.computed_at,
             )
             hooks.run(primer, "post_record", key, session=session, record=number)
         entry = _entry(key, value, stored)
@@ -72,14 +91,29 @@ def set_value(
 
 
 def _write(
-    session: Session, key: Key, primer: Primer | None, codec: Any, value: Any, expected: int | None, soft_expire: Any, hard_expire: Any
+    session: Session,
+    key: Key,
+    primer: Primer | None,
+    codec: Any,
+    value: Any,
+    expected: int | None,
+    soft_expire: Any,
+    hard_expire: Any,
 ) -> Published:
     text, state = encode(primer, codec, value)
     soft, hard = expiries(primer, value, soft_expire, hard_expire)
     written = products.write(
-        session, key, args=args_of(primer, key), value=text, public=public_of(codec, text), state=state,
-        primer_version=primer.version if primer is not None else 1, soft=soft, hard=hard, expected=expected,
-    )  # fmt: skip
+        session,
+        key,
+        args=args_of(primer, key),
+        value=text,
+        public=public_of(codec, text),
+        state=state,
+        primer_version=primer.version if primer is not None else 1,
+        soft=soft,
+        hard=hard,
+        expected=expected,
+    )
     if written is None:
         held = products.seen(session, key, args_of(primer, key))
         raise VersionMismatch(
@@ -105,9 +139,15 @@ def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> 
 
 def _entry(key: Key, value: Any, stored: Published) -> Entry:
     return Entry(
-        str(key), value, stored.version, instant(stored.computed_at), instant(stored.soft_expires_at), instant(stored.hard_expires_at),
-        "fresh", timedelta(0),
-    )  # fmt: skip
+        str(key),
+        value,
+        stored.version,
+        instant(stored.computed_at),
+        instant(stored.soft_expires_at),
+        instant(stored.hard_expires_at),
+        "fresh",
+        timedelta(0),
+    )
 
 
 def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
@@ -116,20 +156,28 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
     primer = registry.primers.get(key.key_base)
     codec = primer.codec if primer is not None else Primer.codec
     if codec.name != Primer.codec.name:
-        raise UnstorableValue(f"{str(key)!r} is kept by the codec {codec.name!r}; only JSON products can be patched.")
+        raise UnstorableValue(
+            f"{str(key)!r} is kept by the codec {codec.name!r}; only JSON products can be patched."
+        )
     steps = [str(step) for step in (path.split(".") if isinstance(path, str) else path)]
     if not steps or "" in steps:
-        raise ValueError(f"The path of a patch is a list of names and positions, or a dotted text; {path!r} is not.")
+        raise ValueError(
+            f"The path of a patch is a list of names and positions, or a dotted text; {path!r} is not."
+        )
     session = caller(spread.alias_of(primer))
     with session.transaction():
         held = products.lock(session, key.digest)
         if held is None or held.state == "unset":
-            raise NotPrimed(f"{str(key)!r} is not primed: there is nothing to patch. Set it, or refresh it first.")
+            raise NotPrimed(
+                f"{str(key)!r} is not primed: there is nothing to patch. Set it, or refresh it first."
+            )
         old = codec.decode(held.value) if held.value is not None else None
         hooks.run(primer, "pre_write", key, session=session, value=value)
         done = products.patch(session, key.digest, steps, codec.encode(value))
         if done is None:
-            raise ValueError(f"{str(key)!r} has no place {'.'.join(steps)!r} to patch: all but the last step must exist.")
+            raise ValueError(
+                f"{str(key)!r} has no place {'.'.join(steps)!r} to patch: all but the last step must exist."
+            )
         stored, now_text = done
         new = codec.decode(now_text)
         _tell(session, key, stored, old, new)
@@ -155,7 +203,9 @@ def unset(text: str, *, run_hooks: bool = True) -> bool:
             hooks.run(primer, "pre_unset", key, session=session)
         version, was_set = products.unset(session, key, args_of(primer, key))
         if was_set:
-            spread.from_product(session, key, version=version, old=old, new=None, at=clock.now(), reason=f"{key} unset")
+            spread.from_product(
+                session, key, version=version, old=old, new=None, at=clock.now(), reason=f"{key} unset"
+            )
         if run_hooks:
             hooks.run(primer, "post_unset", key, session=session, old=old)
     tier.drop(key)
@@ -171,7 +221,9 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
         raise TypeError("invalidate(key) or invalidate(key_base=..., **params): give one of the two.")
     if text is not None:
         if params:
-            raise TypeError("invalidate(key) takes no parameters: they are in the key. Use invalidate(key_base=..., **params).")
+            raise TypeError(
+                "invalidate(key) takes no parameters: they are in the key. Use invalidate(key_base=..., **params)."
+            )
         return _invalidate_one(registry.key(text))
     assert key_base is not None
     primer = registry.primers.get(key_base)
@@ -184,11 +236,19 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
     with session.transaction():
         found = products.invalidate_family(session, key_base, args)
         # First computations under way have no row to invalidate: this mark is what their publish finds.
-        pending.append(session, [pending.Mark(key_base, spread.STALE, None, args, source=key_base, reason="invalidated")])
+        pending.append(
+            session, [pending.Mark(key_base, spread.STALE, None, args, source=key_base, reason="invalidated")]
+        )
         if args is None:
             spread.from_family(session, key_base, at=clock.now(), reason=f"{key_base} invalidated")
         for one in found:
-            spread.below(session, registry.key(one), at=clock.now(), reason=f"{one} invalidated", declared=args is not None)
+            spread.below(
+                session,
+                registry.key(one),
+                at=clock.now(),
+                reason=f"{one} invalidated",
+                declared=args is not None,
+            )
     tier.clear()
     return len(found)
 
@@ -212,7 +272,9 @@ def _partial(primer: Primer, key_base: str, params: dict[str, Any]) -> dict[str,
     args = {}
     for name, value in params.items():
         if name not in by_name:
-            raise InvalidKey(f"{key_base!r} has no parameter {name!r}. It takes: {', '.join(by_name) or 'none'}.")
+            raise InvalidKey(
+                f"{key_base!r} has no parameter {name!r}. It takes: {', '.join(by_name) or 'none'}."
+            )
         try:
             args[name] = by_name[name].to_json(by_name[name].clean(value))
         except (ValueError, TypeError) as error:
@@ -230,7 +292,9 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
     if connections[alias].in_atomic_block and not private.in_test_case():
         # With the caller's transaction or not at all; the slot itself would make its writers queue up.
-        pending.append(caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)])
+        pending.append(
+            caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)]
+        )
         waking.soon(caller(alias))
         return True
     with _slots(alias) as session:
@@ -246,4 +310,3 @@ def _slots(alias: str) -> Iterator[Session]:
     else:
         with private.session(alias, timeout=2.0) as session:
             yield session
-

@@ -1,11 +1,12 @@
 """Saved and deleted rows become marks and changes of the products that depend on them, by Django's signals.
 
-The old row is read again from the database under its lock, in the same transaction, never taken from the instance: two
-processes that loaded one row and save different states tell the truth. ``save()`` and ``delete()`` are seen; bulk writes
-and other programs are not (signals cannot), and a scheduled recompute repairs what they change.
+The old row is read again from the database under its lock, in the same transaction, never taken from the
+    instance: two processes that loaded one row and save different states tell the truth. ``save()`` and
+    ``delete()`` are seen; bulk writes and other programs are not (signals cannot), and a scheduled recompute
+    repairs what they change.
 
-In autocommit Django's ``save`` sends its signals outside of any transaction: a process that died between the row and
-its mark would lose the change. So the ``save_base`` of a tracked model runs in one.
+In autocommit Django's ``save`` sends its signals outside of any transaction: a process that died between the
+row and its mark would lose the change. So the ``save_base`` of a tracked model runs in one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def connect() -> None:
 
 
 def watched() -> dict[type[models.Model], list[type[models.Model]]]:
-    """Return, for each model whose saving matters, the tracked models it is or inherits from; wraps their ``save_base``."""
+    """Return, for each model whose saving matters, the tracked models it is or inherits from; wraps their
+    ``save_base``.
+    """
     global _watching
     if _watching[0] == registry.generation:
         return _watching[1]
@@ -52,7 +55,8 @@ def watched() -> dict[type[models.Model], list[type[models.Model]]]:
     from django.apps import apps
 
     for model in apps.get_models(include_auto_created=True):
-        lineage = [model._meta.concrete_model, *model._meta.concrete_model._meta.get_parent_list()]
+        concrete = model._meta.concrete_model or model
+        lineage = [concrete, *concrete._meta.get_parent_list()]
         seen = [one for one in dict.fromkeys(lineage) if one in tracked]
         if seen:
             found[model] = seen
@@ -86,7 +90,14 @@ def _wrap(model: type[models.Model]) -> None:
 def _before(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
     lineage = watched().get(sender)
     if lineage and instance.pk is not None:
-        _remember(instance, {model: _row(model, instance.pk, using, lock=True) for model in lineage if using in conf.DATABASES})
+        _remember(
+            instance,
+            {
+                model: _row(model, instance.pk, using, lock=True)
+                for model in lineage
+                if using in conf.DATABASES
+            },
+        )
 
 
 def _after_save(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
@@ -123,7 +134,9 @@ def _recall(instance: models.Model) -> dict[Any, Row | None]:
 
 
 def _row(model: type[models.Model], pk: Any, using: str, *, lock: bool) -> Row | None:
-    """Return the row as the database has it now, in this transaction; ``lock`` keeps others from changing it meanwhile."""
+    """Return the row as the database has it now, in this transaction; ``lock`` keeps others from changing it
+    meanwhile.
+    """
     names = [field.attname for field in model._meta.concrete_fields]
     rows = model._base_manager.using(using).filter(pk=pk).order_by()
     if lock and connections[using].in_atomic_block:
@@ -155,7 +168,8 @@ def _picked(model: type[models.Model], on: On, row: Row | None) -> Row | None:
     """Return the columns of a row that an edge watches: those it names, its key's, and the primary key."""
     if row is None or on.fields is None:
         return row
-    names = {model._meta.get_field(name).attname if name != "pk" else model._meta.pk.attname for name in on.fields}
+    by_name = {field.name: field.attname for field in model._meta.concrete_fields}
+    names = {by_name.get(name, name) for name in on.fields if name != "pk"}
     names.add(model._meta.pk.attname)
     if isinstance(on.key, str):
         names.add(on.key)

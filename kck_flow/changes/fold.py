@@ -1,7 +1,7 @@
 """Changes folded into products: in memory by reads, and for good by workers (or the pool, where none lives).
 
-A fold is one short transaction: the slot first (skipped while it is leased: a computation's snapshot may not see what
-we would delete), then the product's row, then exactly the changes that were applied.
+A fold is one short transaction: the slot first (skipped while it is leased: a computation's snapshot may not
+    see what we would delete), then the product's row, then exactly the changes that were applied.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def apply(primer: Primer, key: Key, text: str | None, changes: Sequence[Change])
 def fold(session: Session, primer: Primer, key: Key) -> int:
     """Fold what waits for one product into it; returns how many changes were consumed.
 
-    A product that has no value drops its changes behind a tombstone: any later computation's snapshot sees what caused
-    them. One whose ``augment`` raises is invalidated and computed afresh: the changes are lost to it, the error is told.
+    A product that has no value drops its changes behind a tombstone: any later computation's snapshot sees
+        what caused them. One whose ``augment`` raises is invalidated and computed afresh: the changes are
+        lost to it, the error is told.
     """
     with session.transaction():
         if not refreshes.hold_unleased(session, key.digest):
@@ -76,37 +77,70 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
         logger.error("augment.failed key=%s error=%r; it is computed afresh", key, failed)
         with session.transaction():
             products.invalidate(session, key, args_of(primer, key))
-            refreshes.request(session, key, args_of(primer, key), lane=refreshes.TRIGGERED, reason=f"augment failed: {failed!r}")
+            refreshes.request(
+                session,
+                key,
+                args_of(primer, key),
+                lane=refreshes.TRIGGERED,
+                reason=f"augment failed: {failed!r}",
+            )
             pending.delete(session, ids)
     return len(ids)
 
 
-def _store(session: Session, primer: Primer, key: Key, held: products.Locked, changes: Sequence[Change]) -> None:
+def _store(
+    session: Session, primer: Primer, key: Key, held: products.Locked, changes: Sequence[Change]
+) -> None:
     hooks.run(primer, "pre_augment", key, session=session, changes=changes)
     value = apply(primer, key, held.value, changes)
     text, state = encode(primer, primer.codec, value)
     hooks.run(primer, "pre_write", key, session=session, value=value)
     soft, hard = expiries(primer, value)
-    changed = bool(changes) and not session.run(
-        "SELECT %s::jsonb IS NOT DISTINCT FROM %s::jsonb AND %s = %s", [text, held.value, state, held.state]
-    )[0][0]
+    changed = (
+        bool(changes)
+        and not session.run(
+            "SELECT %s::jsonb IS NOT DISTINCT FROM %s::jsonb AND %s = %s",
+            [text, held.value, state, held.state],
+        )[0][0]
+    )
     applied = [*held.applied, *(change.id for change in changes)][-APPLIED:]
     stored = products.fold(
-        session, key, value=text, public=public_of(primer.codec, text), state=state, changed=changed, applied=applied, soft=soft, hard=hard,
-    )  # fmt: skip
+        session,
+        key,
+        value=text,
+        public=public_of(primer.codec, text),
+        state=state,
+        changed=changed,
+        applied=applied,
+        soft=soft,
+        hard=hard,
+    )
     at = instant(stored.computed_at)
     assert at is not None
     old = primer.codec.decode(held.value) if held.value is not None else None
     if changed:
-        spread.from_product(session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} augmented")
+        spread.from_product(
+            session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} augmented"
+        )
     if hooks.anything(primer):
-        entry = Entry(str(key), value, stored.version, at, instant(stored.soft_expires_at), instant(stored.hard_expires_at), "fresh", None)
+        entry = Entry(
+            str(key),
+            value,
+            stored.version,
+            at,
+            instant(stored.soft_expires_at),
+            instant(stored.hard_expires_at),
+            "fresh",
+            None,
+        )
         hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
         hooks.run(primer, "post_augment", key, session=session, entry=entry, old=old)
 
 
 def fold_all(session: Session, *, known: Sequence[str], limit: int = 100) -> int:
-    """Fold the products with most changes waiting (of primers known here); returns how many changes were consumed."""
+    """Fold the products with most changes waiting (of primers known here); returns how many changes were
+    consumed.
+    """
     folded = 0
     for key_base, digest, _ in pending.keys_with_changes(session, limit):
         primer = registry.primers.get(key_base)

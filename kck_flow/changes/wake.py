@@ -17,10 +17,18 @@ from ..storing import args_of
 
 
 def run(
-    function: Callable[..., Any], targets: Sequence[str], key: Callable[..., Any] | None, then: str, using: str | None,
-    args: Sequence[Any], kwargs: dict[str, Any], bound: dict[str, Any],
-) -> Any:  # fmt: skip
-    """Run a writing function and append the marks of its targets. Raises what it raises; then nothing has happened."""
+    function: Callable[..., Any],
+    targets: Sequence[str],
+    key: Callable[..., Any] | None,
+    then: str,
+    using: str | None,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    bound: dict[str, Any],
+) -> Any:
+    """Run a writing function and append the marks of its targets. Raises what it raises; then nothing has
+    happened.
+    """
     primers = [registry.primer(target) for target in targets]
     alias = using or spread.alias_of(primers[0])
     with transaction.atomic(using=alias):
@@ -32,16 +40,27 @@ def run(
     return result
 
 
-def _targets(primer: Primer, key: Callable[..., Any] | None, result: Any, args: Sequence[Any], kwargs: dict[str, Any], bound: dict[str, Any]) -> list[tuple[Key | None, dict[str, Any] | None]]:
+def _targets(
+    primer: Primer,
+    key: Callable[..., Any] | None,
+    result: Any,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    bound: dict[str, Any],
+) -> list[tuple[Key | None, dict[str, Any] | None]]:
     if key is not None:
-        return [(as_key(primer, one), None) for one in listed(key(result, *args, **kwargs)) if one is not None]
+        return [
+            (as_key(primer, one), None) for one in listed(key(result, *args, **kwargs)) if one is not None
+        ]
     known = {p.name: p.clean(bound[p.name]) for p in primer.parameters if bound.get(p.name) is not None}
     if len(known) == len(primer.parameters):
         return [(primer.build_key(**known), None)]
     return [(None, {p.name: p.to_json(known[p.name]) for p in primer.parameters if p.name in known} or None)]
 
 
-def _mark(alias: str, primer: Primer, key: Key | None, partial: dict[str, Any] | None, then: str, reason: str) -> None:
+def _mark(
+    alias: str, primer: Primer, key: Key | None, partial: dict[str, Any] | None, then: str, reason: str
+) -> None:
     session = caller(alias)
     if then == spread.STALE:
         # The entry itself, too: a primer that declares no sources is read without looking for marks.

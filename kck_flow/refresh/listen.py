@@ -1,7 +1,7 @@
 """A worker's ears: LISTEN on a connection of its own, and the lock that says it lives.
 
-NOTIFY is a hint; behind a pooler it never arrives, and a self-test at the start finds that out. Then the worker polls,
-says so, and relies on short leases alone: its session lock would mean nothing there.
+NOTIFY is a hint; behind a pooler it never arrives, and a self-test at the start finds that out. Then the
+worker polls, says so, and relies on short leases alone: its session lock would mean nothing there.
 """
 
 from __future__ import annotations
@@ -43,9 +43,20 @@ class Ears:
         connection = connections[self.alias].copy(alias=f"{self.alias}:kck-listen")
         options = dict(connection.settings_dict.get("OPTIONS") or {})
         options.pop("pool", None)
-        for name, value in {"connect_timeout": 3, "tcp_user_timeout": 15000, "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3}.items():
+        for name, value in {
+            "connect_timeout": 3,
+            "tcp_user_timeout": 15000,
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+        }.items():
             options.setdefault(name, value)
-        connection.settings_dict = {**connection.settings_dict, "OPTIONS": options, "AUTOCOMMIT": True, "CONN_MAX_AGE": None}
+        connection.settings_dict = {
+            **connection.settings_dict,
+            "OPTIONS": options,
+            "AUTOCOMMIT": True,
+            "CONN_MAX_AGE": None,
+        }
         connection.inc_thread_sharing()
         connection.ensure_connection()
         self._connection = connection
@@ -81,18 +92,24 @@ class Ears:
         """Whether it is this worker's turn to look for the dead: one try-lock, so that only one does."""
         if self._connection is None:
             return False
-        return bool(Session(self._connection).run("SELECT pg_try_advisory_lock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER])[0][0])
+        return bool(
+            Session(self._connection).run(
+                "SELECT pg_try_advisory_lock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER]
+            )[0][0]
+        )
 
     def reap_done(self) -> None:
         """End the turn."""
         if self._connection is not None:
-            Session(self._connection).run("SELECT pg_advisory_unlock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER])
+            Session(self._connection).run(
+                "SELECT pg_advisory_unlock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER]
+            )
 
     def wait(self, seconds: float, wake_fd: int | None = None) -> bool:
         """Wait until woken, at most so long; returns whether something was heard.
 
-        ``wake_fd`` becomes readable when the process is told to stop. Raises OSError or a database error when the
-        connection is gone.
+        ``wake_fd`` becomes readable when the process is told to stop. Raises OSError or a database error when
+        the connection is gone.
         """
         if seconds <= 0:
             return self._heard()

@@ -1,6 +1,7 @@
 """One bounded pass over what is due: end overdue leases, drain marks, fold changes, claim, run.
 
-The worker repeats it; ``worker --once`` repeats it until nothing is due; tests run it inline on their own connection.
+The worker repeats it; ``worker --once`` repeats it until nothing is due; tests run it inline on their own
+connection.
 """
 
 from __future__ import annotations
@@ -37,9 +38,15 @@ class Passes:
     """
 
     def __init__(
-        self, alias: str, sessions: Sessions, *, lanes: Sequence[int] = ALL_LANES, products: Sequence[str] | None = None,
-        owner: str = "", lease: float = 60.0,
-    ) -> None:  # fmt: skip
+        self,
+        alias: str,
+        sessions: Sessions,
+        *,
+        lanes: Sequence[int] = ALL_LANES,
+        products: Sequence[str] | None = None,
+        owner: str = "",
+        lease: float = 60.0,
+    ) -> None:
         self.alias, self.sessions, self.lanes, self.products = alias, sessions, tuple(lanes), products
         self.owner, self.lease = owner, lease
         self._claims = 0
@@ -73,8 +80,15 @@ class Passes:
             # Every eighth begins with the least urgent lane: nobody starves.
             lanes = self.lanes if self._claims % 8 else tuple(reversed(self.lanes))
             claims = refreshes.claim_due(
-                session, n=n, lanes=lanes, known=known, lease=self.lease, owner=self.owner, mark=self._mark, key_of=run.key_of,
-            )  # fmt: skip
+                session,
+                n=n,
+                lanes=lanes,
+                known=known,
+                lease=self.lease,
+                owner=self.owner,
+                mark=self._mark,
+                key_of=run.key_of,
+            )
             if not claims and self._mark is not None:
                 self._mark = None
                 return []
@@ -90,17 +104,24 @@ class Passes:
     def _claimable(self, session: Any) -> list[str]:
         paused = families.paused(session)
         limited = {
-            primer.name: primer.max_concurrency for primer in registry.unique()
+            primer.name: primer.max_concurrency
+            for primer in registry.unique()
             if primer.max_concurrency is not None and (self.products is None or primer.name in self.products)
-        }  # fmt: skip
+        }
         full = set(permits.full(session, limited)) if limited else set()
-        return [name for name in plan.known_bases(self.products) if name not in full and name.removeprefix(f"!{plan.PLAN}") not in paused]
+        return [
+            name
+            for name in plan.known_bases(self.products)
+            if name not in full and name.removeprefix(f"!{plan.PLAN}") not in paused
+        ]
 
     def _permitted(self, session: Any, claim: Claim) -> bool:
         primer = registry.primers.get(claim.key.key_base)
         if primer is None or primer.max_concurrency is None:
             return True
-        if permits.take(session, primer.name, primer.max_concurrency, slot=claim.slot, token=claim.token, lease=self.lease):
+        if permits.take(
+            session, primer.name, primer.max_concurrency, slot=claim.slot, token=claim.token, lease=self.lease
+        ):
             return True
         refreshes.release(session, claim, delay=0.05)
         return False

@@ -1,8 +1,9 @@
 """What is due: schedules put in force, domains walked, keys that came or went.
 
-A product on a schedule is a slot with its next instant; there is no scheduler. A primer without parameters has its one
-slot; one with a domain has beside them a slot of our own, ``!plan:<name>``, due at each of its instants, that walks the
-domain: new keys begin with the period that is just beginning, keys that left are refreshed by the clock no longer.
+A product on a schedule is a slot with its next instant; there is no scheduler. A primer without parameters
+has its one slot; one with a domain has beside them a slot of our own, ``!plan:<name>``, due at each of its
+instants, that walks the domain: new keys begin with the period that is just beginning, keys that left are
+refreshed by the clock no longer.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def planned(key: Key) -> Primer | None:
 
 
 def known_bases(products: Sequence[str] | None = None) -> list[str]:
-    """Return the key bases that this process can refresh (those of ``products``, where given), their plans included."""
+    """Return the key bases that this process can refresh (those of ``products``, where given), their plans
+    included.
+    """
     names = [name for name in registry.primers if products is None or name in products]
     return [*names, *(f"{keys.INTERNAL}{PLAN}{name}" for name in names)]
 
@@ -50,7 +53,8 @@ def known_bases(products: Sequence[str] | None = None) -> list[str]:
 def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | None = None) -> int:
     """Put the declared schedules of one database in force; returns how many primers changed.
 
-    An older process never un-schedules what a newer declaration scheduled; one that does not know a primer leaves it be.
+    An older process never un-schedules what a newer declaration scheduled; one that does not know a primer
+    leaves it be.
     """
     in_force = families.known(session)
     changed = 0
@@ -63,7 +67,9 @@ def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | 
             continue
         if (version, known_digest) != (primer.version, digest):
             if not (version == 0 and primer.schedule is None and primer.autostart):
-                families.declare(session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart)
+                families.declare(
+                    session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart
+                )
                 changed += 1
                 logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
         if primer.schedule is None:
@@ -82,7 +88,12 @@ def _put(session: Session, primer: Primer, digest: str, now: datetime) -> None:
         return
     if not primer.parameters and primer.domain is None:
         key = primer.build_key()
-        refreshes.schedule(session, [(key, {}, first, primer.schedule.jittered(first, key))], lane=primer.priority, digest=digest)
+        refreshes.schedule(
+            session,
+            [(key, {}, first, primer.schedule.jittered(first, key))],
+            lane=primer.priority,
+            digest=digest,
+        )
         return
     plan = plan_key(primer)
     new = refreshes.schedule(session, [(plan, {}, first, first)], lane=refreshes.TRIGGERED, digest=digest)
@@ -97,7 +108,10 @@ def walk(session: Session, primer: Primer, nominal: datetime) -> tuple[int, int]
     found = primer.domain_keys()
     new = 0
     for begin in range(0, len(found), BATCH):
-        rows = [(key, args_of(primer, key), nominal, primer.schedule.jittered(nominal, key)) for key in found[begin : begin + BATCH]]
+        rows = [
+            (key, args_of(primer, key), nominal, primer.schedule.jittered(nominal, key))
+            for key in found[begin : begin + BATCH]
+        ]
         new += refreshes.schedule(session, rows, lane=primer.priority, digest=digest)
     gone = refreshes.unschedule(session, primer.name, [key.digest for key in found])
     if new or gone:

@@ -1,4 +1,6 @@
-"""A claimed refresh is carried out: a product computed and published, a domain walked, an action's period begun."""
+"""A claimed refresh is carried out: a product computed and published, a domain walked, an action's period
+begun.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,18 @@ OK = ("done", "unchanged", "skipped", "planned", "begun")
 
 
 def run(
-    claim: Claim, alias: str, sessions: Sessions, *, own_thread: bool = True, watched: bool = True, worker: str = "",
+    claim: Claim,
+    alias: str,
+    sessions: Sessions,
+    *,
+    own_thread: bool = True,
+    watched: bool = True,
+    worker: str = "",
     timed_out: Callable[[ComputeTimeout], None] | None = None,
-) -> str:  # fmt: skip
-    """Carry a claim out and end it; returns its outcome: ``done, unchanged, failed, fenced, superseded, skipped, planned, begun``."""
+) -> str:
+    """Carry a claim out and end it; returns its outcome: ``done, unchanged, failed, fenced, superseded,
+    skipped, planned, begun``.
+    """
     key = claim.key
     begun = time.monotonic()
     if claim.crashes > refreshes.CRASH_LIMIT:
@@ -48,8 +58,17 @@ def run(
     token = running.set(claim)
     try:
         outcome = compute.carry_out(
-            primer, key, claim, alias, sessions, own_thread=own_thread, hook="refresh", worker=worker, watched=watched, timed_out=timed_out,
-        )  # fmt: skip
+            primer,
+            key,
+            claim,
+            alias,
+            sessions,
+            own_thread=own_thread,
+            hook="refresh",
+            worker=worker,
+            watched=watched,
+            timed_out=timed_out,
+        )
     finally:
         running.reset(token)
     _log(claim, outcome.kind, time.monotonic() - begun, worker)
@@ -61,16 +80,34 @@ def _log(claim: Claim, outcome: str, seconds: float, worker: str) -> None:
     if outcome in OK:
         logger.info(
             "refresh.done key=%s outcome=%s slot=%s token=%s lane=%s reason=%s run_ms=%.0f lateness_ms=%.0f worker=%s",
-            claim.key, outcome, claim.slot, claim.token, claim.lane, claim.reason or "schedule", seconds * 1000, late * 1000, worker or "-",
-        )  # fmt: skip
+            claim.key,
+            outcome,
+            claim.slot,
+            claim.token,
+            claim.lane,
+            claim.reason or "schedule",
+            seconds * 1000,
+            late * 1000,
+            worker or "-",
+        )
 
 
 def _set_aside(claim: Claim, sessions: Sessions) -> str:
     error = f"its process ended without a word {claim.crashes - 1} times in a row"
     with sessions() as session, session.transaction():
         refreshes.park_crashed(session, claim, error)
-        runs.append(session, claim.key, token=claim.token, reason=claim.reason, outcome="failed", started=claim.started, error=error)
-    logger.error("refresh.parked key=%s why=crashed: %s. Revive it with: kck retry %s", claim.key, error, claim.key)
+        runs.append(
+            session,
+            claim.key,
+            token=claim.token,
+            reason=claim.reason,
+            outcome="failed",
+            started=claim.started,
+            error=error,
+        )
+    logger.error(
+        "refresh.parked key=%s why=crashed: %s. Revive it with: kck retry %s", claim.key, error, claim.key
+    )
     return "failed"
 
 
@@ -90,18 +127,39 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
             plan.walk(session, primer, instant(claim.nominal) or now)
             following = primer.schedule.next(now)
             refreshes.finish(
-                session, claim, lane=refreshes.TRIGGERED, next_due=following, nominal=following, cost_ms=(time.monotonic() - begun) * 1000
+                session,
+                claim,
+                lane=refreshes.TRIGGERED,
+                next_due=following,
+                nominal=following,
+                cost_ms=(time.monotonic() - begun) * 1000,
             )
         return "planned"
     except Exception as error:
-        # A domain that raises must neither end the worker nor be forgotten: tried again with back-off, shown as a run.
+        # A domain that raises must neither end the worker nor be forgotten: tried again with back-off, shown
+        # as a run.
         logger.exception("domain.failed family=%s", primer.name)
         with sessions() as session, session.transaction():
             pause = compute.backoff_seconds(primer, claim.attempts + 1)
             nominal = instant(claim.nominal)
-            refreshes.fail(session, claim, error=compute.describe(error), backoff=pause, retry=True, park=False, next_due=None, nominal=nominal)
+            refreshes.fail(
+                session,
+                claim,
+                error=compute.describe(error),
+                backoff=pause,
+                retry=True,
+                park=False,
+                next_due=None,
+                nominal=nominal,
+            )
             runs.append(
-                session, claim.key, token=claim.token, reason="domain", outcome="failed", started=claim.started, error=compute.describe(error)
+                session,
+                claim.key,
+                token=claim.token,
+                reason="domain",
+                outcome="failed",
+                started=claim.started,
+                error=compute.describe(error),
             )
         return "failed"
     finally:
@@ -111,7 +169,12 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
 
 def _too_late(primer: Primer, claim: Claim) -> bool:
     """Whether ``catchup = "skip"`` leaves this period out: the one after it has begun already."""
-    if primer.catchup != "skip" or primer.schedule is None or claim.nominal is None or claim.reason not in ("", "schedule"):
+    if (
+        primer.catchup != "skip"
+        or primer.schedule is None
+        or claim.nominal is None
+        or claim.reason not in ("", "schedule")
+    ):
         return False
     nominal = instant(claim.nominal)
     assert nominal is not None
@@ -124,7 +187,14 @@ def _skip(primer: Primer, claim: Claim, sessions: Sessions) -> str:
     now = instant(claim.started) or clock.now()
     following = primer.schedule.next(now)
     with sessions() as session:
-        refreshes.finish(session, claim, lane=primer.priority, next_due=following, nominal=following, cost_ms=claim.cost_ms or 0)
+        refreshes.finish(
+            session,
+            claim,
+            lane=primer.priority,
+            next_due=following,
+            nominal=following,
+            cost_ms=claim.cost_ms or 0,
+        )
     logger.info("catchup.skipped key=%s nominal=%s next=%s", claim.key, instant(claim.nominal), following)
     return "skipped"
 
@@ -135,9 +205,17 @@ def _begin_period(primer: Action, claim: Claim, sessions: Sessions) -> str:
     period = primer.build_key(period=nominal)
     due, following = primer.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
     with sessions() as session, session.transaction():
-        ended = refreshes.finish(session, claim, lane=primer.priority, next_due=due, nominal=following, cost_ms=0)
+        ended = refreshes.finish(
+            session, claim, lane=primer.priority, next_due=due, nominal=following, cost_ms=0
+        )
         if ended is not None:
-            refreshes.request(session, period, {"period": period.params["period"].isoformat()}, lane=primer.priority, reason="schedule")
+            refreshes.request(
+                session,
+                period,
+                {"period": period.params["period"].isoformat()},
+                lane=primer.priority,
+                reason="schedule",
+            )
     return "begun"
 
 

@@ -1,7 +1,8 @@
 """The worker: a parent that keeps children alive, and in each the loop: wake -> tidy -> claim -> run.
 
-The parent forks before anything is connected and computes nothing itself: a product that ends its process ends a child,
-whose place is taken at once. A child is a worker of its own: its claims, its beats, its lock.
+The parent forks before anything is connected and computes nothing itself: a product that ends its process
+    ends a child, whose place is taken at once. A child is a worker of its own: its claims, its beats, its
+    lock.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from types import FrameType
 from typing import Any
 
 from django.db import Error as DatabaseErrors
-from django.db import connection as default_connection
 from django.db import connections
 
 from .. import __version__, clock
 from ..cache import compute
 from ..cache.beats import beats
 from ..conf import conf
+from ..errors import ComputeTimeout
 from ..registry import registry
 from ..store import private, refreshes, workers
 from ..store.refreshes import Claim
@@ -59,10 +60,12 @@ class Options:
         concurrency: How many refreshes at once.
         executor: ``process`` (a child each), ``thread`` or ``inline`` (this thread).
         claim: How many refreshes are claimed at a time, at most.
-        lease: Seconds of a lease where a dead worker is noticed at once; elsewhere ``LEASE_SECONDS``, if shorter.
+        lease: Seconds of a lease where a dead worker is noticed at once; elsewhere ``LEASE_SECONDS``, if
+            shorter.
         poll: Seconds between two looks when nobody woke it.
         grace: Seconds that running refreshes may take to end when it is told to stop.
-        max_refreshes, max_rss, max_age: After so many refreshes, bytes of memory or seconds a child is replaced.
+        max_refreshes, max_rss, max_age: After so many refreshes, bytes of memory or seconds a child is
+            replaced.
         alive_file: Touched each time the loop turns.
         once: Do what is due, then end.
         reload: Begin anew when a Python file of the project changes (development).
@@ -128,11 +131,16 @@ class Worker:
         os.set_blocking(self._wake_write, False)
         os.set_blocking(self._wake_read, False)
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- life
+    # ---------------------------------------------------------------------------------------------------------
 
     def serve(self) -> Tally:
         """Work until told to stop (or, with ``once``, until nothing is due)."""
-        threads = self._begin_threads() if self.options.executor == "thread" and self.options.concurrency > 1 else []
+        threads = (
+            self._begin_threads()
+            if self.options.executor == "thread" and self.options.concurrency > 1
+            else []
+        )
         down_since: float | None = None
         try:
             while not self.stopping.is_set():
@@ -155,7 +163,12 @@ class Worker:
                         raise
                     self.stopping.wait(jittered(0.5))
                 if self._spent():
-                    logger.info("worker.recycled done=%d age_s=%.0f rss_mb=%.0f", self.tally.done, time.monotonic() - self.begun_at, rss() / 1e6)
+                    logger.info(
+                        "worker.recycled done=%d age_s=%.0f rss_mb=%.0f",
+                        self.tally.done,
+                        time.monotonic() - self.begun_at,
+                        rss() / 1e6,
+                    )
                     break
         finally:
             self._stop(threads)
@@ -174,18 +187,34 @@ class Worker:
             ears = Ears(alias)
             mode = ears.open() if not self.options.once else "poll"
             if mode == "poll" and not self.options.once:
-                logger.warning("wake.listen_unavailable alias=%s: is there a transaction pooler? Polling every %g s.", alias, self._poll)
+                logger.warning(
+                    "wake.listen_unavailable alias=%s: is there a transaction pooler? Polling every %g s.",
+                    alias,
+                    self._poll,
+                )
             lease = self._lease(mode)
             sessions = compute.private_sessions(alias)
             with sessions() as session:
                 number = workers.register(
-                    session, host=socket.gethostname(), pid=os.getpid(), version=__version__, lanes=self._lanes, products=self.options.products,
-                    executor=self.options.executor, concurrency=self.options.concurrency, mode=mode,
-                )  # fmt: skip
+                    session,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    version=__version__,
+                    lanes=self._lanes,
+                    products=self.options.products,
+                    executor=self.options.executor,
+                    concurrency=self.options.concurrency,
+                    mode=mode,
+                )
             ears.say_alive(number)
             self._ears[alias], self._numbers[alias] = ears, number
             self._passes[alias] = Passes(
-                alias, sessions, lanes=self._lanes, products=self.options.products, owner=f"w{number}", lease=lease
+                alias,
+                sessions,
+                lanes=self._lanes,
+                products=self.options.products,
+                owner=f"w{number}",
+                lease=lease,
             )
             self._passes[alias].sync()
             self._last[f"sync:{alias}"] = self._last[f"seen:{alias}"] = time.monotonic()
@@ -208,7 +237,8 @@ class Worker:
         return float(self.options.poll or conf.POLL_SECONDS)
 
     def _lease(self, mode: str) -> float:
-        # Long leases only where a dead worker is noticed by its lock; elsewhere the lease is how it is noticed.
+        # Long leases only where a dead worker is noticed by its lock; elsewhere the lease is how it is
+        # noticed.
         if self.options.lease is not None:
             return float(self.options.lease)
         return float(conf.WORKER_LEASE_SECONDS if mode == "listen" else conf.LEASE_SECONDS)
@@ -218,23 +248,26 @@ class Worker:
             return
         import django
 
+        database_driver: Any = getattr(connections[self._aliases[0]], "Database")  # noqa: B009
         out = self.options.stdout or sys.stderr
         for alias, passes in self._passes.items():
             database = connections[alias].settings_dict
             with passes.sessions() as session:
                 server = session.run("SHOW server_version")[0][0]
                 due = refreshes.next_due(session, self._lanes, list(registry.primers))
-            driver = f"{default_connection.Database.__name__} {default_connection.Database.__version__.split()[0]}"
+            driver = f"{database_driver.__name__} {database_driver.__version__.split()[0]}"
             print(
                 f"kck_flow {__version__} · Django {django.get_version()} · {driver} · PostgreSQL {server.split()[0]}\n"
                 f"worker w{self._numbers[alias]} pid {os.getpid()} on {database['NAME']} · mode {self._ears[alias].mode}"
                 f"{': pooler suspected' if self._ears[alias].mode == 'poll' and not self.options.once else ''} · lease {passes.lease:g} s\n"
                 f"products {len(self.options.products or registry.unique())} · lanes {','.join(map(str, self._lanes))} · next due "
                 f"{'nothing' if due is None else 'now' if due == 0 else f'in {due:.0f} s'}",
-                file=out, flush=True,
-            )  # fmt: skip
+                file=out,
+                flush=True,
+            )
 
-    # -- one turn -----------------------------------------------------------------------------------------------------
+    # -- one turn
+    # -----------------------------------------------------------------------------------------------------
 
     def _turn(self, threaded: bool) -> bool:
         """Tidy, claim and run what is due; then wait. Returns False when ``once`` finds nothing more."""
@@ -274,7 +307,8 @@ class Worker:
     def _room(self, threaded: bool) -> int:
         if threaded:
             return max(self.options.concurrency - len(self._running) - len(self._waiting), 0)
-        # Many short refreshes are claimed together; a long one alone, or it would keep the others from idle workers.
+        # Many short refreshes are claimed together; a long one alone, or it would keep the others from idle
+        # workers.
         return self.options.claim if self._brief else 1
 
     _brief = True
@@ -331,23 +365,33 @@ class Worker:
 
     def _clean_up(self, alias: str) -> None:
         connection = connections[alias]
-        if connection.connection is not None and (connection.in_atomic_block or not connection.get_autocommit() or connection.errors_occurred):
+        if connection.connection is not None and (
+            connection.in_atomic_block or not connection.get_autocommit() or connection.errors_occurred
+        ):
             connection.close()  # a compute left it in a state that the next must not inherit
         else:
             connection.close_if_unusable_or_obsolete()
 
     @contextlib.contextmanager
     def _limited(self, claim: Claim) -> Any:
-        """In the main thread a compute past its limit is interrupted by an alarm; elsewhere it is written off."""
+        """In the main thread a compute past its limit is interrupted by an alarm; elsewhere it is written
+        off.
+        """
         primer = registry.primers.get(claim.key.key_base)
-        limit = primer.compute_limit.total_seconds() if primer is not None and primer.compute_limit is not None else None
+        limit = (
+            primer.compute_limit.total_seconds()
+            if primer is not None and primer.compute_limit is not None
+            else None
+        )
         if limit is None or threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def overdue(number: int, frame: FrameType | None) -> None:
-            raise compute.ComputeTimeout(
-                f"{str(claim.key)!r} ran longer than its compute_limit of {limit:g} s and was interrupted.", key=claim.key, cause="ComputeTimeout"
+            raise ComputeTimeout(
+                f"{str(claim.key)!r} ran longer than its compute_limit of {limit:g} s and was interrupted.",
+                key=claim.key,
+                cause="ComputeTimeout",
             )
 
         before = signal.signal(signal.SIGALRM, overdue)
@@ -355,7 +399,7 @@ class Worker:
         signal.setitimer(signal.ITIMER_REAL, limit + 0.05)
         try:
             yield
-        except compute.ComputeTimeout:
+        except ComputeTimeout:
             pass
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -377,7 +421,9 @@ class Worker:
             with passes.sessions() as session:
                 passes.measure(session)
                 workers.forget_silent(session, max(120.0, passes.lease * 2))
-        if self._ears[alias].mode == "listen" and now - self._last.get(f"reap:{alias}", 0) >= jittered(REAP_SECONDS):
+        if self._ears[alias].mode == "listen" and now - self._last.get(f"reap:{alias}", 0) >= jittered(
+            REAP_SECONDS
+        ):
             self._last[f"reap:{alias}"] = now
             self._reap(alias, passes)
 
@@ -398,7 +444,8 @@ class Worker:
         longest = jittered(self._poll) if self._running or len(self._passes) > 1 else self._poll
         pause = min((passes.pause(longest) for passes in self._passes.values()), default=longest)
         if pause <= 0:
-            # Due, and yet not claimed: its place is taken, it waits for an upstream, or another worker has it.
+            # Due, and yet not claimed: its place is taken, it waits for an upstream, or another worker has
+            # it.
             pause = 0.02
         first, *others = self._ears.values()
         first.wait(pause if not others else min(pause, 0.1), self._wake_read)
@@ -414,15 +461,22 @@ class Worker:
     def _spent(self) -> bool:
         options = self.options
         return (
-            (options.max_refreshes is not None and self.tally.done + self.tally.failed >= options.max_refreshes)
+            (
+                options.max_refreshes is not None
+                and self.tally.done + self.tally.failed >= options.max_refreshes
+            )
             or (options.max_age is not None and time.monotonic() - self.begun_at >= options.max_age)
             or (options.max_rss is not None and rss() >= options.max_rss)
         )
 
-    # -- threads ------------------------------------------------------------------------------------------------------
+    # -- threads
+    # ------------------------------------------------------------------------------------------------------
 
     def _begin_threads(self) -> list[threading.Thread]:
-        threads = [threading.Thread(target=self._thread, name=f"kck-run-{n}", daemon=True) for n in range(self.options.concurrency)]
+        threads = [
+            threading.Thread(target=self._thread, name=f"kck-run-{n}", daemon=True)
+            for n in range(self.options.concurrency)
+        ]
         for thread in threads:
             thread.start()
         return threads
@@ -434,7 +488,8 @@ class Worker:
                 os.write(self._wake_write, b"d")
         connections.close_all()
 
-    # -- the end ------------------------------------------------------------------------------------------------------
+    # -- the end
+    # ------------------------------------------------------------------------------------------------------
 
     def _release_waiting(self) -> None:
         with self._lock:
@@ -482,7 +537,8 @@ def rss() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-# -- the process that is told to stop -----------------------------------------------------------------------------------
+# -- the process that is told to stop
+# -----------------------------------------------------------------------------------
 
 
 def run_worker(options: Options) -> int:
@@ -519,7 +575,9 @@ def _on_signals(worker: Worker, *, hurried_exit: bool = True) -> None:
 
     def told(number: int, frame: FrameType | None) -> None:
         if not worker.stopping.is_set():
-            logger.info("worker.stopping signal=%s grace_s=%g", signal.Signals(number).name, worker.options.grace)
+            logger.info(
+                "worker.stopping signal=%s grace_s=%g", signal.Signals(number).name, worker.options.grace
+            )
             worker.stop()
             if worker.options.executor != "thread" or worker.options.concurrency == 1:
                 # The refresh runs in this very thread: an alarm ends the grace.
@@ -531,7 +589,9 @@ def _on_signals(worker: Worker, *, hurried_exit: bool = True) -> None:
 
     def show(number: int, frame: FrameType | None) -> None:
         for claim, _alias in list(worker._running.values()):
-            print(f"running {claim.key} since {clock.now().timestamp() - claim.started:.1f} s", file=sys.stderr)
+            print(
+                f"running {claim.key} since {clock.now().timestamp() - claim.started:.1f} s", file=sys.stderr
+            )
         traceback.print_stack(frame, file=sys.stderr)
         sys.stderr.flush()
 
@@ -686,5 +746,3 @@ class Parent:
             self.children.pop(pid, None)
             return
         self.children.clear()
-
-

@@ -9,7 +9,7 @@ from .session import Session
 
 def paused(session: Session) -> dict[str, str]:
     """Return the paused families and their notes."""
-    return dict(session.run("SELECT key_base, note FROM kck_family WHERE paused_at IS NOT NULL"))  # type: ignore[arg-type]
+    return dict(session.run("SELECT key_base, note FROM kck_family WHERE paused_at IS NOT NULL"))
 
 
 def pause(session: Session, key_base: str, note: str) -> None:
@@ -24,17 +24,23 @@ def resume(session: Session, key_base: str) -> bool:
 
 def known(session: Session) -> dict[str, tuple[int, str]]:
     """Return the declarations in force: key base to (primer version, schedule digest)."""
-    return {row[0]: (row[1], row[2]) for row in session.run("SELECT key_base, primer_version, schedule_digest FROM kck_family")}
+    return {
+        row[0]: (row[1], row[2])
+        for row in session.run("SELECT key_base, primer_version, schedule_digest FROM kck_family")
+    }
 
 
 def declare(session: Session, key_base: str, *, version: int, schedule: str, paused: bool) -> None:
     """Put a declaration in force. ``paused`` counts the first time only: resuming it once is for good."""
-    session.rows("declare", {"key_base": key_base, "version": version, "schedule": schedule, "paused": paused})
+    session.rows(
+        "declare", {"key_base": key_base, "version": version, "schedule": schedule, "paused": paused}
+    )
 
 
 def row(session: Session, key_base: str) -> tuple[Any, ...] | None:
     """Return (paused_at, note, primer_version, schedule_digest) of a family, or None."""
     rows = session.run(
-        "SELECT paused_at, note, primer_version, schedule_digest FROM kck_family WHERE key_base = %s", [key_base]
+        "SELECT paused_at, note, primer_version, schedule_digest FROM kck_family WHERE key_base = %s",
+        [key_base],
     )
     return rows[0] if rows else None

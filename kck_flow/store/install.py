@@ -1,7 +1,7 @@
 """What the tables need beside their columns: fillfactor and autovacuum, put in place after ``migrate``.
 
-By one ``post_migrate`` receiver, not by migrations: test databases made without migrations need it too, and drift is
-repaired by the next ``migrate``. One query when nothing is to be done.
+By one ``post_migrate`` receiver, not by migrations: test databases made without migrations need it too, and
+drift is repaired by the next ``migrate``. One query when nothing is to be done.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from .session import Session
 
 # Hot rows are updated in place (HOT) while their page has room; small hot tables are vacuumed early.
 OPTIONS: dict[str, dict[str, str]] = {
-    "kck_refresh": {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "200"},
+    "kck_refresh": {
+        "fillfactor": "70",
+        "autovacuum_vacuum_scale_factor": "0.02",
+        "autovacuum_vacuum_threshold": "200",
+    },
     "kck_product": {"fillfactor": "85", "autovacuum_vacuum_scale_factor": "0.05"},
     "kck_pending": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "500"},
     "kck_permit": {"fillfactor": "50"},
@@ -31,7 +35,10 @@ def connect() -> None:
 
 def missing(session: Session) -> dict[str, dict[str, str]]:
     """Return the options that some table lacks, by table; a table that does not exist lacks nothing."""
-    rows = session.run("SELECT relname, coalesce(reloptions, '{}') FROM pg_class WHERE relkind = 'r' AND relname = ANY(%s)", [list(OPTIONS)])
+    rows = session.run(
+        "SELECT relname, coalesce(reloptions, '{}') FROM pg_class WHERE relkind = 'r' AND relname = ANY(%s)",
+        [list(OPTIONS)],
+    )
     found = {}
     for name, options in rows:
         given = dict(option.split("=", 1) for option in options)
@@ -52,6 +59,7 @@ def install(alias: str) -> int:
 
 
 def _after_migrate(sender: Any, using: str, **_: Any) -> None:
-    # Sent once for each app, and after every flush: only our own turn counts, and one query finds nothing to do.
+    # Sent once for each app, and after every flush: only our own turn counts, and one query finds nothing to
+    # do.
     if sender.name == "kck_flow" and using in conf.DATABASES and connections[using].vendor == "postgresql":
         install(using)

@@ -1,8 +1,8 @@
 """Changes on their way to ordinary products.
 
-Appended only in the transaction of the writer who caused them, by signals (part of ``changes``), by publishing and by
-the cache's own writes. A mark (``stale``, ``refresh``) is consumed by whoever computes the product, or drained by a
-worker; a ``change`` by the fold, or by a computation whose snapshot sees it.
+Appended only in the transaction of the writer who caused them, by signals (part of ``changes``), by
+publishing and by the cache's own writes. A mark (``stale``, ``refresh``) is consumed by whoever computes the
+product, or drained by a worker; a ``change`` by the fold, or by a computation whose snapshot sees it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from .session import Session, dumps, loads
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One row to append: which product (``key`` None: the family, or those with ``args``), what is to happen, why."""
+    """One row to append: which product (``key`` None: the family, or those with ``args``), what is to happen,
+    why.
+    """
 
     key_base: str
     kind: str
@@ -33,15 +35,18 @@ def append(session: Session, marks: Sequence[Mark]) -> None:
     """Append rows in this session's transaction: one statement."""
     if not marks:
         return
-    session.rows("append_pending", {
-        "key_bases": [mark.key_base for mark in marks],
-        "digests": [mark.key.digest if mark.key is not None else None for mark in marks],
-        "args": [dumps(mark.args) for mark in marks],
-        "kinds": [mark.kind for mark in marks],
-        "sources": [mark.source for mark in marks],
-        "changes": [mark.change for mark in marks],
-        "reasons": [mark.reason for mark in marks],
-    })  # fmt: skip
+    session.rows(
+        "append_pending",
+        {
+            "key_bases": [mark.key_base for mark in marks],
+            "digests": [mark.key.digest if mark.key is not None else None for mark in marks],
+            "args": [dumps(mark.args) for mark in marks],
+            "kinds": [mark.kind for mark in marks],
+            "sources": [mark.source for mark in marks],
+            "changes": [mark.change for mark in marks],
+            "reasons": [mark.reason for mark in marks],
+        },
+    )
 
 
 def append_downstream(session: Session, digest: UUID, *, source: str, reason: str) -> int:
@@ -50,15 +55,20 @@ def append_downstream(session: Session, digest: UUID, *, source: str, reason: st
 
 
 def take(session: Session, key: Key) -> list[tuple[str, str, str]]:
-    """Consume the marks of one product, keeping their effect on its entry; returns (kind, source, reason) of some."""
-    return [tuple(row) for row in session.rows("take_pending", {"key_base": key.key_base, "digest": key.digest})]  # type: ignore[misc]
+    """Consume the marks of one product, keeping their effect on its entry; returns (kind, source, reason) of
+    some.
+    """
+    rows = session.rows("take_pending", {"key_base": key.key_base, "digest": key.digest})
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def changes(session: Session, key: Key, limit: int) -> list[tuple[int, Any, str]]:
     """Return the changes waiting for one product, oldest first: (id, change, source)."""
     return [
         (row[0], loads(row[1]), row[2])
-        for row in session.rows("list_changes", {"key_base": key.key_base, "digest": key.digest, "limit": limit})
+        for row in session.rows(
+            "list_changes", {"key_base": key.key_base, "digest": key.digest, "limit": limit}
+        )
     ]
 
 
@@ -73,7 +83,9 @@ def delete_changes(session: Session, key: Key) -> int:
 
 
 def batch(session: Session, limit: int) -> list[tuple[Any, ...]]:
-    """Lock and return marks to drain, oldest first: id, key_base, digest, args, kind, source, reason, key text."""
+    """Lock and return marks to drain, oldest first: id, key_base, digest, args, kind, source, reason, key
+    text.
+    """
     return session.rows("lock_pending", {"limit": limit})
 
 

@@ -7,7 +7,12 @@ from .session import Session
 
 def take(session: Session, key_base: str, places: int, *, slot: int, token: int, lease: float) -> bool:
     """Take one of a family's places under a lease; False when all are held."""
-    return bool(session.rows("take_permit", {"key_base": key_base, "places": places, "slot": slot, "token": token, "lease": lease}))
+    return bool(
+        session.rows(
+            "take_permit",
+            {"key_base": key_base, "places": places, "slot": slot, "token": token, "lease": lease},
+        )
+    )
 
 
 def give_back(session: Session, slot: int, token: int) -> None:

@@ -1,13 +1,17 @@
 """The cache's own connections: leases, publishing and requests, outside the caller's transaction.
 
-They are copies of an alias's connection, opened when first needed, at most ``PRIVATE_CONNECTIONS`` a process (and one
-for the beats), closed after ``PRIVATE_IDLE_SECONDS`` without use. Five traps, each closed here:
+They are copies of an alias's connection, opened when first needed, at most ``PRIVATE_CONNECTIONS`` a process
+(and one for the beats), closed after ``PRIVATE_IDLE_SECONDS`` without use. Five traps, each closed here:
 
-* a copy made at import points at the production database during tests: made lazily, keyed by the current NAME;
-* left open, it stops the test database from being dropped: all are closed when Django opens its ``__no_db__`` connection;
-* inside a ``TestCase`` it sees nothing and its commits survive: refused there (the cache uses the test's connection);
+* a copy made at import points at the production database during tests: made lazily, keyed by the current
+NAME;
+* left open, it stops the test database from being dropped: all are closed when Django opens its ``__no_db__``
+connection;
+* inside a ``TestCase`` it sees nothing and its commits survive: refused there (the cache uses the test's
+connection);
 * another thread may use it next: thread sharing is on;
-* Django's psycopg pools are keyed by alias, so a copy would draw from the application's own: the option is removed.
+* Django's psycopg pools are keyed by alias, so a copy would draw from the application's own: the option is
+removed.
 """
 
 from __future__ import annotations
@@ -48,7 +52,8 @@ class PrivateSession(Session):
 
     def run(self, text: str, params: Any = None) -> list[tuple[Any, ...]]:
         if self.pooled and not self._depth:
-            # Behind a pooler in transaction mode a SET is somebody else's: the bounds go with each transaction.
+            # Behind a pooler in transaction mode a SET is somebody else's: the bounds go with each
+            # transaction.
             with self.transaction():
                 return super().run(text, params)
         return super().run(text, params)
@@ -104,7 +109,9 @@ _pools_lock = threading.Lock()
 
 
 def in_test_case() -> bool:
-    """Whether any open connection of this thread is inside a TestCase: then everything happens on the test's own."""
+    """Whether any open connection of this thread is inside a TestCase: then everything happens on the test's
+    own.
+    """
     return any(
         getattr(block, "_from_testcase", False)
         for connection in connections.all(initialized_only=True)
@@ -126,7 +133,9 @@ def session(alias: str, purpose: str = "", timeout: float | None = None) -> Iter
         django.db.Error: the database cannot be reached.
     """
     if in_test_case():
-        raise KckFlowError("Inside a TestCase the cache works on the test's own connection; this is a bug in kck_flow.")
+        raise KckFlowError(
+            "Inside a TestCase the cache works on the test's own connection; this is a bug in kck_flow."
+        )
     pool = _pool(alias, purpose)
     connection, pooled = _lend(pool, alias, 1 if purpose else conf.PRIVATE_CONNECTIONS, timeout)
     broken = False
@@ -180,7 +189,9 @@ def _lend(pool: _Pool, alias: str, most: int, timeout: float | None) -> tuple[Ba
         while not pool.idle and pool.lent >= most:
             left = deadline - time.monotonic()
             if left <= 0 or not pool.lock.wait(left):
-                raise Busy(f"All {most} of the cache's own connections to {alias!r} were busy. Raise KCK_FLOW['PRIVATE_CONNECTIONS'].")
+                raise Busy(
+                    f"All {most} of the cache's own connections to {alias!r} were busy. Raise KCK_FLOW['PRIVATE_CONNECTIONS']."
+                )
         pool.lent += 1
         if pool.idle:
             connection, pooled, since = pool.idle.pop()
@@ -216,8 +227,12 @@ def _open(alias: str) -> tuple[BaseDatabaseWrapper, bool]:
     for name, value in {"connect_timeout": 3, "tcp_user_timeout": 5000, "keepalives_idle": 5}.items():
         options.setdefault(name, value)
     connection.settings_dict = {
-        **connection.settings_dict, "OPTIONS": options, "AUTOCOMMIT": True, "CONN_MAX_AGE": None, "ATOMIC_REQUESTS": False,
-    }  # fmt: skip
+        **connection.settings_dict,
+        "OPTIONS": options,
+        "AUTOCOMMIT": True,
+        "CONN_MAX_AGE": None,
+        "ATOMIC_REQUESTS": False,
+    }
     connection.inc_thread_sharing()
     connection.ensure_connection()
     raw = connection.connection

@@ -23,10 +23,12 @@ _DIRTY = """(pg_current_xact_id_if_assigned() IS NOT NULL OR current_setting('tr
 
 @dataclass(slots=True)
 class Stored:
-    """A product's row as one snapshot saw it. Instants are POSIX seconds; ``value`` is the codec's text or None.
+    """A product's row as one snapshot saw it. Instants are POSIX seconds; ``value`` is the codec's text or
+    None.
 
     Attributes:
-        pending: 2 when a change that makes it unservable is on its way, 1 for one that only wants a refresh, else 0.
+        pending: 2 when a change that makes it unservable is on its way, 1 for one that only wants a refresh,
+            else 0.
         changes: Changes to fold in, ``[id, change, source]`` each, oldest first.
         dirty: Whether the reading transaction has written, or has a snapshot of its own.
     """
@@ -95,8 +97,11 @@ def _parts(probe: bool, changes: bool, dirty: bool, one: str) -> dict[str, str]:
 
 _PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
     (probe, changes, dirty, many): _parts(probe, changes, dirty, "ANY(%(digest)s)" if many else "%(digest)s")
-    for probe in (False, True) for changes in (False, True) for dirty in (False, True) for many in (False, True)
-}  # fmt: skip
+    for probe in (False, True)
+    for changes in (False, True)
+    for dirty in (False, True)
+    for many in (False, True)
+}
 
 
 _CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = p.key_base AND (q.digest = p.digest
@@ -110,16 +115,25 @@ def fresh(session: Session, digest: UUID, primer_version: int, *, probe: bool) -
     return row[0] if row is not None else None
 
 
-def read(session: Session, digest: UUID, *, probe: bool, changes: bool, dirty: bool, limit: int) -> Stored | None:
-    """Return the product as this session's snapshot sees it, or None where it was never stored: one statement."""
-    row = session.first(statement("read", **_PLANS[probe, changes, dirty, False]), {"digest": digest, "limit": limit + 1})
+def read(
+    session: Session, digest: UUID, *, probe: bool, changes: bool, dirty: bool, limit: int
+) -> Stored | None:
+    """Return the product as this session's snapshot sees it, or None where it was never stored: one
+    statement.
+    """
+    row = session.first(
+        statement("read", **_PLANS[probe, changes, dirty, False]), {"digest": digest, "limit": limit + 1}
+    )
     return Stored(*row) if row else None
 
 
-def read_many(session: Session, digests: Sequence[UUID], *, probe: bool, changes: bool, dirty: bool, limit: int) -> dict[str, Stored]:
+def read_many(
+    session: Session, digests: Sequence[UUID], *, probe: bool, changes: bool, dirty: bool, limit: int
+) -> dict[str, Stored]:
     """Return the stored ones among many products, by key text: one statement, one snapshot."""
     rows = session.run(
-        statement("read", **_PLANS[probe, changes, dirty, True]), {"digest": list(digests), "limit": limit + 1}
+        statement("read", **_PLANS[probe, changes, dirty, True]),
+        {"digest": list(digests), "limit": limit + 1},
     )
     found = [Stored(*row) for row in rows]
     return {row.key: row for row in found}
@@ -131,32 +145,82 @@ def seen(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
     assert row is not None
     if row[0] is None:
         return Seen(now=row[10], family_pending=loads(row[12]))
-    return Seen(*row[:11], loads(row[12]))
+    found = Seen(*row[:11])
+    found.family_pending = loads(row[12])
+    return found
 
 
 def put(
-    session: Session, key: Key, *, args: Mapping[str, Any], value: str | None, public: str | None, state: str, seen: Seen,
-    primer_version: int, sourced: bool, soft: float | None, hard: float | None,
-) -> Published | None:  # fmt: skip
-    """Publish a computed value over the row it began from; None when that row has moved (the value is superseded)."""
-    row = session.row("put", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args)), "value": value,
-        "public": public, "state": state, "version": seen.version, "epoch": seen.epoch, "primer_version": primer_version,
-        "sourced": sourced, "seen": dumps(seen.family_pending), "soft": soft, "hard": hard,
-    })  # fmt: skip
+    session: Session,
+    key: Key,
+    *,
+    args: Mapping[str, Any],
+    value: str | None,
+    public: str | None,
+    state: str,
+    seen: Seen,
+    primer_version: int,
+    sourced: bool,
+    soft: float | None,
+    hard: float | None,
+) -> Published | None:
+    """Publish a computed value over the row it began from; None when that row has moved (the value is
+    superseded).
+    """
+    row = session.row(
+        "put",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "params": dumps(dict(args)),
+            "value": value,
+            "public": public,
+            "state": state,
+            "version": seen.version,
+            "epoch": seen.epoch,
+            "primer_version": primer_version,
+            "sourced": sourced,
+            "seen": dumps(seen.family_pending),
+            "soft": soft,
+            "hard": hard,
+        },
+    )
     return Published(*row) if row else None
 
 
 def write(
-    session: Session, key: Key, *, args: Mapping[str, Any], value: str | None, public: str | None, state: str, primer_version: int,
-    soft: float | None, hard: float | None, expected: int | None,
-) -> tuple[Published, int] | None:  # fmt: skip
-    """Set a value in this session's transaction; returns (what is stored, how many readers it marked), or None when
-    ``expected`` is not the stored version."""
-    row = session.row("write", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args)), "value": value,
-        "public": public, "state": state, "primer_version": primer_version, "soft": soft, "hard": hard, "expected": expected,
-    })  # fmt: skip
+    session: Session,
+    key: Key,
+    *,
+    args: Mapping[str, Any],
+    value: str | None,
+    public: str | None,
+    state: str,
+    primer_version: int,
+    soft: float | None,
+    hard: float | None,
+    expected: int | None,
+) -> tuple[Published, int] | None:
+    """Set a value in this session's transaction; returns (what is stored, how many readers it marked), or
+    None when ``expected`` is not the stored version.
+    """
+    row = session.row(
+        "write",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "params": dumps(dict(args)),
+            "value": value,
+            "public": public,
+            "state": state,
+            "primer_version": primer_version,
+            "soft": soft,
+            "hard": hard,
+            "expected": expected,
+        },
+    )
     return (Published(row[0], True, False, *row[1:5]), row[5]) if row else None
 
 
@@ -182,14 +246,20 @@ def lock(session: Session, digest: UUID) -> Locked | None:
 
 def unset(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int, bool]:
     """Leave a tombstone; returns (version, whether a value was stored)."""
-    row = session.row("unset", {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))})
+    row = session.row(
+        "unset",
+        {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))},
+    )
     assert row is not None
     return row[0], row[1]
 
 
 def invalidate(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int, bool]:
     """Make what is stored unservable; returns (version, whether a value was stored)."""
-    row = session.row("invalidate", {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))})
+    row = session.row(
+        "invalidate",
+        {"digest": key.digest, "key": str(key), "key_base": key.key_base, "params": dumps(dict(args))},
+    )
     assert row is not None
     return row[0], row[1]
 
@@ -200,29 +270,59 @@ def invalidate_family(session: Session, key_base: str, args: Mapping[str, Any] |
 
 
 def patch(session: Session, digest: UUID, path: Sequence[str], part: str) -> tuple[Published, str] | None:
-    """Replace the part of a JSON value at ``path``; returns what is stored now and its text, or None (no such place)."""
+    """Replace the part of a JSON value at ``path``; returns what is stored now and its text, or None (no such
+    place).
+    """
     row = session.row("patch", {"digest": digest, "path": list(path), "part": part})
     return (Published(row[0], True, False, row[2], row[3], row[4], row[5]), row[1]) if row else None
 
 
-def fold(session: Session, key: Key, *, value: str | None, public: str | None, state: str, changed: bool, applied: Iterable[str], soft: float | None, hard: float | None) -> Published:
+def fold(
+    session: Session,
+    key: Key,
+    *,
+    value: str | None,
+    public: str | None,
+    state: str,
+    changed: bool,
+    applied: Iterable[str],
+    soft: float | None,
+    hard: float | None,
+) -> Published:
     """Store an augmented value; the row is locked by this transaction."""
-    row = session.row("fold_product", {
-        "digest": key.digest, "value": value, "public": public, "state": state, "changed": changed,
-        "applied": json.dumps(list(applied)), "soft": soft, "hard": hard,
-    })  # fmt: skip
+    row = session.row(
+        "fold_product",
+        {
+            "digest": key.digest,
+            "value": value,
+            "public": public,
+            "state": state,
+            "changed": changed,
+            "applied": json.dumps(list(applied)),
+            "soft": soft,
+            "hard": hard,
+        },
+    )
     assert row is not None
     return Published(*row)
 
 
 def is_set(session: Session, digest: UUID) -> bool:
     """Whether a value is stored, fresh or not."""
-    return bool(session.run("SELECT EXISTS (SELECT 1 FROM kck_product WHERE digest = %s AND state <> 'unset')", [digest])[0][0])
+    return bool(
+        session.run(
+            "SELECT EXISTS (SELECT 1 FROM kck_product WHERE digest = %s AND state <> 'unset')", [digest]
+        )[0][0]
+    )
 
 
-def listed(session: Session, *, key_base: str | None = None, prefix: str = "", limit: int = 1000, after: str = "") -> list[tuple[Any, ...]]:
+def listed(
+    session: Session, *, key_base: str | None = None, prefix: str = "", limit: int = 1000, after: str = ""
+) -> list[tuple[Any, ...]]:
     """Return rows for the listings, by key: digest, key, key_base, state, version, instants, size, slot."""
-    return session.rows("list_products", {"key_base": key_base, "prefix": prefix, "limit": limit, "after": after})
+    return session.rows(
+        "list_products", {"key_base": key_base, "prefix": prefix, "limit": limit, "after": after}
+    )
 
 
 def soften(session: Session, digests: Sequence[UUID]) -> None:

@@ -10,20 +10,39 @@ from ..key import Key
 from .session import Session
 
 
-def append(session: Session, key: Key, *, value: str | None, version: int, primer_version: int, at: float) -> int:
+def append(
+    session: Session, key: Key, *, value: str | None, version: int, primer_version: int, at: float
+) -> int:
     """Append the value a product has from ``at`` (POSIX seconds) on; returns the record's id."""
-    row = session.row("record", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "value": value, "version": version,
-        "primer_version": primer_version, "at": at,
-    })  # fmt: skip
+    row = session.row(
+        "record",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "value": value,
+            "version": version,
+            "primer_version": primer_version,
+            "at": at,
+        },
+    )
     return int(row[0]) if row else 0
 
 
 def between(session: Session, key: Key, start: datetime, end: datetime) -> list[tuple[datetime, Any]]:
-    """Return (instant, value text) of the records in ``[start, end)`` and the one before ``start``, oldest first."""
-    return [(row[0], row[1]) for row in session.rows("records", {"digest": key.digest, "start": start, "end": end})]
+    """Return (instant, value text) of the records in ``[start, end)`` and the one before ``start``, oldest
+    first.
+    """
+    return [
+        (row[0], row[1])
+        for row in session.rows("records", {"digest": key.digest, "start": start, "end": end})
+    ]
 
 
 def count(session: Session, keys: Sequence[Key]) -> int:
     """Return how many records some products have."""
-    return int(session.run("SELECT count(*) FROM kck_record WHERE digest = ANY(%s)", [[key.digest for key in keys]])[0][0])
+    return int(
+        session.run("SELECT count(*) FROM kck_record WHERE digest = ANY(%s)", [[key.digest for key in keys]])[
+            0
+        ][0]
+    )

@@ -76,27 +76,82 @@ def instant(seconds: float | None) -> datetime | None:
 
 
 def claim(
-    session: Session, key: Key, args: Mapping[str, Any], *, lease: float, owner: str, limit: float | None, reason: str,
-    lane: int = WAITED_FOR, force: bool = False,
-) -> Claim | None:  # fmt: skip
-    """Take the lease of one product now; None when somebody has it, or it failed a moment ago (unless ``force``)."""
-    row = session.row("claim", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args)), "lane": lane, "lease": lease,
-        "owner": owner, "limit": limit, "reason": reason, "force": force, "crash_limit": CRASH_LIMIT,
-    })  # fmt: skip
-    return Claim(*row[:6], reason, row[7], key, lane, lease=lease) if row else None
+    session: Session,
+    key: Key,
+    args: Mapping[str, Any],
+    *,
+    lease: float,
+    owner: str,
+    limit: float | None,
+    reason: str,
+    lane: int = WAITED_FOR,
+    force: bool = False,
+) -> Claim | None:
+    """Take the lease of one product now; None when somebody has it, or it failed a moment ago (unless
+    ``force``).
+    """
+    row = session.row(
+        "claim",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "args": dumps(dict(args)),
+            "lane": lane,
+            "lease": lease,
+            "owner": owner,
+            "limit": limit,
+            "reason": reason,
+            "force": force,
+            "crash_limit": CRASH_LIMIT,
+        },
+    )
+    if row is None:
+        return None
+    slot, token, want, attempts, cost, nominal, _, now = row
+    return Claim(slot, token, want, attempts, cost, nominal, reason, now, key, lane, lease=lease)
 
 
 def claim_due(
-    session: Session, *, n: int, lanes: Sequence[int], known: Sequence[str], lease: float, owner: str, mark: datetime | None,
+    session: Session,
+    *,
+    n: int,
+    lanes: Sequence[int],
+    known: Sequence[str],
+    lease: float,
+    owner: str,
+    mark: datetime | None,
     key_of: Any,
-) -> list[Claim]:  # fmt: skip
+) -> list[Claim]:
     """Take up to ``n`` refreshes that are due. ``key_of(text, key_base)`` makes the key of a row."""
-    rows = session.rows("claim_due", {
-        "n": n, "lanes": list(lanes), "known": list(known), "lease": lease, "owner": owner, "mark": mark or "-infinity",
-    })  # fmt: skip
+    rows = session.rows(
+        "claim_due",
+        {
+            "n": n,
+            "lanes": list(lanes),
+            "known": list(known),
+            "lease": lease,
+            "owner": owner,
+            "mark": mark or "-infinity",
+        },
+    )
     claims = [
-        Claim(*row[:8], key=key_of(row[8], row[9]), lane=row[10], crashes=row[11], due=row[12], lease=lease) for row in rows
+        Claim(
+            slot,
+            token,
+            want,
+            attempts,
+            cost,
+            nominal,
+            reason,
+            now,
+            key_of(text, base),
+            lane,
+            crashes,
+            due,
+            lease,
+        )
+        for slot, token, want, attempts, cost, nominal, reason, now, text, base, lane, crashes, due in rows
     ]
     return sorted(claims, key=lambda claim: (claim.lane, claim.due or 0))
 
@@ -113,32 +168,69 @@ def standing(session: Session, digests: Sequence[UUID]) -> dict[str, Standing]:
 
 
 def finish(
-    session: Session, claim: Claim, *, lane: int, next_due: datetime | None, nominal: datetime | None, cost_ms: float,
-    min_gap: float = 0.0, again: bool = False,
-) -> bool | None:  # fmt: skip
-    """End a refresh that is still ours; returns whether it was asked for again meanwhile, or None: the lease was lost."""
-    row = session.row("finish", {
-        "slot": claim.slot, "token": claim.token, "lane": lane, "next_due": next_due, "nominal": nominal, "cost": cost_ms,
-        "min_gap": min_gap, "again": again,
-    })  # fmt: skip
+    session: Session,
+    claim: Claim,
+    *,
+    lane: int,
+    next_due: datetime | None,
+    nominal: datetime | None,
+    cost_ms: float,
+    min_gap: float = 0.0,
+    again: bool = False,
+) -> bool | None:
+    """End a refresh that is still ours; returns whether it was asked for again meanwhile, or None: the lease
+    was lost.
+    """
+    row = session.row(
+        "finish",
+        {
+            "slot": claim.slot,
+            "token": claim.token,
+            "lane": lane,
+            "next_due": next_due,
+            "nominal": nominal,
+            "cost": cost_ms,
+            "min_gap": min_gap,
+            "again": again,
+        },
+    )
     return bool(row[0]) if row else None
 
 
 def fail(
-    session: Session, claim: Claim, *, error: str, backoff: float, retry: bool, park: bool, next_due: datetime | None,
+    session: Session,
+    claim: Claim,
+    *,
+    error: str,
+    backoff: float,
+    retry: bool,
+    park: bool,
+    next_due: datetime | None,
     nominal: datetime | None,
-) -> int | None:  # fmt: skip
+) -> int | None:
     """Record a failure; returns how many in a row, or None: the lease was lost."""
-    row = session.row("fail", {
-        "slot": claim.slot, "token": claim.token, "error": error.replace("\x00", "\ufffd")[:4000], "backoff": backoff, "retry": retry,
-        "park": park, "final": not retry, "next_due": next_due, "nominal": nominal,
-    })  # fmt: skip
+    row = session.row(
+        "fail",
+        {
+            "slot": claim.slot,
+            "token": claim.token,
+            "error": error.replace("\x00", "\ufffd")[:4000],
+            "backoff": backoff,
+            "retry": retry,
+            "park": park,
+            "final": not retry,
+            "next_due": next_due,
+            "nominal": nominal,
+        },
+    )
     return row[0] if row else None
 
 
 def release(session: Session, claim: Claim, *, delay: float | None = None) -> bool:
     """Give a refresh back unfinished; with ``delay`` (seconds) it is due again after it."""
-    row = session.row("release", {"slot": claim.slot, "token": claim.token, "due": delay is not None, "delay": delay or 0.0})
+    row = session.row(
+        "release", {"slot": claim.slot, "token": claim.token, "due": delay is not None, "delay": delay or 0.0}
+    )
     return row is not None
 
 
@@ -149,21 +241,44 @@ def park_crashed(session: Session, claim: Claim, error: str) -> bool:
 
 def beat(session: Session, claims: Sequence[Claim]) -> set[tuple[int, int]]:
     """Extend the leases of this process; returns the (slot, token) that are still ours."""
-    rows = session.rows("beat", {
-        "slots": [claim.slot for claim in claims], "tokens": [claim.token for claim in claims],
-        "leases": [claim.lease for claim in claims], "progress": [claim.progress for claim in claims],
-    })  # fmt: skip
+    rows = session.rows(
+        "beat",
+        {
+            "slots": [claim.slot for claim in claims],
+            "tokens": [claim.token for claim in claims],
+            "leases": [claim.lease for claim in claims],
+            "progress": [claim.progress for claim in claims],
+        },
+    )
     return {(row[0], row[1]) for row in rows}
 
 
 def request(
-    session: Session, key: Key, args: Mapping[str, Any], *, lane: int, reason: str, at: datetime | None = None, always: bool = True,
-) -> tuple[int, int, bool] | None:  # fmt: skip
-    """Want a refresh; returns (slot, want, whether it runs now). With ``always`` False: None where one is wanted already."""
-    row = session.row("request", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args)), "lane": lane, "reason": reason,
-        "at": at or "-infinity", "always": always,
-    })  # fmt: skip
+    session: Session,
+    key: Key,
+    args: Mapping[str, Any],
+    *,
+    lane: int,
+    reason: str,
+    at: datetime | None = None,
+    always: bool = True,
+) -> tuple[int, int, bool] | None:
+    """Want a refresh; returns (slot, want, whether it runs now). With ``always`` False: None where one is
+    wanted already.
+    """
+    row = session.row(
+        "request",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "args": dumps(dict(args)),
+            "lane": lane,
+            "reason": reason,
+            "at": at or "-infinity",
+            "always": always,
+        },
+    )
     return (row[0], row[1], row[2]) if row else None
 
 
@@ -173,19 +288,37 @@ def retry(session: Session, *, digest: UUID | None = None, key_base: str | None 
 
 
 def clear(session: Session, key_base: str) -> int:
-    """Empty a family's queue: nothing of it is due any more, what runs goes on; returns how many were waiting."""
+    """Empty a family's queue: nothing of it is due any more, what runs goes on; returns how many were
+    waiting.
+    """
     return len(session.rows("clear", {"key_base": key_base}))
 
 
-def schedule(session: Session, rows: Sequence[tuple[Key, Mapping[str, Any], datetime, datetime]], *, lane: int, digest: str) -> int:
+def schedule(
+    session: Session,
+    rows: Sequence[tuple[Key, Mapping[str, Any], datetime, datetime]],
+    *,
+    lane: int,
+    digest: str,
+) -> int:
     """Put products on their schedule: (key, args, nominal, due) each; returns how many are new or changed."""
     if not rows:
         return 0
-    return len(session.rows("schedule", {
-        "digests": [key.digest for key, *_ in rows], "keys": [str(key) for key, *_ in rows],
-        "key_bases": [key.key_base for key, *_ in rows], "args": [dumps(dict(args)) for _, args, _, _ in rows],
-        "nominals": [nominal for *_, nominal, _ in rows], "dues": [due for *_, due in rows], "lane": lane, "schedule": digest,
-    }))  # fmt: skip
+    return len(
+        session.rows(
+            "schedule",
+            {
+                "digests": [key.digest for key, *_ in rows],
+                "keys": [str(key) for key, *_ in rows],
+                "key_bases": [key.key_base for key, *_ in rows],
+                "args": [dumps(dict(args)) for _, args, _, _ in rows],
+                "nominals": [nominal for *_, nominal, _ in rows],
+                "dues": [due for *_, due in rows],
+                "lane": lane,
+                "schedule": digest,
+            },
+        )
+    )
 
 
 def unschedule(session: Session, key_base: str, keep: Sequence[UUID]) -> int:
@@ -200,7 +333,15 @@ def missing(session: Session, digests: Sequence[UUID]) -> set[UUID]:
 
 def listed(session: Session, **filters: Any) -> list[tuple[Any, ...]]:
     """Return slots for the listings, the next first."""
-    params = {"key_base": None, "parked": False, "overdue": False, "waiting": False, "limit": 100, "digest": None, **filters}
+    params = {
+        "key_base": None,
+        "parked": False,
+        "overdue": False,
+        "waiting": False,
+        "limit": 100,
+        "digest": None,
+        **filters,
+    }
     return session.rows("list_refreshes", params)
 
 
@@ -226,7 +367,9 @@ def end_owned(session: Session, owner: str) -> list[str]:
 
 
 def hold_unleased(session: Session, digest: UUID) -> bool:
-    """Lock a slot that nobody computes; False while somebody does (or looks at it). No slot at all is free, too."""
+    """Lock a slot that nobody computes; False while somebody does (or looks at it). No slot at all is free,
+    too.
+    """
     rows = session.rows("hold_unleased", {"digest": digest})
     return bool(rows[0][0])
 
@@ -246,5 +389,8 @@ def lock_slots(session: Session, digests: Sequence[UUID]) -> int:
 
 
 def lock_family(session: Session, key_base: str, args: Any) -> list[tuple[UUID, str, bool]]:
-    """Lock a family's slots (those whose parameters contain ``args``), in their order: (digest, key, leased) each."""
-    return [tuple(row) for row in session.rows("lock_family", {"key_base": key_base, "args": dumps(args)})]  # type: ignore[misc]
+    """Lock a family's slots (those whose parameters contain ``args``), in their order: (digest, key, leased)
+    each.
+    """
+    rows = session.rows("lock_family", {"key_base": key_base, "args": dumps(args)})
+    return [(row[0], row[1], row[2]) for row in rows]

@@ -10,21 +10,57 @@ from .session import Session, dumps
 
 
 def append(
-    session: Session, key: Key, *, token: int, reason: str, outcome: str, started: float, lane: int | None = None,
-    nominal: float | None = None, causes: Any = None, error: str = "", traceback: str = "", version: int | None = None,
-    size: int | None = None, worker: str = "",
-) -> None:  # fmt: skip
+    session: Session,
+    key: Key,
+    *,
+    token: int,
+    reason: str,
+    outcome: str,
+    started: float,
+    lane: int | None = None,
+    nominal: float | None = None,
+    causes: Any = None,
+    error: str = "",
+    traceback: str = "",
+    version: int | None = None,
+    size: int | None = None,
+    worker: str = "",
+) -> None:
     """Append a run; ``started`` and ``nominal`` are POSIX seconds, it ends now."""
-    session.rows("run", {
-        "digest": key.digest, "key": str(key), "key_base": key.key_base, "token": token, "reason": reason, "causes": dumps(causes),
-        "lane": lane, "nominal": nominal, "started": started, "outcome": outcome, "error": error.replace("\x00", "\ufffd")[:2000],
-        "traceback": traceback.replace("\x00", "\ufffd")[-20_000:], "version": version, "bytes": size, "worker": worker,
-    })  # fmt: skip
+    session.rows(
+        "run",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "token": token,
+            "reason": reason,
+            "causes": dumps(causes),
+            "lane": lane,
+            "nominal": nominal,
+            "started": started,
+            "outcome": outcome,
+            "error": error.replace("\x00", "\ufffd")[:2000],
+            "traceback": traceback.replace("\x00", "\ufffd")[-20_000:],
+            "version": version,
+            "bytes": size,
+            "worker": worker,
+        },
+    )
 
 
-def last(session: Session, *, digest: UUID | None = None, key_base: str | None = None, limit: int = 20, outcome: str | None = None) -> list[tuple[Any, ...]]:
+def last(
+    session: Session,
+    *,
+    digest: UUID | None = None,
+    key_base: str | None = None,
+    limit: int = 20,
+    outcome: str | None = None,
+) -> list[tuple[Any, ...]]:
     """Return the last runs, newest first, for the listings."""
-    return session.rows("list_runs", {"digest": digest, "key_base": key_base, "limit": limit, "outcome": outcome})
+    return session.rows(
+        "list_runs", {"digest": digest, "key_base": key_base, "limit": limit, "outcome": outcome}
+    )
 
 
 def averages(session: Session, key_base: str | None = None) -> list[tuple[Any, ...]]:

@@ -1,7 +1,8 @@
 """How statements reach the database: a session on somebody's connection.
 
 The statements themselves are files in ``sql/``, one each, with the reason on top. ``{now}`` in them is the
-database's clock. A session goes around Django's cursor where nobody listens to it: the wrapper costs as much as a read.
+database's clock. A session goes around Django's cursor where nobody listens to it: the wrapper costs as much
+as a read.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Session:
     """Statements on one connection.
 
     Args:
-        connection: A Django connection: the caller's, the thread's own, or one of the cache's own (``private``).
+        connection: A Django connection: the caller's, the thread's own, or one of the cache's own
+            (``private``).
     """
 
     is_private = False
@@ -76,10 +78,13 @@ class Session:
         found = self.rows(name, params, **parts)
         return found[0] if found else None
 
-    def run(self, text: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+    def run(
+        self, text: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Run a statement's text and return its rows. Raises django.db.Error as Django's cursor does."""
         connection = self.connection
-        # assertNumQueries, the debug toolbar and execute wrappers listen to Django's cursor: then go through it.
+        # assertNumQueries, the debug toolbar and execute wrappers listen to Django's cursor: then go through
+        # it.
         if connection.execute_wrappers or connection.force_debug_cursor or settings.DEBUG:
             with connection.cursor() as cursor:
                 cursor.execute(text, params)
@@ -99,9 +104,17 @@ class Session:
                 raise
 
     def first(self, text: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        """Run a query's text and return its first row, or None: the way of the hot reads, with nothing to spare."""
+        """Run a query's text and return its first row, or None: the way of the hot reads, with nothing to
+        spare.
+        """
         connection = self.connection
-        if connection.connection is None or connection.execute_wrappers or connection.force_debug_cursor or connection.needs_rollback or settings.DEBUG:
+        if (
+            connection.connection is None
+            or connection.execute_wrappers
+            or connection.force_debug_cursor
+            or connection.needs_rollback
+            or settings.DEBUG
+        ):
             found = self.run(text, params)
             return found[0] if found else None
         try:
@@ -121,7 +134,9 @@ class Session:
 
 
 def caller(alias: str) -> Session:
-    """Return a session on this thread's ordinary connection: the caller's snapshot, its uncommitted work included."""
+    """Return a session on this thread's ordinary connection: the caller's snapshot, its uncommitted work
+    included.
+    """
     return Session(connections[alias])
 
 

@@ -12,12 +12,32 @@ LOCK_CLASS = 0x6B636B
 REAPER = 0
 
 
-def register(session: Session, *, host: str, pid: int, version: str, lanes: Sequence[int], products: Sequence[str] | None, executor: str, concurrency: int, mode: str) -> int:
+def register(
+    session: Session,
+    *,
+    host: str,
+    pid: int,
+    version: str,
+    lanes: Sequence[int],
+    products: Sequence[str] | None,
+    executor: str,
+    concurrency: int,
+    mode: str,
+) -> int:
     """Enter a worker; returns its number."""
-    row = session.row("register_worker", {
-        "host": host, "pid": pid, "version": version, "lanes": dumps(list(lanes)), "products": dumps(products and list(products)),
-        "executor": executor, "concurrency": concurrency, "mode": mode,
-    })  # fmt: skip
+    row = session.row(
+        "register_worker",
+        {
+            "host": host,
+            "pid": pid,
+            "version": version,
+            "lanes": dumps(list(lanes)),
+            "products": dumps(products and list(products)),
+            "executor": executor,
+            "concurrency": concurrency,
+            "mode": mode,
+        },
+    )
     assert row is not None
     return int(row[0])
 

@@ -1,0 +1,125 @@
+"""What people look at: products beside their slots, families at a glance. Read only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from .session import Session, statement
+
+# A page of a long listing: each is one pass over both tables, so few large ones.
+PAGE = 10_000
+_ALL = "kck_product p FULL JOIN kck_refresh r ON r.digest = p.digest"
+_SOME = (
+    "unnest(%(digests)s::uuid[]) AS d (digest) LEFT JOIN kck_product p ON p.digest = d.digest "
+    "LEFT JOIN kck_refresh r ON r.digest = d.digest"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A product and its slot at one moment; instants are POSIX seconds.
+
+    Attributes:
+        state: ``value``, ``none`` or ``unset``, as stored.
+        value: The value's text where it is short, else None; ``bytes`` is its stored size.
+        pending: 2 when a change that makes it unservable is on its way, 1 for one that only wants a refresh,
+            else 0.
+        changes: How many changes wait to be folded in.
+        now: The database's clock.
+    """
+
+    key: str
+    key_base: str
+    state: str
+    version: int
+    primer_version: int
+    computed_at: float | None
+    soft_expires_at: float | None
+    hard_expires_at: float | None
+    invalid_at: float | None
+    value: str | None
+    bytes: int | None
+    pending: int
+    changes: int
+    running: bool
+    attempts: int
+    retry_at: float | None
+    due_at: float | None
+    parked_at: float | None
+    last_error: str
+    wanted: bool
+    nominal: float | None
+    now: float
+
+
+def entries(
+    session: Session,
+    *,
+    key_base: str | None = None,
+    prefix: str = "",
+    hidden: bool = False,
+    limit: int | None = None,
+) -> Iterator[Listed]:
+    """Yield products and slots by key; our own and tombstones that nobody waits for only with ``hidden``."""
+    after, left = "", limit
+    while left is None or left > 0:
+        page = PAGE if left is None else min(left, PAGE)
+        rows = session.rows(
+            "list_entries",
+            {
+                "key_base": key_base,
+                "prefix": prefix,
+                "hidden": hidden,
+                "after": after,
+                "limit": page,
+                "digests": None,
+            },
+            source=_ALL,
+        )
+        for row in rows:
+            yield Listed(*row)
+        if len(rows) < page:
+            return
+        after = rows[-1][0]
+        left = left - page if left is not None else None
+
+
+def some(session: Session, digests: Sequence[UUID]) -> dict[str, Listed]:
+    """Return those of some products that have a value or a slot, by key: one statement."""
+    params = {
+        "key_base": None,
+        "prefix": "",
+        "hidden": True,
+        "after": "",
+        "limit": len(digests),
+        "digests": list(digests),
+    }
+    rows = [Listed(*row) for row in session.run(statement("list_entries", source=_SOME), params)]
+    return {row.key: row for row in rows}
+
+
+def families(session: Session) -> dict[str, tuple[int, int]]:
+    """Return how many products each family has stored, and their bytes: key base to (products, bytes)."""
+    return {row[0]: (row[1], row[2]) for row in session.rows("count_families")}
+
+
+def slots_without_primer(session: Session, known: Sequence[str]) -> list[tuple[str, int]]:
+    """Return (key base, slots) of what is due and no primer here can compute."""
+    return [(row[0], row[1]) for row in session.rows("orphan_slots", {"known": list(known)})]
+
+
+def nearest(session: Session, key: str, limit: int = 2000) -> list[str]:
+    """Return stored keys of the same base as ``key``, or, where there are none, of any: for a suggestion."""
+    base = key.partition("/")[0]
+    found = session.rows("nearest_keys", {"key_base": base, "limit": limit})
+    return [row[0] for row in found or session.rows("nearest_keys", {"key_base": None, "limit": limit})]
+
+
+def totals(session: Session) -> dict[str, Any]:
+    """Return how many products are stored and how many changes are on their way."""
+    row = session.row("count_all")
+    assert row is not None
+    return {"products": row[0], "marks": row[1], "changes": row[2]}

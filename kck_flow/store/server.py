@@ -1,0 +1,69 @@
+"""What the server and its tables are like: what ``kck check --setup`` looks at.."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.apps import apps
+from django.db import connections
+
+from .session import Session
+
+# What a beat writes: an index over any of these would make each beat rewrite the index, too (no HOT update).
+BEATEN = ("lease_until", "progress", "token", "lease_owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One connection's server.
+
+    Attributes:
+        version: ``server_version_num``: 170002 for 17.2.
+        seconds: Its clock, POSIX.
+        backend: The process that serves this connection.
+        connected: The process that the driver connected to; another one behind a pooler.
+    """
+
+    database: str
+    version: int
+    text: str
+    seconds: float
+    backend: int
+    connected: int
+    isolation: str
+    autocommit: bool
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler stands between us and the server."""
+        return self.backend != self.connected
+
+
+def facts(session: Session) -> Facts:
+    """Return what the server says of itself. Raises django.db.Error where it cannot be reached."""
+    row = session.row("server_facts")
+    assert row is not None
+    connection = connections[session.alias]
+    connected = connection.connection.info.backend_pid
+    return Facts(row[0], row[1], row[2], row[3], row[4], connected, row[5], connection.get_autocommit())
+
+
+def missing_columns(session: Session) -> dict[str, list[str]]:
+    """Return the columns that our models have and the database lacks, by table; ``[]`` for a table that is missing."""
+    there: dict[str, set[str]] = {}
+    wanted = {model._meta.db_table: model for model in apps.get_app_config("kck_flow").get_models()}
+    for table, column in session.rows("server_columns", {"tables": list(wanted)}):
+        there.setdefault(table, set()).add(column)
+    lacking: dict[str, list[str]] = {}
+    for table, model in wanted.items():
+        columns = [field.column for field in model._meta.concrete_fields if field.column]
+        if table not in there:
+            lacking[table] = []
+        elif gone := [column for column in columns if column not in there[table]]:
+            lacking[table] = gone
+    return lacking
+
+
+def beaten_indexes(session: Session) -> list[str]:
+    """Return the indexes over columns of the slots that beats write."""
+    return [row[0] for row in session.rows("beaten_indexes", {"columns": list(BEATEN)})]
