@@ -8,6 +8,7 @@ A stale value is asked for once: by a request that a worker takes up, or, where 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from uuid import UUID
@@ -15,6 +16,7 @@ from uuid import UUID
 from django.db import Error as DatabaseErrors
 
 from ..changes import fold as folding
+from ..changes.drain import drain
 from ..conf import conf
 from ..key import Key
 from ..primer import Primer
@@ -31,9 +33,11 @@ logger = logging.getLogger("kck_flow")
 ASK_AGAIN_SECONDS = 1.0
 WORKERS_FOR_SECONDS = 5.0
 FOLD_SECONDS = 1.0
+TIDY_SECONDS = 30.0
 
 _asked: dict[UUID, tuple[int, float | None, float]] = {}
 _folded: dict[UUID, float] = {}
+_tidied: dict[str, float] = {}
 _living: dict[str, tuple[float, bool]] = {}
 _lock = threading.Lock()
 
@@ -90,12 +94,32 @@ def worker_lives(alias: str) -> bool:
     return lives
 
 
+def tidy(alias: str) -> None:
+    """Where no worker lives, drain now and then what is on its way: nobody else would, and reads look at each mark."""
+    now = time.monotonic()
+    with _lock:
+        if now - _tidied.get(alias, 0.0) < TIDY_SECONDS:
+            return
+        _tidied[alias] = now
+    pool().submit(lambda: _tidy(alias))
+
+
+def _tidy(alias: str) -> None:
+    try:
+        if not worker_lives(alias):
+            with private.session(alias) as session:
+                drain(session)
+    except (private.Busy, DatabaseErrors) as error:
+        logger.debug("behind.not_tidied alias=%s error=%r", alias, error)
+
+
 def forget() -> None:
     """Forget what was asked for and who lives (between tests)."""
     with _lock:
         _asked.clear()
         _folded.clear()
         _living.clear()
+        _tidied.clear()
 
 
 def request_in_test(primer: Primer, key: Key, alias: str) -> None:
@@ -125,3 +149,12 @@ def fold(primer: Primer, key: Key, alias: str) -> None:
             logger.debug("behind.not_folded key=%s error=%r", key, error)
 
     pool().submit(work)
+
+
+def _after_fork() -> None:
+    global _lock
+    # The parent's lock may have been held by a thread that does not exist here.
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -38,7 +38,7 @@ from ..errors import (
 from ..key import INTERNAL, Key
 from ..primer import Primer
 from ..registry import registry
-from ..store import private, products, refreshes
+from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.refreshes import instant
 from ..store.session import Session, caller, loads
@@ -435,9 +435,7 @@ def _compute_missing(
         return compute.compute_live(primer, key, alias)
     remaining = deadline - time.monotonic()
     joined, new = flight.board(primer, key, alias, reason="miss", wait=max(remaining, 0))
-    if (not new and not joined.joinable(stored.version if stored else 0, stored.epoch if stored else 0)) or (
-        not new and stored is not None and stored.pending
-    ):
+    if not new and not _may_join(joined, stored, alias):
         # It began before something that we have seen: its value is not for us. Wait until it is over, and
         # look again.
         if boarding.get():
@@ -454,12 +452,24 @@ def _compute_missing(
     if context == ATOMIC and not joined.claimed.wait(conf.CLAIM_TIMEOUT):
         return compute.compute_live(primer, key, alias)
     outcome = flight.wait_for(joined, remaining)
+    behind.tidy(alias)
     if isinstance(outcome.error, StoreUnavailable) and joined.busy:
         if context == ATOMIC:
             return compute.compute_live(primer, key, alias)
         if time.monotonic() < deadline:
             return None
     return outcome
+
+
+def _may_join(joined: flight.Flight, stored: Stored | None, alias: str) -> bool:
+    """Whether a flight began after everything that this reader has seen."""
+    if stored is not None:
+        return not stored.pending and joined.joinable(stored.version, stored.epoch)
+    if joined.seen is None or not joined.joinable(0, 0):
+        return joined.seen is None
+    # Without a row nothing could be invalidated but the family: its marks are all that tells.
+    marks = pending.family_marks(caller(alias), joined.key, args_of(joined.primer, joined.key))
+    return marks <= set(joined.seen.family_pending or ())
 
 
 def is_dirty(alias: str) -> bool:

@@ -24,7 +24,6 @@ MISS: Final[Any] = object()
 
 _held: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 _lock = threading.Lock()
-_pid = os.getpid()
 
 
 def get(key: Key) -> Any:
@@ -69,3 +68,12 @@ def _exact(value: Any) -> bool:
     if kind in (list, tuple, set, frozenset):
         return all(_exact(one) for one in value)
     return kind is dict and all(_exact(name) and _exact(one) for name, one in value.items())
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -77,14 +77,18 @@ def _count(session: Session, name: str, params: Mapping[str, Any]) -> int:
     return int(row[0])
 
 
-def _prune(session: Session, find: str, params: Mapping[str, Any], *, most: int | None = None) -> Iterator[int]:
+def _prune(
+    session: Session, find: str, params: Mapping[str, Any], *, most: int | None = None
+) -> Iterator[int]:
     """Find, hold and delete, batch by batch, until nothing more is found (or ``most`` were looked at)."""
     place: tuple[Any, ...] = (None, FIRST)
     left = most
     while left is None or left > 0:
         limit = BATCH if left is None else min(left, BATCH)
         with session.transaction():
-            found = session.rows(find, {**params, "limit": limit, "after": place[0], "after_digest": place[1]})
+            found = session.rows(
+                find, {**params, "limit": limit, "after": place[0], "after_digest": place[1]}
+            )
             if not found:
                 return
             place = found[-1][1], found[-1][0]

@@ -62,6 +62,12 @@ def take(session: Session, key: Key) -> list[tuple[str, str, str]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+def family_marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:
+    """Return the ids of the family-wide marks that concern a product."""
+    rows = session.rows("family_marks", {"key_base": key.key_base, "args": dumps(dict(args))})
+    return {row[0] for row in rows}
+
+
 def changes(session: Session, key: Key, limit: int) -> list[tuple[int, Any, str]]:
     """Return the changes waiting for one product, oldest first: (id, change, source)."""
     return [

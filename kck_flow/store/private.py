@@ -262,3 +262,12 @@ def _forget_when_dropping(sender: Any, connection: BaseDatabaseWrapper, **_: Any
 
 
 connection_created.connect(_forget_when_dropping, dispatch_uid="kck_flow.store.private")
+
+
+def _after_fork() -> None:
+    global _pools_lock
+    # A lock held by a thread of the parent would never be freed here; the parent's sockets are not ours to close.
+    _pools_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

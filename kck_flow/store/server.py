@@ -1,4 +1,4 @@
-"""What the server and its tables are like: what ``kck check --setup`` looks at.."""
+"""What the server and its tables are like: what ``kck check --setup`` looks at."""
 
 from __future__ import annotations
 

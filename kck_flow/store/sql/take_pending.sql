@@ -1,6 +1,9 @@
 -- Whoever is about to compute takes the marks of this product; the entry keeps their effect, should the compute fail.
+-- SKIP LOCKED: a drain that has them in hand raises the epoch, and what began before its commit is refused.
 WITH taken AS (
-    DELETE FROM kck_pending WHERE key_base = %(key_base)s AND digest = %(digest)s AND kind <> 'change'
+    DELETE FROM kck_pending WHERE id IN (
+        SELECT id FROM kck_pending WHERE key_base = %(key_base)s AND digest = %(digest)s AND kind <> 'change'
+        FOR UPDATE SKIP LOCKED)
     RETURNING kind, source, reason
 ), mark AS (
     UPDATE kck_product p SET
