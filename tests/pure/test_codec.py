@@ -232,7 +232,7 @@ def test_a_dict_in_jsonbs_own_order_is_stored_as_it_is(
     clean = {key: item for key, item in value.items() if "\0" not in key and not has_surrogate(key)}
     in_order = json.loads(jsonb(json.dumps({"$" + k if k[:1] == "$" else k: v for k, v in clean.items()})))
     own = {key[1:] if key[:1] == "$" else key: item for key, item in in_order.items()}
-    assert "$odict" not in json.loads(encode(own))
+    assert not {"$odict", "$order"} & set(json.loads(encode(own)))
     assert list(decode(jsonb(encode(own)))) == list(own)
 
 
@@ -247,7 +247,13 @@ def has_surrogate(text: str) -> bool:
     ("value", "text"),
     [
         ({"id": 1, "name": "x", "total": 1.5}, '{"id":1,"name":"x","total":1.5}'),
-        ({"name": "x", "id": 1}, '{"$odict":[["name","x"],["id",1]]}'),
+        ({"name": "x", "id": 1}, '{"name":"x","id":1,"$order":"name,id"}'),
+        ({"b": 1, "$a": 2}, '{"b":1,"$$a":2}'),
+        ({"$b": 1, "a": (2,)}, '{"$$b":1,"a":{"$tuple":[2]},"$order":"$$b,a"}'),
+        ({"$order": 1, "a": 2}, '{"$$order":1,"a":2,"$order":"$$order,a"}'),
+        ({"b,c": 1, "a": 2}, '{"b,c":1,"a":2,"$order":["b,c","a"]}'),
+        ({"a": 1, "": 2}, '{"a":1,"":2,"$order":"a,"}'),
+        ({"b\0": 1, "a": 2}, '{"$odict":[[{"$str":"\\"b\\\\u0000\\""},1],["a",2]]}'),
         ({1: "a"}, '{"$odict":[[1,"a"]]}'),
         ({"$set": 1}, '{"$$set":1}'),
         ((1, 2), '{"$tuple":[1,2]}'),
@@ -268,6 +274,21 @@ def has_surrogate(text: str) -> bool:
 def test_what_is_stored(value: Any, text: str) -> None:
     assert encode(value) == text
     assert alike(decode(text), value)
+
+
+def test_sql_may_add_and_remove_keys_beside_an_order() -> None:
+    text = encode({"total": 1, "a": 2, "zz": 3})
+    assert text == '{"total":1,"a":2,"zz":3,"$order":"total,a,zz"}'
+    added = text.replace('"$order"', '"b":9,"$order"')
+    assert list(decode(like_jsonb(added)).items()) == [("total", 1), ("a", 2), ("zz", 3), ("b", 9)]
+    removed = text.replace('"a":2,', "")
+    assert list(decode(like_jsonb(removed)).items()) == [("total", 1), ("zz", 3)]
+    exchanged = removed.replace('"$order"', '"$$x":4,"$order"')
+    assert list(decode(like_jsonb(exchanged)).items()) == [("total", 1), ("zz", 3), ("$x", 4)]
+    assert decode('{"$order":"a,b"}') == {}
+    assert decode('{"c":1,"$order":"b,a"}') == {"c": 1}
+    listed = encode({"b,c": 1, "a": 2}).replace('"a":2', '"a":2,"z":3')
+    assert list(decode(like_jsonb(listed)).items()) == [("b,c", 1), ("a", 2), ("z", 3)]
 
 
 def test_text_that_looks_like_an_escape_is_not_tagged() -> None:
@@ -469,7 +490,9 @@ def test_key_orders_are_forgotten_rather_than_kept_for_ever() -> None:
 
     for number in range(3 * codec.SHAPES):
         encode({f"a{number}": 1, f"b{number}": 2})
+        decode(encode({f"bb{number}": 1, f"a{number}": 2}))
     assert len(codec._shapes) <= codec.SHAPES
+    assert len(codec._orders) <= codec.SHAPES
 
 
 # --- codecs -------------------------------------------------------------------------------------------------
