@@ -126,14 +126,14 @@ def problems() -> list[str]:
     if not isinstance(given, dict):
         return [f"KCK_FLOW must be a dict, not {type(given).__name__}."]
     found = []
-    settings_given: dict[str, Any] = given
-    for name, value in settings_given.items():
+    for name, value in given.items():
         if name not in SETTINGS:
             found.append(unknown(name))
             continue
         setting = SETTINGS[name]
-        wrong_bool = isinstance(value, bool) and bool not in setting.kinds
-        if wrong_bool or not isinstance(value, setting.kinds):
+        # True is an int to Python; as a number of seconds it is a mistake.
+        fits = isinstance(value, setting.kinds) and (bool in setting.kinds or not isinstance(value, bool))
+        if not fits:
             kinds = " or ".join(kind.__name__ for kind in setting.kinds)
             found.append(f"KCK_FLOW[{name!r}] must be {kinds}, not {value!r}. {setting.text}")
         elif name in CHOICES and value not in CHOICES[name]:

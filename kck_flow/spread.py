@@ -60,6 +60,22 @@ def from_product(
     return _woken(session, _spread(session, change, registry.on_product(key.key_base), reason, start=key))
 
 
+def declared_below(key: Key) -> Sequence[tuple[Primer, On]]:
+    """Return the edges declared on a product's family."""
+    return registry.on_product(key.key_base)
+
+
+def declared_from_product(
+    session: Session, key: Key, *, version: int, old: Any, new: Any, at: datetime, reason: str
+) -> int:
+    """Mark what is declared to depend on a changed product; what is recorded was marked with the value itself."""
+    edges = registry.on_product(key.key_base)
+    if not edges:
+        return 0
+    change = Change(f"{key.digest.hex}:{version}", key.key_base, key, old, new, at)
+    return _woken(session, _spread(session, change, edges, reason, start=None))
+
+
 def from_row(session: Session, change: Change, edges: Sequence[tuple[Primer, On]], reason: str) -> int:
     """Mark everything that a changed row reaches; returns how many rows were appended."""
     return _woken(session, _spread(session, change, edges, reason, start=None))

@@ -95,7 +95,9 @@ def worker_lives(alias: str) -> bool:
 
 
 def tidy(alias: str) -> None:
-    """Where no worker lives, drain now and then what is on its way: nobody else would, and reads look at each mark."""
+    """Where no worker lives, drain now and then what is on its way: nobody else would, and reads look at each
+    mark.
+    """
     now = time.monotonic()
     with _lock:
         if now - _tidied.get(alias, 0.0) < TIDY_SECONDS:

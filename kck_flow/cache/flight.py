@@ -23,10 +23,11 @@ from ..errors import ComputeTimeout, StoreUnavailable, WaitTimeout
 from ..key import Key
 from ..primer import Primer
 from ..store import private, products, refreshes
-from ..store.products import Published, Seen
+from ..store.products import Published, Seen, Stored
 from ..storing import args_of, seconds
 from . import compute
-from .compute import Outcome
+from .compute import Computation, Outcome
+from .failures import stored_failure
 from .pool import pool
 
 logger = logging.getLogger("kck_flow")
@@ -64,6 +65,8 @@ class Flight:
         self.done = threading.Event()
         self.outcome: Outcome | None = None
         self.busy = False
+        # What a caller of this flight wants at the most, in seconds: an older value found stored will not do.
+        self.max_age: float | None = None
         self.deadline = time.monotonic()
         self._begun = False
         self._lock = threading.Lock()
@@ -133,6 +136,7 @@ def board(
     hook: str = "prime",
     force: bool = False,
     wait: float = 0.0,
+    max_age: float | None = None,
 ) -> tuple[Flight, bool]:
     """Return the flight of ``key`` in this process, and whether it is new (then somebody must begin it)."""
     name = (os.getpid(), alias, key.digest)
@@ -142,6 +146,8 @@ def board(
         if flight is None:
             flight = _flights[name] = Flight(primer, key, alias, reason, hook, force)
         flight.deadline = max(flight.deadline, time.monotonic() + wait)
+        if max_age is not None:
+            flight.max_age = min(max_age, flight.max_age if flight.max_age is not None else max_age)
     return flight, new
 
 
@@ -174,19 +180,21 @@ def carry(flight: Flight) -> None:
         def seen(found: Seen) -> None:
             flight.seen = found
 
-        outcome = compute.carry_out(
+        computation = Computation(
             primer,
             key,
             claim,
             alias,
             compute.private_sessions(alias),
             own_thread=True,
-            look_again=not flight.force,
+            look_again=None
+            if flight.force
+            else lambda found: compute.servable(primer, found, flight.max_age),
             hook=flight.hook,
             tell_seen=seen,
             timed_out=timed_out,
         )
-        flight.finish(outcome)
+        flight.finish(computation.carry_out())
     except (private.Busy, DatabaseErrors) as error:
         flight.busy = isinstance(error, private.Busy) or is_lock_timeout(error)
         unavailable = StoreUnavailable(
@@ -225,7 +233,8 @@ def _claim(flight: Flight) -> refreshes.Claim | None:
 
 
 def _follow(flight: Flight) -> None:
-    """Somebody else computes, or it failed a moment ago: the latter is the outcome, for the former we poll."""
+    """Somebody else computes, or it failed a moment ago: the latter is the outcome, for the former we poll.
+    """
     met = flight.met
     assert met is not None
     flight.claimed.set()
@@ -237,7 +246,7 @@ def _follow(flight: Flight) -> None:
 
 def _failed(flight: Flight, met: refreshes.Standing) -> Outcome:
     retry_in = met.retry_at - met.now if met.retry_at is not None else None
-    error = compute.stored_failure(flight.key, met.last_error, retry_in, met.parked_why)
+    error = stored_failure(flight.key, met.last_error, retry_in, met.parked_why)
     return Outcome(flight.key, flight.primer.codec, error=error, kind="failed", now=met.now)
 
 
@@ -310,8 +319,10 @@ class Poller:
                 self._drop([flight])
                 published = now.computed_at is not None and now.computed_at >= (met.started_at or met.now)
                 if published and now.state != "unset":
-                    stored = products.seen(session, flight.key, args_of(flight.primer, flight.key))
-                    if stored.state != "unset" and not stored.invalid:
+                    stored = products.read(
+                        session, flight.key.digest, probe=False, changes=False, dirty=False, limit=0
+                    )
+                    if stored is not None and stored.state != "unset" and not stored.invalid:
                         flight.finish(_delivered(flight, stored))
                         continue
                 if (
@@ -337,7 +348,7 @@ class Poller:
                 )
 
 
-def _delivered(flight: Flight, stored: Seen) -> Outcome:
+def _delivered(flight: Flight, stored: Stored) -> Outcome:
     outcome = Outcome(flight.key, flight.primer.codec, text=stored.value, kind="found", now=stored.now)
     stale = stored.soft_expires_at is not None and stored.soft_expires_at <= stored.now
     outcome.stored = Published(

@@ -44,7 +44,8 @@ from ..store.refreshes import instant
 from ..store.session import Session, caller, loads
 from ..storing import args_of, encode
 from . import behind, compute, flight, frame, tier
-from .compute import Outcome
+from .compute import Computation, Outcome
+from .failures import stored_failure
 
 logger = logging.getLogger("kck_flow")
 
@@ -434,7 +435,7 @@ def _compute_missing(
     if (here is not None and (here.inline or here.snapshot)) or (context == ATOMIC and is_dirty(alias)):
         return compute.compute_live(primer, key, alias)
     remaining = deadline - time.monotonic()
-    joined, new = flight.board(primer, key, alias, reason="miss", wait=max(remaining, 0))
+    joined, new = flight.board(primer, key, alias, reason="miss", wait=max(remaining, 0), max_age=ask.max_age)
     if not new and not _may_join(joined, stored, alias):
         # It began before something that we have seen: its value is not for us. Wait until it is over, and
         # look again.
@@ -453,12 +454,19 @@ def _compute_missing(
         return compute.compute_live(primer, key, alias)
     outcome = flight.wait_for(joined, remaining)
     behind.tidy(alias)
+    if outcome.kind == "found" and not new and _too_old(outcome, ask.max_age):
+        return None  # what others of that flight were content with
     if isinstance(outcome.error, StoreUnavailable) and joined.busy:
         if context == ATOMIC:
             return compute.compute_live(primer, key, alias)
         if time.monotonic() < deadline:
             return None
     return outcome
+
+
+def _too_old(outcome: Outcome, max_age: float | None) -> bool:
+    stored = outcome.stored
+    return max_age is not None and stored is not None and outcome.now - stored.computed_at > max_age
 
 
 def _may_join(joined: flight.Flight, stored: Stored | None, alias: str) -> bool:
@@ -512,15 +520,10 @@ def in_test(
         if claim is None:
             standing = refreshes.standing(session, [key.digest])[str(key.digest)]
             retry_in = standing.retry_at - standing.now if standing.retry_at is not None else None
-            error = compute.stored_failure(key, standing.last_error, retry_in, standing.parked_why)
+            error = stored_failure(key, standing.last_error, retry_in, standing.parked_why)
             return Outcome(key, primer.codec, error=error, kind="failed")
-    return compute.carry_out(
-        primer, key, claim, alias, _savepoints(alias), own_thread=False, hook=hook, watched=False
-    )
-
-
-def _savepoints(alias: str) -> Any:
-    return lambda: nullcontext(caller(alias))
+    computation = Computation(primer, key, claim, alias, sessions, own_thread=False, hook=hook, watched=False)
+    return computation.carry_out()
 
 
 def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> Any:
@@ -537,7 +540,8 @@ def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> An
 def _last_good(
     key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool
 ) -> Any:
-    """The computation failed, or the wait is over: the last good value where policy allows, else the error."""
+    """The computation failed, or the wait is over: the last good value where policy allows, else the error.
+    """
     if isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout)):
         good = _within_policy(primer, stored, ask)
         if good is not None:

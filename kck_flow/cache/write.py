@@ -115,10 +115,11 @@ def _write(
         expected=expected,
     )
     if written is None:
-        held = products.seen(session, key, args_of(primer, key))
+        held = products.read(session, key.digest, probe=False, changes=False, dirty=False, limit=0)
+        version = held.version if held is not None else 0
         raise VersionMismatch(
-            f"{str(key)!r} has version {held.version}, not {expected}: somebody changed it since you read it. Read it again, and decide anew.",
-            version=held.version,
+            f"{str(key)!r} has version {version}, not {expected}: somebody changed it since you read it. Read it again, and decide anew.",
+            version=version,
         )
     stored, marked = written
     if marked:

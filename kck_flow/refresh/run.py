@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 
 from .. import clock
-from ..cache import compute
 from ..cache.beats import beats
-from ..cache.compute import Sessions
+from ..cache.compute import Computation, Sessions
+from ..cache.failures import backoff_seconds, describe
 from ..decorators import Action
 from ..errors import ComputeTimeout
 from ..key import Key
@@ -19,7 +19,7 @@ from ..primer import Primer
 from ..progress import running
 from ..registry import registry
 from ..store import refreshes, runs
-from ..store.refreshes import Claim, instant
+from ..store.refreshes import Claim, Ending, instant
 from . import plan
 
 logger = logging.getLogger("kck_flow")
@@ -57,7 +57,7 @@ def run(
         return _begin_period(primer, claim, sessions)
     token = running.set(claim)
     try:
-        outcome = compute.carry_out(
+        computation = Computation(
             primer,
             key,
             claim,
@@ -69,6 +69,7 @@ def run(
             watched=watched,
             timed_out=timed_out,
         )
+        outcome = computation.carry_out()
     finally:
         running.reset(token)
     _log(claim, outcome.kind, time.monotonic() - begun, worker)
@@ -115,7 +116,7 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
     primer = plan.planned(claim.key)
     if primer is None or primer.schedule is None:
         with sessions() as session:
-            refreshes.finish(session, claim, lane=refreshes.TRIGGERED, next_due=None, nominal=None, cost_ms=0)
+            refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, 0))
         return "skipped"
     if watched:
         beats().hold(alias, claim)
@@ -126,26 +127,20 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
         with sessions() as session:
             plan.walk(session, primer, instant(claim.nominal) or now)
             following = primer.schedule.next(now)
-            refreshes.finish(
-                session,
-                claim,
-                lane=refreshes.TRIGGERED,
-                next_due=following,
-                nominal=following,
-                cost_ms=(time.monotonic() - begun) * 1000,
-            )
+            cost = (time.monotonic() - begun) * 1000
+            refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, following, following, cost))
         return "planned"
     except Exception as error:
         # A domain that raises must neither end the worker nor be forgotten: tried again with back-off, shown
         # as a run.
         logger.exception("domain.failed family=%s", primer.name)
         with sessions() as session, session.transaction():
-            pause = compute.backoff_seconds(primer, claim.attempts + 1)
+            pause = backoff_seconds(primer, claim.attempts + 1)
             nominal = instant(claim.nominal)
             refreshes.fail(
                 session,
                 claim,
-                error=compute.describe(error),
+                error=describe(error),
                 backoff=pause,
                 retry=True,
                 park=False,
@@ -159,7 +154,7 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
                 reason="domain",
                 outcome="failed",
                 started=claim.started,
-                error=compute.describe(error),
+                error=describe(error),
             )
         return "failed"
     finally:
@@ -187,14 +182,7 @@ def _skip(primer: Primer, claim: Claim, sessions: Sessions) -> str:
     now = instant(claim.started) or clock.now()
     following = primer.schedule.next(now)
     with sessions() as session:
-        refreshes.finish(
-            session,
-            claim,
-            lane=primer.priority,
-            next_due=following,
-            nominal=following,
-            cost_ms=claim.cost_ms or 0,
-        )
+        refreshes.finish(session, claim, Ending(primer.priority, following, following, claim.cost_ms or 0))
     logger.info("catchup.skipped key=%s nominal=%s next=%s", claim.key, instant(claim.nominal), following)
     return "skipped"
 
@@ -205,9 +193,7 @@ def _begin_period(primer: Action, claim: Claim, sessions: Sessions) -> str:
     period = primer.build_key(period=nominal)
     due, following = primer.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
     with sessions() as session, session.transaction():
-        ended = refreshes.finish(
-            session, claim, lane=primer.priority, next_due=due, nominal=following, cost_ms=0
-        )
+        ended = refreshes.finish(session, claim, Ending(primer.priority, due, following, 0))
         if ended is not None:
             refreshes.request(
                 session,

@@ -54,14 +54,6 @@ def append_downstream(session: Session, digest: UUID, *, source: str, reason: st
     return len(session.rows("append_edges_pending", {"digest": digest, "source": source, "reason": reason}))
 
 
-def take(session: Session, key: Key) -> list[tuple[str, str, str]]:
-    """Consume the marks of one product, keeping their effect on its entry; returns (kind, source, reason) of
-    some.
-    """
-    rows = session.rows("take_pending", {"key_base": key.key_base, "digest": key.digest})
-    return [(row[0], row[1], row[2]) for row in rows]
-
-
 def family_marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:
     """Return the ids of the family-wide marks that concern a product."""
     rows = session.rows("family_marks", {"key_base": key.key_base, "args": dumps(dict(args))})

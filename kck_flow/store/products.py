@@ -71,6 +71,7 @@ class Seen:
     primer_version: int = 0
     now: float = 0.0
     family_pending: Any = None
+    causes: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,53 +140,51 @@ def read_many(
     return {row.key: row for row in found}
 
 
-def seen(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
-    """Return what a compute beginning now has seen of ``key``."""
-    row = session.row("seen", {"digest": key.digest, "key_base": key.key_base, "args": dumps(dict(args))})
+def begin(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
+    """Begin a computation: consume the product's marks and return what has been seen of it."""
+    row = session.row("begin", {"digest": key.digest, "key_base": key.key_base, "args": dumps(dict(args))})
     assert row is not None
-    if row[0] is None:
-        return Seen(now=row[10], family_pending=loads(row[12]))
-    found = Seen(*row[:11])
-    found.family_pending = loads(row[12])
+    found = Seen(*row[:11]) if row[0] is not None else Seen(now=row[10])
+    found.family_pending, found.causes = loads(row[11]), loads(row[12])
     return found
 
 
-def put(
-    session: Session,
-    key: Key,
-    *,
-    args: Mapping[str, Any],
-    value: str | None,
-    public: str | None,
-    state: str,
-    seen: Seen,
-    primer_version: int,
-    sourced: bool,
-    soft: float | None,
-    hard: float | None,
-) -> Published | None:
-    """Publish a computed value over the row it began from; None when that row has moved (the value is
-    superseded).
-    """
-    row = session.row(
-        "put",
-        {
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A computed value, ready to be stored; durations in seconds from now, None for never."""
+
+    args: Mapping[str, Any]
+    value: str | None
+    public: str | None
+    state: str
+    primer_version: int
+    sourced: bool
+    soft: float | None
+    hard: float | None
+
+    def params(self, key: Key, seen: Seen) -> dict[str, Any]:
+        """Return the parameters of ``put.sql``."""
+        return {
             "digest": key.digest,
             "key": str(key),
             "key_base": key.key_base,
-            "params": dumps(dict(args)),
-            "value": value,
-            "public": public,
-            "state": state,
+            "params": dumps(dict(self.args)),
+            "value": self.value,
+            "public": self.public,
+            "state": self.state,
             "version": seen.version,
             "epoch": seen.epoch,
-            "primer_version": primer_version,
-            "sourced": sourced,
+            "primer_version": self.primer_version,
+            "sourced": self.sourced,
             "seen": dumps(seen.family_pending),
-            "soft": soft,
-            "hard": hard,
-        },
-    )
+            "soft": self.soft,
+            "hard": self.hard,
+        }
+
+
+def put(session: Session, key: Key, computed: Computed, seen: Seen) -> Published | None:
+    """Store a computed value over the row it began from; None when that row has moved (it is superseded)."""
+    row = session.row("put", computed.params(key, seen), gate="")
     return Published(*row) if row else None
 
 

@@ -167,33 +167,37 @@ def standing(session: Session, digests: Sequence[UUID]) -> dict[str, Standing]:
     return {row[0]: Standing(*row) for row in session.rows("standing", {"digests": list(digests)})}
 
 
-def finish(
-    session: Session,
-    claim: Claim,
-    *,
-    lane: int,
-    next_due: datetime | None,
-    nominal: datetime | None,
-    cost_ms: float,
-    min_gap: float = 0.0,
-    again: bool = False,
-) -> bool | None:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a slot goes on after its refresh: its lane, when it is due next, and the schedule's instant behind that."""
+
+    lane: int
+    next_due: datetime | None
+    nominal: datetime | None
+    cost_ms: float
+    min_gap: float = 0.0
+    again: bool = False
+
+    def params(self, claim: Claim) -> dict[str, Any]:
+        """Return the parameters of ``finish.sql``."""
+        return {
+            "slot": claim.slot,
+            "token": claim.token,
+            "lane": self.lane,
+            "next_due": self.next_due,
+            "nominal": self.nominal,
+            "cost": self.cost_ms,
+            "min_gap": self.min_gap,
+            "again": self.again,
+        }
+
+
+def finish(session: Session, claim: Claim, ending: Ending) -> bool | None:
     """End a refresh that is still ours; returns whether it was asked for again meanwhile, or None: the lease
     was lost.
     """
-    row = session.row(
-        "finish",
-        {
-            "slot": claim.slot,
-            "token": claim.token,
-            "lane": lane,
-            "next_due": next_due,
-            "nominal": nominal,
-            "cost": cost_ms,
-            "min_gap": min_gap,
-            "again": again,
-        },
-    )
+    claim.ended = True
+    row = session.row("finish", ending.params(claim))
     return bool(row[0]) if row else None
 
 

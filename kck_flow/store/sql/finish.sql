@@ -16,4 +16,4 @@ UPDATE kck_refresh r SET
     cost_ms = CASE WHEN r.cost_ms IS NULL THEN %(cost)s ELSE r.cost_ms * 0.8 + %(cost)s * 0.2 END,
     progress = NULL
 WHERE r.id = %(slot)s AND r.token = %(token)s AND r.lease_until IS NOT NULL
-RETURNING r.want > r.claimed_want
+RETURNING r.want > r.claimed_want AS again

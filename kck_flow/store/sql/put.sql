@@ -1,5 +1,6 @@
--- Publish a computed value. The row must be the one the compute began from (version and epoch); a value whose sources
+-- Publish a computed value. The row must be the one the compute began from (version and epoch). A value whose sources
 -- moved meanwhile is kept, but not as fresh. An equal value keeps its version and wakes nobody.
+-- {gate} is the slot that must be ours, where the same statement ends it.
 WITH moved AS (
     SELECT bool_or(q.kind = 'stale') AS stale, count(*) > 0 AS wanted
     FROM (
@@ -20,7 +21,7 @@ SELECT %(digest)s, %(key)s, %(key_base)s, %(params)s::jsonb, %(value)s::jsonb, %
        %(version)s + 1, %(epoch)s, %(primer_version)s, %(sourced)s, %(seen)s::jsonb,
        {now}, CASE WHEN m.wanted THEN {now} ELSE {now} + %(soft)s * interval '1 second' END,
        {now} + %(hard)s * interval '1 second', CASE WHEN m.stale THEN {now} END, ({now})::date
-FROM moved m
+FROM moved m{gate}
 ON CONFLICT (digest) DO UPDATE SET
     version = CASE WHEN p.state = EXCLUDED.state AND p.value IS NOT DISTINCT FROM EXCLUDED.value AND p.primer_version = EXCLUDED.primer_version
               THEN p.version ELSE p.version + 1 END,
@@ -30,6 +31,6 @@ ON CONFLICT (digest) DO UPDATE SET
     computed_at = EXCLUDED.computed_at, soft_expires_at = EXCLUDED.soft_expires_at,
     hard_expires_at = EXCLUDED.hard_expires_at, invalid_at = EXCLUDED.invalid_at
 WHERE p.version = %(version)s AND p.epoch = %(epoch)s
-RETURNING p.version, p.version <> %(version)s, p.soft_expires_at <= {now} OR p.invalid_at IS NOT NULL,
-          extract(epoch FROM p.computed_at)::float8, extract(epoch FROM p.soft_expires_at)::float8,
-          extract(epoch FROM p.hard_expires_at)::float8, p.invalid_at IS NOT NULL
+RETURNING p.version, p.version <> %(version)s AS changed, p.soft_expires_at <= {now} OR p.invalid_at IS NOT NULL AS stale,
+          extract(epoch FROM p.computed_at)::float8 AS computed, extract(epoch FROM p.soft_expires_at)::float8 AS soft,
+          extract(epoch FROM p.hard_expires_at)::float8 AS hard, p.invalid_at IS NOT NULL AS invalid

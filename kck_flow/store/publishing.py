@@ -1,0 +1,50 @@
+"""The one statement that ends a refresh: slot, product, marks and run together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..key import Key
+from .products import Computed, Published, Seen
+from .refreshes import Claim, Ending
+from .session import Session, dumps, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """What a publish found: ``again`` None when the lease was lost, ``stored`` None when the row had moved.
+
+    Attributes:
+        again: Whether the refresh was asked for once more while it ran.
+        marked: How many products that had read it were marked.
+    """
+
+    again: bool | None
+    stored: Published | None
+    marked: int
+
+
+def publish(
+    session: Session, key: Key, claim: Claim, computed: Computed, seen: Seen, ending: Ending, *, worker: str
+) -> Landing:
+    """End a refresh and store its value, if both are still ours to touch; append what happened."""
+    params: dict[str, Any] = {
+        **computed.params(key, seen),
+        **ending.params(claim),
+        "reason": claim.reason,
+        "causes": dumps(seen.causes),
+        "run_lane": claim.lane,
+        "run_nominal": claim.nominal,
+        "started": claim.started,
+        "bytes": len(computed.value) if computed.value is not None else None,
+        "worker": worker,
+    }
+    claim.ended = True  # from here on a beat that comes back empty means nothing
+    row = session.row(
+        "publish", params, finish=text_of("finish"), put=text_of("put").replace("{gate}", " CROSS JOIN slot")
+    )
+    if row is None:
+        return Landing(None, None, 0)
+    again, *stored, marked = row
+    return Landing(bool(again), Published(*stored) if stored[0] is not None else None, marked)

@@ -1,0 +1,31 @@
+-- The end of a refresh in one statement: the slot, if it is still ours; the product, if its row is still the one we began
+-- from; the marks of everything whose computation read it, if it changed; the run.
+-- One statement is enough: the slot's row is locked first, and a drain locks it before it touches the product; the
+-- product's row is judged as it stands when it is locked (ON CONFLICT), not as the snapshot saw it; marks that commit
+-- after the snapshot are found by every later read.
+WITH RECURSIVE slot AS (
+    {finish}
+), put AS (
+    {put}
+), below AS (
+    SELECT e.downstream, e.downstream_key, e.mode FROM kck_edge e WHERE e.upstream = %(digest)s
+    UNION
+    SELECT e.downstream, e.downstream_key, e.mode FROM kck_edge e JOIN below b ON e.upstream = b.downstream
+    WHERE b.mode = 'stale' AND e.mode = 'stale'
+), marks AS (
+    INSERT INTO kck_pending (key_base, digest, kind, source, reason)
+    SELECT split_part(b.downstream_key, '/', 1), b.downstream, min(b.mode), %(key)s, 'changed'
+    FROM below b JOIN put ON put.changed
+    WHERE b.downstream <> %(digest)s AND b.mode <> 'augment'
+    GROUP BY b.downstream, b.downstream_key, (b.mode = 'stale')
+    RETURNING id
+), run AS (
+    INSERT INTO kck_run (digest, key, key_base, token, reason, causes, lane, nominal, started_at, finished_at, outcome, version, bytes, worker)
+    SELECT %(digest)s, %(key)s, %(key_base)s, %(token)s, %(reason)s, %(causes)s::jsonb, %(run_lane)s, to_timestamp(%(run_nominal)s),
+           to_timestamp(%(started)s), {now},
+           CASE WHEN s.again IS NULL THEN 'fenced' WHEN p.version IS NULL THEN 'superseded' WHEN p.changed THEN 'done' ELSE 'unchanged' END,
+           p.version, %(bytes)s, %(worker)s
+    FROM (SELECT 1) one LEFT JOIN slot s ON true LEFT JOIN put p ON true
+)
+SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, (SELECT count(*) FROM marks)::int
+FROM slot s LEFT JOIN put p ON true
