@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -134,30 +135,33 @@ class Player:
 def play(
     scenario: ModuleType, places: dict[str, Any], *, rounds: int, quick: bool, only: set[str], log: Path
 ) -> dict[str, dict[str, Result]]:
-    """Play one scenario and return its results: phase -> contestant's name -> result."""
+    """Play one scenario and return its results: phase -> contestant's name -> result.
+
+    Each phase has processes and stores of its own, so that phases take turns as contestants do.
+    """
     names = [name for name in scenario.CONTESTANTS if not only or name in only]
     rounds = min(rounds, getattr(scenario, "ROUNDS_AT_MOST", rounds))
     phases: tuple[str, ...] = getattr(scenario, "PHASES", ("",))
     results = {phase: {name: Result(name, CONTESTANTS[name].label) for name in names} for phase in phases}
-    players: dict[str, Player] = {}
+    players: dict[tuple[str, str], Player] = {}
     try:
-        for name in names:
+        for (place, phase), name in product(enumerate(phases), names):
+            _say(f"{scenario.ID} {phase} prepares {name}")
+            result = results[phase][name]
             try:
-                players[name] = _enter(name, places, log)
+                player = players[phase, name] = _enter(name, {**places, "phase": place}, log)
             except Absent as reason:
-                for phase in phases:
-                    results[phase][name].reason = str(reason)
-        for phase in phases:
-            present = results[phase]
-            options = {"phase": phase, "quick": quick, "round": -1, "folder": places["folder"]}
-            for name, player in players.items():
-                _note(present[name], player.ask(scenario.__name__, "prepare", options))
-            for number in range(rounds):
-                for name, player in players.items():
-                    if not present[name].reason:
-                        _say(f"{scenario.ID} {phase} round {number + 1}/{rounds} {name}")
-                        answer = player.ask(scenario.__name__, "measure", {**options, "round": number})
-                        _note(present[name], answer)
+                result.reason = str(reason)
+            else:
+                options = {"phase": phase, "quick": quick, "round": -1, "folder": places["folder"]}
+                _note(result, player.ask(scenario.__name__, "prepare", options))
+        for number in range(rounds):
+            for (phase, name), player in players.items():
+                result = results[phase][name]
+                if not result.reason:
+                    _say(f"{scenario.ID} {phase} round {number + 1}/{rounds} {name}")
+                    options = {"phase": phase, "quick": quick, "round": number, "folder": places["folder"]}
+                    _note(result, player.ask(scenario.__name__, "measure", options))
     finally:
         for player in players.values():
             player.close()

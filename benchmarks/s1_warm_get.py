@@ -31,8 +31,7 @@ KEYS = 100
 
 def prepare(player: Contestant, options: dict[str, Any]) -> None:
     """Store the products, of the phase's shape, and read each once."""
-    if options["phase"] in ("", PHASES[0]):
-        player.prepare()
+    player.prepare()
     store, get = player.setter(), player.getter()
     for number in range(KEYS):
         wanted = product(number, options["phase"] or PHASES[0])

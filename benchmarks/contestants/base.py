@@ -29,7 +29,12 @@ class Contestant:
     @property
     def database(self) -> str:
         """The contestant's own database, so that nobody's rows are in anybody's way."""
-        return "bench_" + self.name.replace("-", "_")
+        return f"bench_{self.name.replace('-', '_')}_{self.phase}"
+
+    @property
+    def phase(self) -> int:
+        """Which phase of the scenario it plays in; each has stores of its own."""
+        return int(self.places.get("phase", 0))
 
     def key(self, number: int) -> str:
         """Return the key of the product with that number."""

@@ -100,6 +100,7 @@ class CachePostgres(Contestant):
             f"""INSERT INTO cache SELECT {picked} FROM (SELECT * FROM cache LIMIT 1) c,
                 generate_series(1, {rows} - (SELECT count(*) FROM cache)) n ON CONFLICT DO NOTHING""",
             "VACUUM ANALYZE cache",
+            "CHECKPOINT",
         )
 
     def statements(self) -> int | None:

@@ -50,7 +50,7 @@ class Cacheops(Contestant):
     def fill(self, rows: int) -> None:
         from benchmarks.contestants.redis_server import populate
 
-        populate(self.places["redis"], 2, rows)
+        populate(self.places["redis"], 2 + 10 * self.phase, rows)
 
     def rows_written(self) -> int | None:
         from benchmarks.contestants.redis_server import writes

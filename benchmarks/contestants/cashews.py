@@ -16,7 +16,11 @@ class Redis(Contestant):
     """On Redis."""
 
     asynchronous = True
-    number = 4
+
+    @property
+    def number(self) -> int:
+        """The number of its Redis database."""
+        return 4 + 10 * self.phase
 
     def prepare(self) -> None:
         from cashews import Cache

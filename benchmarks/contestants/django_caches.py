@@ -75,6 +75,7 @@ class DatabaseCache(DjangoCache):
                 FROM generate_series(1, {rows} - (SELECT count(*) FROM bench_cache)) n
                 ON CONFLICT DO NOTHING""",
             "VACUUM ANALYZE bench_cache",
+            "CHECKPOINT",
         )
 
     def statements(self) -> int | None:
@@ -92,7 +93,7 @@ class RedisCache(DjangoCache):
     def fill(self, rows: int) -> None:
         from benchmarks.contestants.redis_server import populate
 
-        populate(self.places["redis"], 1, rows)
+        populate(self.places["redis"], 1 + 10 * self.phase, rows)
 
     def rows_written(self) -> int | None:
         from benchmarks.contestants.redis_server import writes

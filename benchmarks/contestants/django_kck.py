@@ -55,6 +55,7 @@ class DjangoKck(Contestant):
                 SELECT 'other/' || n, 'gAVLAS4=', 1, now()
                 FROM generate_series(1, {rows} - (SELECT count(*) FROM django_kck_dataproduct)) n""",
             "VACUUM ANALYZE django_kck_dataproduct",
+            "CHECKPOINT",
         )
 
     def statements(self) -> int | None:

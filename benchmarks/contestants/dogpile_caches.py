@@ -13,7 +13,10 @@ from benchmarks.product import FRESH_SECONDS, cold_compute, stale_compute
 class Redis(Contestant):
     """On Redis, configured as its manual advises for several processes: a distributed lock."""
 
-    number = 3
+    @property
+    def number(self) -> int:
+        """The number of its Redis database."""
+        return 3 + 10 * self.phase
 
     def prepare(self) -> None:
         from dogpile.cache import make_region

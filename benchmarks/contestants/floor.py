@@ -62,6 +62,7 @@ class Bare(Contestant):
             f"""INSERT INTO product SELECT md5(n::text)::uuid, jsonb_build_object('id', n)
                 FROM generate_series(1, {rows} - (SELECT count(*) FROM product)) n ON CONFLICT DO NOTHING""",
             "VACUUM ANALYZE product",
+            "CHECKPOINT",
         )
 
     def statements(self) -> int | None:

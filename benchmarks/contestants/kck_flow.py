@@ -86,6 +86,7 @@ class KckFlow(Contestant):
             f"""INSERT INTO {table} ({names}) SELECT {picked} FROM (SELECT * FROM {table} LIMIT 1) p,
                 generate_series(1, {rows} - (SELECT count(*) FROM {table})) n ON CONFLICT DO NOTHING""",
             f"VACUUM ANALYZE {table}",
+            "CHECKPOINT",
         )
 
     def statements(self) -> int | None:

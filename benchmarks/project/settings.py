@@ -8,6 +8,7 @@ import os
 _places = json.loads(os.environ["BENCH_PLACES"])
 _postgres = _places.get(os.environ.get("BENCH_THROUGH", "postgres"), {})
 _redis = _places.get("redis", {})
+_redis_number = 10 * _places.get("phase", 0)
 
 SECRET_KEY = "not secret: nothing here is served"
 DEBUG = False
@@ -47,13 +48,13 @@ CACHES = {
     },
     "redis": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": f"redis://127.0.0.1:{_redis.get('port', 6379)}/1",
+        "LOCATION": f"redis://127.0.0.1:{_redis.get('port', 6379)}/{1 + _redis_number}",
         "TIMEOUT": None,
     },
 }
 
 # cacheops: its simple cache and its cached_as, on a Redis database of its own.
-CACHEOPS_REDIS = f"redis://127.0.0.1:{_redis.get('port', 6379)}/2"
+CACHEOPS_REDIS = f"redis://127.0.0.1:{_redis.get('port', 6379)}/{2 + _redis_number}"
 CACHEOPS = {"bench.order": {"ops": "all", "timeout": 3600}}
 
 KCK_FLOW = json.loads(os.environ.get("BENCH_KCK_FLOW", "{}"))
