@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, ParamSpec, TypeVar
+from types import UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 from .codec import JSON
@@ -54,12 +55,45 @@ class JSONParameter(Parameter[Any]):
         return JSON.decode(text)
 
     def clean(self, value: Any) -> Any:
-        return JSON.decode(JSON.encode(value))
+        return JSON.decode(self.to_text(value))
 
     def to_text(self, value: Any) -> str:
-        return json.dumps(
-            json.loads(JSON.encode(value)), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        )
+        try:
+            return JSON.encode(_settled(value))
+        except RecursionError:
+            return JSON.encode(value)  # which says how it contains itself
+
+
+def _place(name: str) -> tuple[int, bytes]:
+    written = name.encode("utf-8", "surrogatepass")
+    return len(written), written
+
+
+def _settled(value: Any) -> Any:
+    """Return ``value`` with its dicts in one order: equal arguments make one key, however they were written."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_settled, value))
+    if isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            # The order that jsonb gives them anyway needs no telling.
+            names = sorted(value, key=_place)
+        else:
+            names = sorted(value, key=JSON.encode)
+        return {name: _settled(value[name]) for name in names}
+    return value
+
+
+def _kind(argument: inspect.Parameter) -> Any:
+    """Return the class of parameter that an argument's annotation means; ``X | None = None`` means X."""
+    annotation = argument.annotation
+    if argument.default is None:
+        others = [one for one in get_args(annotation) if one is not type(None)]
+        if len(others) == 1 and get_origin(annotation) in (Union, UnionType):
+            annotation = others[0]
+    try:
+        return _KINDS.get(annotation, JSONParameter)
+    except TypeError:  # an annotation that cannot be hashed
+        return JSONParameter
 
 
 def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) -> Any:
@@ -89,16 +123,17 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
                 raise DeclarationError(
                     f"@cached {name!r}: {argument} has no name for a key; write the arguments out."
                 )
-            kind = _KINDS.get(argument.annotation, JSONParameter)
             default = REQUIRED if argument.default is argument.empty else argument.default
-            declared.append(kind(argument.name, default=default))
+            declared.append(_kind(argument)(argument.name, default=default))
+        # Keyword-only arguments may come in any order; in a key what may be left out comes last.
+        declared.sort(key=lambda parameter: parameter.has_default)
 
         def compute(self: Primer, key: Key) -> Any:
-            positional = [
-                key.params[a.name] for a in signature.parameters.values() if a.kind is a.POSITIONAL_ONLY
-            ]
+            # A copy: keys are remembered, and a function may do to its arguments what it likes.
+            given = copy.deepcopy(dict(key.params))
+            positional = [given[a.name] for a in signature.parameters.values() if a.kind is a.POSITIONAL_ONLY]
             named = {
-                a.name: key.params[a.name]
+                a.name: given[a.name]
                 for a in signature.parameters.values()
                 if a.kind is not a.POSITIONAL_ONLY
             }

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 EMPTY = "%"
 _ESCAPED = re.compile(r"[%/\x00-\x1f\x7f]")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-KEY_BASE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*\Z")
+KEY_BASE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,99}\Z")
+# Of a key without a primer so much counts as its name: the tables index it, and an index has its bounds.
+GENERAL_BASE_CHARS = 200
 # Keys of our own records begin so; no primer's base and no general key may, hence they cannot meet.
 INTERNAL = "!"
 
@@ -105,7 +107,7 @@ def build(key_base: str, parameters: Sequence[Parameter[Any]], params: Mapping[s
         raise InvalidKey(f"{key_base!r} has no parameter {unknown[0]!r}. It takes: {names}.")
     values = {}
     for parameter in parameters:
-        if parameter.name in params:
+        if parameter.name in params and not (params[parameter.name] is None and parameter.default is None):
             try:
                 values[parameter.name] = parameter.clean(params[parameter.name])
             except (ValueError, TypeError) as error:
@@ -158,7 +160,7 @@ def general(text: str) -> Key:
     if not text or text.startswith(("/", INTERNAL)):
         raise InvalidKey(f"{text!r} is no key: a key begins with a name, and not with {INTERNAL!r} or '/'.")
     _refuse_unstorable(text)
-    return Key(text, base_of(text), {})
+    return Key(text, base_of(text)[:GENERAL_BASE_CHARS], {})
 
 
 def internal(kind: str, *parts: str) -> Key:

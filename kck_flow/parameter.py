@@ -88,7 +88,13 @@ class Parameter(Generic[T]):
 
     def clean(self, value: Any) -> T:
         """Return ``value`` as this parameter's type; text is parsed. Raises ValueError as ``from_text`` does."""
-        return self.from_text(value) if isinstance(value, str) else self.from_text(self.to_text(value))
+        if isinstance(value, str):
+            return self.from_text(value)
+        try:
+            text = self.to_text(value)
+        except (ValueError, TypeError, ArithmeticError, AttributeError):
+            raise ValueError(f"must be {self.expected}, not {_short(value)}") from None
+        return self.from_text(text)
 
     def parse(self, text: str) -> T:
         if self._from_str is None:
@@ -108,23 +114,29 @@ class Parameter(Generic[T]):
 
 
 class StringParameter(Parameter[str]):
-    """Any text, the empty one included."""
+    """Any text, the empty one included, but for NUL, which PostgreSQL's text cannot hold."""
 
     expected = "a text"
+
+    def parse(self, text: str) -> str:
+        if "\0" in text:
+            raise ValueError
+        return text
 
     def clean(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError(f"must be {self.expected}, not {_short(value)}")
-        return str(value)
+        return self.from_text(str(value))
 
 
 class IntegerParameter(Parameter[int]):
-    """A whole number of any size."""
+    """A whole number of up to 4,000 digits."""
 
     expected = "an int"
+    DIGITS = 4000
 
     def parse(self, text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]{1,4000}", text.strip(), re.ASCII):
+        if not re.fullmatch(rf"[+-]?[0-9]{{1,{self.DIGITS}}}", text.strip(), re.ASCII):
             raise ValueError
         return int(text)
 
@@ -134,7 +146,10 @@ class IntegerParameter(Parameter[int]):
         # True is an int to Python; as a part of a key it is a mistake.
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise ValueError(f"must be {self.expected}, not {_short(value)}")
-        return int(value.__index__())
+        number = int(value.__index__())
+        if not -(10**self.DIGITS) < number < 10**self.DIGITS:
+            raise ValueError(f"must be {self.expected} of at most {self.DIGITS} digits")
+        return number
 
 
 class FloatParameter(Parameter[float]):
@@ -382,5 +397,8 @@ def _trimmed(number: Decimal) -> Decimal:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # an int of 5,000 digits, or an object whose repr is broken
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -354,7 +354,7 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
         if not isinstance(name, str) or not keys.KEY_BASE.match(name):
             wrong(
                 f"key_base {name!r} is no name",
-                "Use letters, digits, '_', '.', ':' and '-', beginning with a letter or '_'.",
+                "Use up to 100 letters, digits, '_', '.', ':' and '-', beginning with a letter or '_'.",
             )
     if primer.compute is Primer.compute:
         wrong("it has no compute(self, key)", "Define compute(self, key) and return the product.")
