@@ -204,22 +204,22 @@ def write(
     """Set a value in this session's transaction; returns (what is stored, how many readers it marked), or
     None when ``expected`` is not the stored version.
     """
-    row = session.row(
-        "write",
-        {
-            "digest": key.digest,
-            "key": str(key),
-            "key_base": key.key_base,
-            "params": dumps(dict(args)),
-            "value": value,
-            "public": public,
-            "state": state,
-            "primer_version": primer_version,
-            "soft": soft,
-            "hard": hard,
-            "expected": expected,
-        },
-    )
+    params = {
+        "digest": key.digest,
+        "key": str(key),
+        "key_base": key.key_base,
+        "params": dumps(dict(args)),
+        "value": value,
+        "public": public,
+        "state": state,
+        "primer_version": primer_version,
+        "soft": soft,
+        "hard": hard,
+        "expected": expected,
+    }
+    row = session.row("write_alone", params) if expected is None else None
+    if row is None:
+        row = session.row("write", params)
     return (Published(row[0], True, False, *row[1:5]), row[5]) if row else None
 
 

@@ -13,7 +13,7 @@ UPDATE kck_refresh r SET
     due_at = CASE WHEN r.want > r.claimed_want OR %(again)s THEN {now} + %(min_gap)s * interval '1 second' ELSE %(next_due)s END,
     nominal = %(nominal)s,
     finished_at = {now},
-    cost_ms = CASE WHEN r.cost_ms IS NULL THEN %(cost)s ELSE r.cost_ms * 0.8 + %(cost)s * 0.2 END,
+    cost_ms = CASE WHEN r.cost_ms IS NULL THEN %(cost)s::float8 ELSE r.cost_ms * 0.8 + %(cost)s::float8 * 0.2 END,
     progress = NULL
 WHERE r.id = %(slot)s AND r.token = %(token)s AND r.lease_until IS NOT NULL
 RETURNING r.want > r.claimed_want AS again
