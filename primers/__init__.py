@@ -1,0 +1,20 @@
+"""Ready-made primers, to be read and subclassed.
+
+Importing a module declares nothing. What you want, you name in an app's ``primers.py``; the name makes it a
+product::
+
+    # shop/primers.py
+    from primers import users
+
+
+    class ActiveUsers(users.ActiveUsers):
+        key_base = "active_users"
+
+They use what every primer may use (``from kck_flow import …``) and nothing else: what is done here, your own
+can do.
+
+==========  ========================================================================================
+``users``   how many accounts there are, how many come back, who is new, per day in a named time zone
+``remote``  JSON and CSV fetched over HTTP on a schedule; what is made from them follows each import
+==========  ========================================================================================
+"""
