@@ -1,7 +1,7 @@
 """Parameter: one typed part of a key; text to value and back.
 
 Each kind has one canonical spelling for a value, so that equal values make equal keys: ``007`` is ``7``,
-    ``1.00`` is ``1`` (as a decimal), ``2026-01-31T11:00+01:00`` is ``2026-01-31T10:00:00Z``.
+``1.00`` is ``1`` (as a decimal), ``2026-01-31T11:00+01:00`` is ``2026-01-31T10:00:00Z``.
 """
 
 from __future__ import annotations

@@ -305,8 +305,8 @@ class Primer:
             now: When the refresh ended. An instant that has not come yet is still to be served.
 
         Periods do not drift: the next instant follows from the nominal one (``catchup = "all"``) or is the
-            first that lies ahead (``coalesce``, ``skip``), never from when the work happened to end, unless
-            the schedule is anchored there.
+        first that lies ahead (``coalesce``, ``skip``), never from when the work happened to end, unless
+        the schedule is anchored there.
         """
         if self.schedule is None or nominal is None or now is None:
             return None, None

@@ -11,7 +11,7 @@ import logging
 import threading
 import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ class Registry:
             tuple[int, dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]] | None
         ) = None
         self._lock = threading.RLock()
+        # Told whenever something is declared or withdrawn.
+        self.watchers: list[Callable[[], None]] = []
 
     # -- declaring
     # ----------------------------------------------------------------------------------------------
@@ -131,6 +133,8 @@ class Registry:
         self.generation += 1
         self._parsed = {}
         self._edges = None
+        for watcher in self.watchers:
+            watcher()
 
     # -- asking
     # -------------------------------------------------------------------------------------------------

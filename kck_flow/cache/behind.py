@@ -2,7 +2,7 @@
 in the way.
 
 A stale value is asked for once: by a request that a worker takes up, or, where no worker lives, by a flight
-    of this process (``REFRESH_IN_PROCESS``).
+of this process (``REFRESH_IN_PROCESS``).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One computation per key: the flights of this process, and how they meet those of others.
 
 A flight is what a miss begins: claim the product's lease, compute, publish. Callers here join it; a flight
-    whose claim is refused follows the holder elsewhere, through one poller a process, and claims again when
-    that lease is over. Whoever joined before an invalidation gets the value; nobody may join after one
-    (``joinable``).
+whose claim is refused follows the holder elsewhere, through one poller a process, and claims again when
+that lease is over. Whoever joined before an invalidation gets the value; nobody may join after one
+(``joinable``).
 """
 
 from __future__ import annotations

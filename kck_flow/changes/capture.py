@@ -1,9 +1,9 @@
 """Saved and deleted rows become marks and changes of the products that depend on them, by Django's signals.
 
 The old row is read again from the database under its lock, in the same transaction, never taken from the
-    instance: two processes that loaded one row and save different states tell the truth. ``save()`` and
-    ``delete()`` are seen; bulk writes and other programs are not (signals cannot), and a scheduled recompute
-    repairs what they change.
+instance: two processes that loaded one row and save different states tell the truth. ``save()`` and
+``delete()`` are seen; bulk writes and other programs are not (signals cannot), and a scheduled recompute
+repairs what they change.
 
 In autocommit Django's ``save`` sends its signals outside of any transaction: a process that died between the
 row and its mark would lose the change. So the ``save_base`` of a tracked model runs in one.
@@ -16,8 +16,9 @@ import logging
 import uuid
 from typing import Any
 
+from django.apps import apps
 from django.db import connections, models, transaction
-from django.db.models.signals import class_prepared, post_delete, post_save, pre_delete, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from .. import clock, spread
 from ..conf import conf
@@ -30,44 +31,44 @@ logger = logging.getLogger("kck_flow")
 
 _HELD = "_kck_flow_old"
 _wrapped: set[type[models.Model]] = set()
-_watching: tuple[int, dict[type[models.Model], list[type[models.Model]]]] = (-1, {})
+_lineage: dict[type[models.Model], list[type[models.Model]]] = {}
 
 
 def connect() -> None:
-    """Listen to every model's signals; a model that nothing depends on costs one dict look-up a save."""
-    pre_save.connect(_before, dispatch_uid="kck_flow.pre_save")
-    post_save.connect(_after_save, dispatch_uid="kck_flow.post_save")
-    pre_delete.connect(_before_delete, dispatch_uid="kck_flow.pre_delete")
-    post_delete.connect(_after_delete, dispatch_uid="kck_flow.post_delete")
-    class_prepared.connect(_new_model, dispatch_uid="kck_flow.class_prepared")
-    watched()
+    """Listen to what is declared now, and again whenever that changes."""
+    registry.watchers.append(listen)
+    listen()
 
 
-def watched() -> dict[type[models.Model], list[type[models.Model]]]:
-    """Return, for each model whose saving matters, the tracked models it is or inherits from; wraps their
-    ``save_base``.
+def listen() -> None:
+    """Connect the signals of exactly the models that some edge is declared on, or that inherit from one.
+
+    Of those alone: a listener to every model would end Django's fast deletes for the whole project.
     """
-    global _watching
-    if _watching[0] == registry.generation:
-        return _watching[1]
-    tracked = set(registry.models())
-    found: dict[type[models.Model], list[type[models.Model]]] = {}
-    from django.apps import apps
+    if not apps.models_ready:
+        return
+    found = _lineages()
+    for model in set(_lineage) - set(found):
+        for signal, receiver in _RECEIVERS:
+            signal.disconnect(receiver, sender=model, dispatch_uid=f"kck_flow.{receiver.__name__}")
+    for model in set(found) - set(_lineage):
+        _wrap(model)
+        for signal, receiver in _RECEIVERS:
+            signal.connect(receiver, sender=model, dispatch_uid=f"kck_flow.{receiver.__name__}")
+    _lineage.clear()
+    _lineage.update(found)
 
+
+def _lineages() -> dict[type[models.Model], list[type[models.Model]]]:
+    """Return, for each model whose saving matters, the tracked models that it is or inherits from."""
+    tracked = set(registry.models())
+    found = {}
     for model in apps.get_models(include_auto_created=True):
         concrete = model._meta.concrete_model or model
-        lineage = [concrete, *concrete._meta.get_parent_list()]
-        seen = [one for one in dict.fromkeys(lineage) if one in tracked]
+        seen = [one for one in (concrete, *concrete._meta.get_parent_list()) if one in tracked]
         if seen:
-            found[model] = seen
-            _wrap(model)
-    _watching = (registry.generation, found)
+            found[model] = list(dict.fromkeys(seen))
     return found
-
-
-def _new_model(sender: Any, **_: Any) -> None:
-    global _watching
-    _watching = (-1, {})
 
 
 def _wrap(model: type[models.Model]) -> None:
@@ -79,7 +80,7 @@ def _wrap(model: type[models.Model]) -> None:
     @functools.wraps(original)
     def save_base(self: models.Model, *args: Any, **kwargs: Any) -> Any:
         using = kwargs.get("using") or self._state.db or "default"
-        if connections[using].in_atomic_block or model not in watched():
+        if connections[using].in_atomic_block or model not in _lineage:
             return original(self, *args, **kwargs)
         with transaction.atomic(using=using):
             return original(self, *args, **kwargs)
@@ -88,23 +89,19 @@ def _wrap(model: type[models.Model]) -> None:
 
 
 def _before(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    lineage = watched().get(sender)
-    if lineage and instance.pk is not None:
-        _remember(
-            instance,
-            {
-                model: _row(model, instance.pk, using, lock=True)
-                for model in lineage
-                if using in conf.DATABASES
-            },
-        )
+    if using in conf.DATABASES:
+        known = instance.pk is not None
+        rows = {
+            model: _row(model, instance.pk, using, lock=True) if known else None for model in _lineage[sender]
+        }
+        # A stack: a save inside a pre_save handler of the same instance must not take the outer one's.
+        instance.__dict__.setdefault(_HELD, []).append(rows)
 
 
 def _after_save(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    lineage = watched().get(sender)
-    if lineage and using in conf.DATABASES:
+    if using in conf.DATABASES:
         old = _recall(instance)
-        for model in lineage:
+        for model in _lineage[sender]:
             _tell(model, old.get(model), _row(model, instance.pk, using, lock=False), using)
 
 
@@ -113,16 +110,10 @@ def _before_delete(sender: type[models.Model], instance: models.Model, using: st
 
 
 def _after_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
-    lineage = watched().get(sender)
-    if lineage and using in conf.DATABASES:
+    if using in conf.DATABASES:
         old = _recall(instance)
-        for model in lineage:
+        for model in _lineage[sender]:
             _tell(model, old.get(model), None, using)
-
-
-def _remember(instance: models.Model, rows: dict[Any, Row | None]) -> None:
-    # A stack: a save inside a pre_save handler of the same instance must not take the outer one's.
-    instance.__dict__.setdefault(_HELD, []).append(rows)
 
 
 def _recall(instance: models.Model) -> dict[Any, Row | None]:
@@ -176,3 +167,11 @@ def _picked(model: type[models.Model], on: On, row: Row | None) -> Row | None:
     elif on.key is not None and not callable(on.key):
         names.update(on.key.values())
     return Row({name: value for name, value in row.items() if name in names})
+
+
+_RECEIVERS = (
+    (pre_save, _before),
+    (post_save, _after_save),
+    (pre_delete, _before_delete),
+    (post_delete, _after_delete),
+)

@@ -1,7 +1,7 @@
 """Changes folded into products: in memory by reads, and for good by workers (or the pool, where none lives).
 
 A fold is one short transaction: the slot first (skipped while it is leased: a computation's snapshot may not
-    see what we would delete), then the product's row, then exactly the changes that were applied.
+see what we would delete), then the product's row, then exactly the changes that were applied.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
     """Fold what waits for one product into it; returns how many changes were consumed.
 
     A product that has no value drops its changes behind a tombstone: any later computation's snapshot sees
-        what caused them. One whose ``augment`` raises is invalidated and computed afresh: the changes are
-        lost to it, the error is told.
+    what caused them. One whose ``augment`` raises is invalidated and computed afresh: the changes are
+    lost to it, the error is told.
     """
     with session.transaction():
         if not refreshes.hold_unleased(session, key.digest):

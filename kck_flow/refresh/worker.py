@@ -1,8 +1,8 @@
 """The worker: a parent that keeps children alive, and in each the loop: wake -> tidy -> claim -> run.
 
 The parent forks before anything is connected and computes nothing itself: a product that ends its process
-    ends a child, whose place is taken at once. A child is a worker of its own: its claims, its beats, its
-    lock.
+ends a child, whose place is taken at once. A child is a worker of its own: its claims, its beats, its
+lock.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 of JSON.
 
 The lines are made and read by PostgreSQL: a ``numeric`` that Python's floats would round goes through
-    unchanged.
+unchanged.
 """
 
 from __future__ import annotations
