@@ -117,6 +117,7 @@ def servable(primer: Primer, seen: Seen, max_age: float | None = None) -> bool:
         return False
     return (
         seen.state != "unset"
+        and not seen.marked
         and not seen.invalid
         and seen.primer_version == primer.version
         and not primer.always_fresh

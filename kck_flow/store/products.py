@@ -12,9 +12,10 @@ from ..key import Key
 from .session import Session, dumps, loads, statement
 
 # What waits for the product: at most this many changes are carried by a read (core.md, decision 17).
-_PROBE = """(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END) FROM kck_pending q
- WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args)
-   AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)))"""
+_ON_ITS_WAY = """q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL
+ AND (q.args IS NULL OR p.params @> q.args) AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false))"""
+_PROBE = f"""(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END)
+ FROM kck_pending q WHERE {_ON_ITS_WAY})"""
 _CHANGES = """(SELECT jsonb_agg(jsonb_build_array(c.id, c.change, c.source) ORDER BY c.id) FROM (
   SELECT q.id, q.change, q.source FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change'
   ORDER BY q.id LIMIT %(limit)s) c)"""
@@ -72,6 +73,7 @@ class Seen:
     now: float = 0.0
     family_pending: Any = None
     causes: Any = None
+    marked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,7 @@ _PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
 }
 
 
-_CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = p.key_base AND (q.digest = p.digest
- OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args) AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)))"""
+_CALM = f"NOT EXISTS (SELECT 1 FROM kck_pending q WHERE {_ON_ITS_WAY})"
 
 
 def fresh(session: Session, digest: UUID, primer_version: int, *, probe: bool) -> str | None:
@@ -145,7 +146,7 @@ def begin(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
     row = session.row("begin", {"digest": key.digest, "key_base": key.key_base, "args": dumps(dict(args))})
     assert row is not None
     found = Seen(*row[:11]) if row[0] is not None else Seen(now=row[10])
-    found.family_pending, found.causes = loads(row[11]), loads(row[12])
+    found.family_pending, found.causes, found.marked = loads(row[11]), loads(row[12]), row[13]
     return found
 
 

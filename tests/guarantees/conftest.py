@@ -1,0 +1,1 @@
+from tests.stage.fixtures import house, theatre  # noqa: F401
