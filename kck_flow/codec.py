@@ -11,9 +11,10 @@ value                                       stored as
 ==========================================  ==========================================================
 None, bool, int, float, str, list           itself
 dict with text keys in jsonb's own order    itself; a key that begins with ``$`` gets a second ``$``
-dict with text keys in another order        itself with its order beside it: ``{"b": 1, "a": 2, "$order":
-    ["b", "a"]}`` dict with other keys (or odd ones)          ``{"$odict": [[key, value], …]}`` tuple, set,
-    frozenset                       ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$frozenset": …}``
+dict with text keys in another order        itself, and its order beside it:
+                                            ``{"b": 1, "a": 2, "$order": ["b", "a"]}``
+dict with other keys (or odd ones)          ``{"$odict": [[key, value], …]}``
+tuple, set, frozenset                       ``{"$tuple": […]}``, ``{"$set": […]}``, ``{"$frozenset": …}``
 float: NaN, infinite, -0.0, 1e16 and more   ``{"$float": "1e+16"}``
 int of more than 4,000 digits               ``{"$int": "0x…"}``
 str with NUL or lone surrogates             ``{"$str": "\\"a\\\\u0000b\\""}``, its own JSON

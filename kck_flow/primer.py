@@ -480,7 +480,8 @@ def as_key(primer: Primer, one: Any) -> Key:
     from .errors import InvalidKey
 
     raise InvalidKey(
-        f"{one!r} is no key of {primer.name!r}: give a key, or a dict with {keys.usage(primer.name, primer.parameters)}."
+        f"{one!r} is no key of {primer.name!r}: give a key or a dict of parameters, as in "
+        f"{keys.usage(primer.name, primer.parameters)}."
     )
 
 

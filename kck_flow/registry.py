@@ -173,7 +173,8 @@ class Registry:
 
         if len(found) > conf.KEY_MAX_CHARS:
             raise InvalidKey(
-                f"The key {found[:60]}… has {len(found)} characters; KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}."
+                f"The key {found[:60]}… has {len(found)} characters; "
+                f"KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}."
             )
         if len(self._parsed) >= PARSED_KEYS:
             self._parsed.clear()

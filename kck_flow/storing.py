@@ -18,7 +18,7 @@ logger = logging.getLogger("kck_flow")
 def args_of(primer: Primer | None, key: Key) -> dict[str, Any]:
     """Return a key's parameters as they stand in the tables."""
     if primer is None:
-        return {name: value for name, value in key.params.items()}
+        return dict(key.params)
     return {parameter.name: parameter.to_json(key.params[parameter.name]) for parameter in primer.parameters}
 
 

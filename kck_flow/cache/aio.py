@@ -107,8 +107,7 @@ async def _until_done(joined: flight.Flight, seconds: float) -> None:
 
 
 async def get_many(keys: Iterable[str], errors: str) -> dict[str, Any]:
-    """As ``read.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here.
-    """
+    """As ``read.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
     asked = list(keys)
     answer = await in_thread(_try, read.get_many, asked, errors)
     if not isinstance(answer, read.ManyBoarded):

@@ -23,8 +23,7 @@ logger = logging.getLogger("kck_flow")
 
 @dataclass
 class Held:
-    """A lease of this process. ``deadline`` is on the monotonic clock; ``overdue`` is called once after it.
-    """
+    """A lease of this process. ``deadline`` is on the monotonic clock; ``overdue`` is called once after it."""
 
     alias: str
     claim: Claim

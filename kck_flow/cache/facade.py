@@ -1,5 +1,4 @@
-"""Cache: everything a project asks of its products, each a sentence that points to the module that does it.
-"""
+"""Cache: everything a project asks of its products, each a sentence that points to the module that does it."""
 
 from __future__ import annotations
 
@@ -142,8 +141,7 @@ class Cache:
         return write.patch(key, path, value)
 
     def unset(self, key: str, *, hooks: bool = True) -> bool:
-        """Remove the value, in the caller's transaction; returns whether there was one. Its versions go on.
-        """
+        """Remove the value, in the caller's transaction; returns whether there was one. Its versions go on."""
         return write.unset(key, run_hooks=hooks)
 
     def invalidate(self, key: str | None = None, *, key_base: str | None = None, **params: Any) -> int:
@@ -211,8 +209,7 @@ class Cache:
     # -------------------------------------------------------------------------------------------------
 
     def build_key(self, key_base: str, **params: Any) -> Key:
-        """Return the canonical key of typed parameters, defaults filled in. Raises UnknownPrimer, InvalidKey.
-        """
+        """Return the canonical key of typed parameters, defaults filled in. Raises UnknownPrimer, InvalidKey."""
         return keys.build(key_base, registry.primer(key_base).parameters, params)
 
     def primer(self, key: str) -> Primer:

@@ -233,8 +233,7 @@ def _claim(flight: Flight) -> refreshes.Claim | None:
 
 
 def _follow(flight: Flight) -> None:
-    """Somebody else computes, or it failed a moment ago: the latter is the outcome, for the former we poll.
-    """
+    """Somebody else computes, or it failed a moment ago: the latter is the outcome, for the former we poll."""
     met = flight.met
     assert met is not None
     flight.claimed.set()

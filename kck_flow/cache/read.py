@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.db import Error as DatabaseErrors
@@ -195,14 +196,14 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
         except WaitTimeout as error:
             return _last_good(key, primer, stored, error, ask, value_only)
         except Boarded as boarded:
-            boarded.conclude = lambda landed: _conclude(key, primer, stored, landed, ask, value_only)
+            boarded.conclude = partial(_conclude, key, primer, stored, ask, value_only)
             raise
         if outcome is not None:
-            return _conclude(key, primer, stored, outcome, ask, value_only)
+            return _conclude(key, primer, stored, ask, value_only, outcome)
 
 
 def _conclude(
-    key: Key, primer: Primer, stored: Stored | None, outcome: Outcome, ask: Ask, value_only: bool
+    key: Key, primer: Primer, stored: Stored | None, ask: Ask, value_only: bool, outcome: Outcome
 ) -> Any:
     if outcome.error is not None:
         return _last_good(key, primer, stored, outcome.error, ask, value_only)
@@ -417,7 +418,8 @@ def _unknown_or_unset(key: Key, stored: Stored | None) -> KckFlowError:
             f"{str(key)!r} was unset, and no primer computes it. Set it again: manage.py kck set {key} VALUE"
         )
     return NotPrimed(
-        f"{str(key)!r} is past its hard expiry or invalidated, and no primer computes it. Set it again: manage.py kck set {key} VALUE"
+        f"{str(key)!r} is past its hard expiry or invalidated, and no primer computes it. "
+        f"Set it again: manage.py kck set {key} VALUE"
     )
 
 
@@ -540,8 +542,7 @@ def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> An
 def _last_good(
     key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool
 ) -> Any:
-    """The computation failed, or the wait is over: the last good value where policy allows, else the error.
-    """
+    """The computation failed, or the wait is over: the last good value where policy allows, else the error."""
     if isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout)):
         good = _within_policy(primer, stored, ask)
         if good is not None:

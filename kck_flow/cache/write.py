@@ -118,7 +118,8 @@ def _write(
         held = products.read(session, key.digest, probe=False, changes=False, dirty=False, limit=0)
         version = held.version if held is not None else 0
         raise VersionMismatch(
-            f"{str(key)!r} has version {version}, not {expected}: somebody changed it since you read it. Read it again, and decide anew.",
+            f"{str(key)!r} has version {version}, not {expected}: somebody changed it since you read it. "
+            "Read it again, and decide anew.",
             version=version,
         )
     stored, marked = written

@@ -127,7 +127,6 @@ class Ears:
 
     def _heard(self) -> bool:
         """Take what has arrived. Both drivers put it on the connection."""
-        assert self._connection is not None or True
         if self._connection is None:
             return False
         raw = self._connection.connection

@@ -65,13 +65,13 @@ def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | 
         version, known_digest = in_force.get(primer.name, (0, ""))
         if version > primer.version:
             continue
-        if (version, known_digest) != (primer.version, digest):
-            if not (version == 0 and primer.schedule is None and primer.autostart):
-                families.declare(
-                    session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart
-                )
-                changed += 1
-                logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
+        unheard_of = version == 0 and primer.schedule is None and primer.autostart
+        if (version, known_digest) != (primer.version, digest) and not unheard_of:
+            families.declare(
+                session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart
+            )
+            changed += 1
+            logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
         if primer.schedule is None:
             if known_digest:
                 refreshes.unschedule(session, primer.name, [])

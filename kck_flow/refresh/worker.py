@@ -256,15 +256,24 @@ class Worker:
                 server = session.run("SHOW server_version")[0][0]
                 due = refreshes.next_due(session, self._lanes, list(registry.primers))
             driver = f"{database_driver.__name__} {database_driver.__version__.split()[0]}"
-            print(
-                f"kck_flow {__version__} · Django {django.get_version()} · {driver} · PostgreSQL {server.split()[0]}\n"
-                f"worker w{self._numbers[alias]} pid {os.getpid()} on {database['NAME']} · mode {self._ears[alias].mode}"
-                f"{': pooler suspected' if self._ears[alias].mode == 'poll' and not self.options.once else ''} · lease {passes.lease:g} s\n"
-                f"products {len(self.options.products or registry.unique())} · lanes {','.join(map(str, self._lanes))} · next due "
-                f"{'nothing' if due is None else 'now' if due == 0 else f'in {due:.0f} s'}",
-                file=out,
-                flush=True,
+            mode = self._ears[alias].mode
+            suspected = ": pooler suspected" if mode == "poll" and not self.options.once else ""
+            next_due = "nothing" if due is None else "now" if due == 0 else f"in {due:.0f} s"
+            products = len(self.options.products or registry.unique())
+            versions = (
+                f"kck_flow {__version__}",
+                f"Django {django.get_version()}",
+                driver,
+                f"PostgreSQL {server.split()[0]}",
             )
+            place = f"worker w{self._numbers[alias]} pid {os.getpid()} on {database['NAME']}"
+            lanes = ",".join(map(str, self._lanes))
+            out.write(
+                f"{' · '.join(versions)}\n"
+                f"{place} · mode {mode}{suspected} · lease {passes.lease:g} s\n"
+                f"products {products} · lanes {lanes} · next due {next_due}\n"
+            )
+            out.flush()
 
     # -- one turn
     # -----------------------------------------------------------------------------------------------------
@@ -326,7 +335,8 @@ class Worker:
                         break
                     alias, claim = self._waiting.pop(0)
                 if claim.crashes > 1:
-                    self._release_waiting()  # it may end this process again: alone, it takes no other's good name along
+                    # It may end this process again: alone, it takes no other's good name along.
+                    self._release_waiting()
                 begun = time.monotonic()
                 self._run(alias, claim)
                 self._brief = time.monotonic() - begun < BRIEF_SECONDS
@@ -589,9 +599,7 @@ def _on_signals(worker: Worker, *, hurried_exit: bool = True) -> None:
 
     def show(number: int, frame: FrameType | None) -> None:
         for claim, _alias in list(worker._running.values()):
-            print(
-                f"running {claim.key} since {clock.now().timestamp() - claim.started:.1f} s", file=sys.stderr
-            )
+            sys.stderr.write(f"running {claim.key} since {clock.now().timestamp() - claim.started:.1f} s\n")
         traceback.print_stack(frame, file=sys.stderr)
         sys.stderr.flush()
 

@@ -35,7 +35,8 @@ def around(session: Session, digests: Sequence[UUID], depth: int) -> list[tuple[
 def every(session: Session, limit: int) -> list[tuple[Any, ...]]:
     """Return recorded edges of all products: (upstream key, downstream key, mode, version read)."""
     return session.run(
-        "SELECT upstream_key, downstream_key, mode, version_read FROM kck_edge ORDER BY upstream_key, downstream_key LIMIT %s",
+        "SELECT upstream_key, downstream_key, mode, version_read FROM kck_edge "
+        "ORDER BY upstream_key, downstream_key LIMIT %s",
         [limit],
     )
 

@@ -220,7 +220,8 @@ def _lend(pool: _Pool, alias: str, most: int, timeout: float | None) -> tuple[Ba
             left = deadline - time.monotonic()
             if left <= 0 or not pool.lock.wait(left):
                 raise Busy(
-                    f"All {most} of the cache's own connections to {alias!r} were busy. Raise KCK_FLOW['PRIVATE_CONNECTIONS']."
+                    f"All {most} of the cache's own connections to {alias!r} were busy. "
+                    "Raise KCK_FLOW['PRIVATE_CONNECTIONS']."
                 )
         pool.lent += 1
         if pool.idle:

@@ -17,9 +17,10 @@ _ON_ITS_WAY = """q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS
 _PROBE = f"""(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END)
  FROM kck_pending q WHERE {_ON_ITS_WAY})"""
 _CHANGES = """(SELECT jsonb_agg(jsonb_build_array(c.id, c.change, c.source) ORDER BY c.id) FROM (
-  SELECT q.id, q.change, q.source FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change'
-  ORDER BY q.id LIMIT %(limit)s) c)"""
-_DIRTY = """(pg_current_xact_id_if_assigned() IS NOT NULL OR current_setting('transaction_isolation') <> 'read committed')"""
+  SELECT q.id, q.change, q.source FROM kck_pending q
+  WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change' ORDER BY q.id LIMIT %(limit)s) c)"""
+_DIRTY = """(pg_current_xact_id_if_assigned() IS NOT NULL
+ OR current_setting('transaction_isolation') <> 'read committed')"""
 
 
 @dataclass(slots=True)

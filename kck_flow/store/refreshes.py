@@ -381,7 +381,8 @@ def hold_unleased(session: Session, digest: UUID) -> bool:
 def key_text(session: Session, digest: UUID) -> str | None:
     """Return the key of a product or slot by its digest."""
     rows = session.run(
-        "SELECT coalesce((SELECT key FROM kck_product WHERE digest = %s), (SELECT key FROM kck_refresh WHERE digest = %s))",
+        "SELECT coalesce((SELECT key FROM kck_product WHERE digest = %s), "
+        "(SELECT key FROM kck_refresh WHERE digest = %s))",
         [digest, digest],
     )
     return rows[0][0] if rows else None
