@@ -1,0 +1,157 @@
+"""The parts of the reference that the code knows itself: settings, attributes, tables, commands.
+
+Each is a directive without content, ``{kck-settings}`` and so on, that writes Markdown from what is declared
+and has it parsed in its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+ATTRIBUTES = tomllib.loads((Path(__file__).parent / "attributes.toml").read_text())
+# What every management command takes, and no reader of a verb's usage needs to be told.
+BASE_OPTIONS = (
+    "-h", "--version", "--settings SETTINGS", "--pythonpath PYTHONPATH", "--traceback", "--no-color",
+    "--force-color", "--skip-checks", "-v {0,1,2,3}",
+)  # fmt: skip
+
+
+def shown(value: Any) -> str:
+    """Return a default as a reader would write it."""
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+        for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1)):
+            if seconds and not seconds % size:
+                return f"timedelta({name}={seconds / size:g})"
+        return "timedelta(0)" if not seconds else f"timedelta(seconds={seconds:g})"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        return f"{value:_}"
+    return repr(value)
+
+
+def row(*cells: str) -> str:
+    """Return one row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def table(*heads: str) -> list[str]:
+    """Return the head of a Markdown table."""
+    return [row(*heads), row(*("---" for _ in heads))]
+
+
+def settings() -> Iterator[str]:
+    """Every key of ``KCK_FLOW``, from ``conf.SETTINGS``."""
+    from kck_flow.conf import SETTINGS
+
+    yield from table("key", "default", "type", "meaning, unit")
+    for name, setting in SETTINGS.items():
+        kinds = {int: "int", float: "float", str: "text", bool: "bool", list: "list", tuple: "list"}
+        names = list(dict.fromkeys(kinds[kind] for kind in setting.kinds))
+        yield row(f"`{name}`", f"`{shown(setting.default)}`", " or ".join(names), setting.text)
+
+
+def attributes() -> Iterator[str]:
+    """Every attribute of a primer: its default from the class, its meaning from ``attributes.toml``."""
+    from kck_flow import Primer
+    from kck_flow.codec import JSON
+    from kck_flow.primer import UNSET
+
+    for title, meanings in ATTRIBUTES.items():
+        yield from ("", f"### {title}", "")
+        yield from table("attribute", "default", "unit", "meaning")
+        for name, (unit, meaning) in meanings.items():
+            default = getattr(Primer, name)
+            if default is UNSET:
+                text = "as `hard_expire`"
+            else:
+                text = "`JSON`" if default is JSON else f"`{shown(default)}`"
+            yield row(f"`{name}`", text, unit, meaning)
+
+
+def tables() -> Iterator[str]:
+    """Every table: what a row is, its columns."""
+    from django.apps import apps
+
+    for model in apps.get_app_config("kck_flow").get_models():
+        meta = model._meta
+        yield from ("", f"## `{meta.db_table}` · `{model.__name__}`", "", (model.__doc__ or "").strip(), "")
+        yield from table("column", "type", "")
+        for field in meta.concrete_fields:
+            if field.get_internal_type() == "CompositePrimaryKey":
+                continue
+            notes = [
+                word
+                for word, holds in (
+                    ("primary key", field.primary_key),
+                    ("unique", field.unique and not field.primary_key),
+                    ("indexed", field.db_index and not field.unique),
+                    ("may be NULL", field.null),
+                )
+                if holds
+            ]
+            kind = field.get_internal_type().removesuffix("Field")
+            yield row(f"`{field.column}`", kind, ", ".join(notes))
+
+
+def commands() -> Iterator[str]:
+    """Every verb of ``manage.py kck`` with its options, from its ``--help``."""
+    from django.core.management import load_command_class
+
+    parser = load_command_class("kck_flow", "kck").create_parser("manage.py", "kck")
+    verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    helps = {choice.dest: choice.help for choice in verbs._choices_actions}
+    yield from table("verb", "")
+    for verb in verbs.choices:
+        yield row(f"[`{verb}`](#kck-{verb})", helps.get(verb) or "")
+    own = {option for action in parser._actions for option in action.option_strings}
+    for verb, sub in verbs.choices.items():
+        yield from ("", f"(kck-{verb})=", "", f"### `kck {verb}`", "")
+        if sub.description or helps.get(verb):
+            yield from (inspect.cleandoc(sub.description or helps[verb] or ""), "")
+        usage = " ".join(sub.format_usage().removeprefix("usage: ").split())
+        for option in BASE_OPTIONS:
+            usage = usage.replace(f" [{option}]", "")
+        yield from ("```text", usage, "```", "")
+        rows = [
+            row(f"`{', '.join(action.option_strings) or action.metavar or action.dest}`", action.help or "")
+            for action in sub._actions
+            if action.help != argparse.SUPPRESS and not set(action.option_strings) & own
+        ]
+        if rows:
+            yield from (*table("argument", ""), *rows)
+
+
+PARTS = {"settings": settings, "attributes": attributes, "tables": tables, "commands": commands}
+
+
+class Generated(SphinxDirective):
+    """Writes what its part yields, parsed as Markdown."""
+
+    has_content = False
+
+    def run(self) -> list[nodes.Node]:
+        part = self.name.removeprefix("kck-")
+        lines = list(PARTS[part]())
+        node = nodes.section()
+        node.document = self.state.document
+        self.state.nested_parse(
+            StringList(lines, f"<{self.name}>"), self.content_offset, node, match_titles=True
+        )
+        return node.children
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    for part in PARTS:
+        app.add_directive(f"kck-{part}", Generated)
+    return {"parallel_read_safe": True}
