@@ -31,6 +31,7 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from types import TracebackType
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
@@ -156,9 +157,12 @@ class Fetch:
             try:
                 response, found_at = self._follow(url, watch)
                 with response:
-                    return self._received(response, found_at)
+                    found = self._received(response, found_at)
+                if watch.over:
+                    raise TimeoutError  # we cut it short ourselves, and it may look whole
+                return found
             except (RemoteError, OSError, HTTPException, UnicodeError) as error:
-                cause = getattr(error, "reason", error)  # what a URLError was made of
+                cause = error.reason if isinstance(error, URLError) else error
                 if watch.over or isinstance(cause, TimeoutError):
                     raise TimedOut(f"{shown(url)} was not there within {self.time_limit:g} s.") from error
                 if isinstance(error, RemoteError):
@@ -235,7 +239,8 @@ class Fetch:
 
     def _pieces(self, response: HTTPResponse, url: str) -> Iterator[bytes]:
         total, received = response.length, 0
-        while piece := response.read(PIECE):
+        # read1: what is there, and not only when a whole piece is; never past the end, which a server may not close
+        while (total is None or received < total) and (piece := response.read1(PIECE)):
             received += len(piece)
             progress(received, total, "bytes")
             yield piece
@@ -253,7 +258,7 @@ class Fetch:
                     yield unpacker.decompress(piece, PIECE)
                     piece = unpacker.unconsumed_tail or unpacker.unused_data
         except zlib.error as error:
-            raise WrongContent(f"{shown(url)} says that gzip packed it, and is no gzip: {error}.") from error
+            raise WrongContent(f"{shown(url)} is not packed with gzip, as it says: {error}.") from error
         if not unpacker.eof:
             raise Truncated(f"{shown(url)} broke off in the middle of what gzip has packed.")
 
@@ -264,7 +269,8 @@ class Fetch:
 class Watch:
     """Ends a fetch when its time is over, wherever it hangs.
 
-    A socket's own timeout begins anew with each byte: a server that sends one a second would hold us for ever.
+    A socket's own timeout begins anew with each byte: a server that sends one a second would hold us for
+    ever.
     """
 
     def __init__(self, seconds: float) -> None:
