@@ -20,13 +20,10 @@ FIRST = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """One product that was put back: its key, the version it has now, whether something else stood there
-    before.
-    """
+    """One product that was put back, and the version it has now."""
 
     key: str
     version: int
-    replaced: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,192 @@
+"""``prune``: delete what nobody needs any more, in batches, and say how much it was."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ... import spread
+from ...conf import conf
+from ...primer import Primer
+from ...registry import registry
+from ...store import leftovers, runs
+from ...store.session import Session, caller
+from .. import words
+from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, family
+from ..console import DONE, Console
+from ..tables import Column, Row
+
+NAMES = ("what", "product", "rows", "deleted", "database")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that may be deleted.
+
+    Attributes:
+        what: ``expired``, ``above max_entries``, ``unset``, ``records`` or ``runs``.
+        product: The family, or "" for all.
+        count: Returns how many rows there are.
+        prune: Deletes them; yields how many each batch had.
+    """
+
+    what: str
+    product: str
+    session: Session
+    count: Callable[[], int]
+    prune: Callable[[], Iterator[int]]
+
+
+def leftovers_of(alias: str, product: str | None = None) -> Iterator[Leftover]:
+    """Yield what may be deleted in a database: of all primers and their runs, or of one family only.
+
+    A product past its hard expiry stays as long as its primer's ``stale_if_error`` may still serve it.
+    """
+    session = caller(alias)
+    primers = [
+        primer
+        for primer in registry.unique()
+        if spread.alias_of(primer) == alias and product in (None, primer.name)
+    ]
+    graces = {
+        base: primer.stale_if_error.total_seconds() for primer in primers for base in primer.key_base_list
+    }
+    days = float(conf.RUN_RETENTION_DAYS)
+    if product is None:
+        yield Leftover(
+            "expired",
+            "",
+            session,
+            lambda: leftovers.expired(session, graces),
+            lambda: leftovers.prune_expired(session, graces),
+        )
+        yield Leftover(
+            "unset",
+            "",
+            session,
+            lambda: leftovers.tombstones(session, days),
+            lambda: leftovers.prune_tombstones(session, days),
+        )
+    for primer in primers:
+        for base in primer.key_base_list:
+            yield from _of_family(session, primer, base)
+    if product is None:
+        yield Leftover(
+            "runs",
+            "",
+            session,
+            lambda: leftovers.old_runs(session, days),
+            lambda: iter([runs.prune(session, days)]),
+        )
+
+
+def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover]:
+    most, kept = primer.max_entries, primer.retention
+    if most is not None:
+        yield Leftover(
+            "above max_entries",
+            base,
+            session,
+            lambda: leftovers.crowd(session, base, most),
+            lambda: leftovers.prune_crowd(session, base, most),
+        )
+    if kept is not None:
+        seconds = kept.total_seconds()
+        yield Leftover(
+            "records",
+            base,
+            session,
+            lambda: leftovers.old_records(session, base, seconds),
+            lambda: leftovers.prune_records(session, base, seconds),
+        )
+
+
+def prune(
+    alias: str, product: str | None = None, *, dry_run: bool = False
+) -> Iterator[tuple[Leftover, int, int]]:
+    """Delete a database's leftovers, one kind after the other; yields (which, rows found, rows deleted)."""
+    for leftover in leftovers_of(alias, product):
+        found = leftover.count()
+        yield leftover, found, 0 if dry_run or not found else sum(leftover.prune())
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="Say how much there is; delete nothing.")
+    add_product(parser, "Only what this primer bounds: max_entries and retention.")
+    add_database(parser)
+    add_format(parser)
+
+
+def _prune(console: Console, options: Options) -> int:
+    product = family(options["product"]).name if options["product"] else None
+    dry = options["dry_run"]
+    rows: list[Row] = []
+    try:
+        for alias in aliases(options):
+            for leftover in leftovers_of(alias, product):
+                found = leftover.count()
+                deleted = 0
+                if found and not dry:
+                    with console.progress(found, f"{leftover.what} {leftover.product}".strip()) as progress:
+                        for batch in leftover.prune():
+                            deleted += batch
+                            progress.step(by=batch)
+                rows.append(
+                    {
+                        "what": leftover.what,
+                        "product": leftover.product,
+                        "rows": found,
+                        "deleted": deleted,
+                        "database": alias,
+                    }
+                )
+    except KeyboardInterrupt:
+        done = sum(row["deleted"] for row in rows)
+        console.stderr.write(
+            f"Interrupted after {done:,} rows. What is deleted is deleted; to go on: manage.py kck prune"
+        )
+        raise
+    columns = [
+        Column("WHAT", lambda row: row["what"]),
+        Column("PRODUCT", lambda row: row["product"] or "all"),
+        Column(
+            "WOULD GO" if dry else "DELETED",
+            lambda row: f"{row['rows'] if dry else row['deleted']:,}",
+            right=True,
+        ),
+    ]
+    console.listing(
+        options["format"], columns, rows, names=NAMES, footer=_summary(rows, dry), empty=_nothing(product)
+    )
+    return DONE
+
+
+def _summary(rows: Sequence[Row], dry: bool) -> str:
+    total = sum(row["rows" if dry else "deleted"] for row in rows)
+    left = 0 if dry else sum(max(row["rows"] - row["deleted"], 0) for row in rows)
+    if dry:
+        return (
+            f"{words.count(total, 'row')} would be deleted. Run again without --dry-run."
+            if total
+            else "Nothing would be deleted."
+        )
+    busy = f" {left:,} are in use just now, and left for the next time." if left else ""
+    return f"{words.count(total, 'row')} deleted.{busy}"
+
+
+def _nothing(product: str | None) -> str:
+    return (
+        f"{product!r} has neither max_entries nor retention: nothing of it is pruned by itself."
+        if product
+        else "Nothing to prune."
+    )
+
+
+VERBS = (
+    Verb(
+        "prune", "Delete expired products, families above max_entries, old records and runs.", _add_prune, _prune,
+        more="Products past their hard expiry · those above a primer's max_entries, the long unread first · what unset left behind and\n"
+        "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · records older than a primer's retention.",
+    ),
+)  # fmt: skip
