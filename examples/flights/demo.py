@@ -234,6 +234,8 @@ class Demo:
         """Run a worker and the web server until somebody stops us or one of them fails."""
         register = Register(self.folder)
         register.end_leftovers()
+        say("Computing what is kept warm ...")
+        self.do("kck", "warm")
         port = free_port(port)
         address = f"http://127.0.0.1:{port}/"
         server = ["runserver", "--noreload", "--insecure", "--skip-checks", f"127.0.0.1:{port}"]
@@ -341,15 +343,19 @@ def database(folder: Path) -> Iterator[str]:
     import postgres
 
     say(f"Starting PostgreSQL in {folder / 'postgres'} ...")
+    runs = False
     try:
         with postgres.server(folder / "postgres") as running:
+            runs = True
             try:
                 yield running.url
             finally:
                 do_not_listen()
-        say("Stopped PostgreSQL.")
     except postgres.PostgresFailed as error:
         raise DemoFailed(str(error)) from error
+    finally:
+        if runs:
+            say("Stopped PostgreSQL.")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,6 +22,7 @@ from kck_flow import (
     cron,
     every,
 )
+from kck_flow.models import DataProduct
 
 from flights import figures
 from flights.clocks import NEW_YORK
@@ -204,17 +205,22 @@ class KnockOn(Primer):
         return knock_on(figures.legs())
 
 
-FAMILIES = [
-    primer.key_base
-    for primer in (
-        DelayBoard,
-        DelayTally,
-        AirlineDay,
-        AirportHour,
-        Destinations,
-        Destination,
-        LateDestinations,
-        OnThisDay,
-        KnockOn,
-    )
-]
+PRIMERS = (
+    DelayBoard,
+    DelayTally,
+    AirlineDay,
+    AirportHour,
+    Destinations,
+    Destination,
+    LateDestinations,
+    OnThisDay,
+    KnockOn,
+)
+
+
+def invalidate_all() -> None:
+    """Make everything that is stored of the flights unservable, so that it is computed when next asked for."""
+    families = [primer.key_base for primer in PRIMERS]
+    stored = DataProduct.objects.filter(key_base__in=families).values_list("key_base", flat=True).distinct()
+    for family in stored:
+        Cache.get_instance().invalidate(key_base=family)

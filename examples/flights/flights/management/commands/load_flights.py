@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
-from kck_flow import Cache
 
 from flights import loading, primers, source
 from flights.models import Flight
@@ -32,6 +31,4 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")  # or the planner guesses at empty tables until autovacuum comes by
-        cache = Cache.get_instance()
-        for base in primers.FAMILIES:
-            cache.invalidate(key_base=base)  # COPY told nobody
+        primers.invalidate_all()  # COPY told nobody

@@ -19,8 +19,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         cache = Cache.get_instance()
-        for base in primers.FAMILIES:
-            cache.invalidate(key_base=base)
+        primers.invalidate_all()
         keys = list(overview_keys().values())
         cold, warm = Asked(keys), Asked(keys)
         width = max(len(key) for key in keys)
