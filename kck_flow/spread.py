@@ -25,6 +25,7 @@ from .primer import On, Primer
 from .registry import registry
 from .store import pending
 from .store.session import Session
+from .storing import args_of
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -171,9 +172,10 @@ def _below(
 def _mark(primer: Primer, kind: str, key: Key | None, source: str, reason: str) -> pending.Mark:
     if key is None and not primer.parameters:
         key = primer.build_key()
-    return pending.Mark(
-        key.key_base if key is not None else primer.name, kind, key, source=source, reason=reason
-    )
+    # The parameters go along: where the product lives in another database, they are all that tells its key there.
+    args = args_of(primer, key) if key is not None else None
+    base = key.key_base if key is not None else primer.name
+    return pending.Mark(base, kind, key, args, source=source, reason=reason)
 
 
 # -- changes as they travel: JSON, typed again on arrival

@@ -29,6 +29,7 @@ from ..entry import Entry
 from ..errors import ComputeTimeout, CycleError, KckFlowError, UnstorableValue
 from ..key import Key
 from ..primer import Primer
+from ..registry import registry
 from ..store import edges, pending, private, products, publishing, records, refreshes, runs
 from ..store.products import Computed, Published, Seen
 from ..store.refreshes import Claim, Ending, instant
@@ -280,8 +281,13 @@ class Computation:
     def _save_edges(self, frame: Frame) -> None:
         """First, on their own: an upstream that changes from now on finds them."""
         if frame.reads or self.seen.sourced:
+            rows = self._edge_rows(frame)
             with self.sessions() as session:
-                edges.save(session, self.key, self._edge_rows(frame))
+                edges.save(session, self.key, [row for row in rows if alias_of_key(row[0]) == self.alias])
+            # An edge stands where its upstream's changes are committed; from another database its mark is delivered.
+            for alias in {alias_of_key(row[0]) for row in rows} - {self.alias}:
+                with nullcontext(caller(alias)) if not self.watched else private.session(alias) as session:
+                    edges.save(session, self.key, [row for row in rows if alias_of_key(row[0]) == alias])
 
     def _edge_rows(self, frame: Frame) -> list[tuple[Key, int | None, str]]:
         """Return the edges of a computation; a declared edge on the same product decides its mode."""
@@ -511,6 +517,11 @@ class Computation:
             size=len(text) if text is not None else None,
             worker=self.worker,
         )
+
+
+def alias_of_key(key: Key) -> str:
+    """Return the database that holds a product."""
+    return spread.alias_of(registry.primers.get(key.key_base))
 
 
 def sqlstate(error: BaseException) -> str | None:

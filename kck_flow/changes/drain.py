@@ -11,10 +11,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import spread, waking
 from ..primer import Primer
 from ..registry import registry
-from ..store import families, pending, products, refreshes
-from ..store.session import Session, loads
+from ..store import families, pending, private, products, refreshes
+from ..store.session import Session, caller, loads
 from ..storing import args_of
 
 logger = logging.getLogger("kck_flow")
@@ -40,8 +41,14 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             return done
         paused = set(families.paused(session))
         wanted: dict[str, tuple[Any, list[tuple[str, str, str]]]] = {}
+        elsewhere: dict[str, list[pending.Mark]] = {}
         for _number, key_base, digest, args, kind, source, reason, text in rows:
-            if digest is None:
+            primer = registry.primers.get(key_base)
+            home = spread.alias_of(primer)
+            if primer is not None and home != own_alias(session):
+                mark = _moved(primer, kind, digest, loads(args), source, reason, text)
+                elsewhere.setdefault(home, []).append(mark)
+            elif digest is None:
                 _family(session, key_base, loads(args), kind, reason, paused, done)
             elif text is not None:
                 wanted.setdefault(text, (key_base, []))[1].append((kind, source, reason))
@@ -54,9 +61,36 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             wanted.items(), key=lambda item: registry.stored_key(item[0], item[1][0]).digest
         ):
             _one(session, text, key_base, marks, paused, done)
+        for alias, marks in elsewhere.items():
+            _deliver(alias, marks)
         pending.delete(session, [row[0] for row in rows])
         done.marks = len(rows)
     return done
+
+
+def _moved(
+    primer: Primer, kind: str, digest: Any, args: Any, source: str, reason: str, text: str | None
+) -> pending.Mark:
+    """Return a mark as it goes to the database of its product: the key from its text, or from its parameters."""
+    if digest is None:
+        return pending.Mark(primer.name, kind, None, args, source=source, reason=reason)
+    key = primer.parse_key(text) if text is not None else primer.build_key(**(args or {}))
+    return pending.Mark(key.key_base, kind, key, source=source, reason=reason)
+
+
+def own_alias(session: Session) -> str:
+    """Return the alias of the database that a session is on; the cache's own connections have names of their own."""
+    return session.alias.removesuffix(private.SUFFIX)
+
+
+def _deliver(alias: str, marks: list[pending.Mark]) -> None:
+    """Bring marks to the database that holds their products: at least once, since two databases commit apart."""
+    if private.in_test_case():
+        pending.append(caller(alias), marks)
+        return
+    with private.session(alias) as session, session.transaction():
+        pending.append(session, marks)
+        waking.soon(session)
 
 
 def _one(

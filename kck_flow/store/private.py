@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 BEAT, WAKE = "beat", "wake"
+SUFFIX = ":kck"
 # Planning these costs as much as running them; on a direct connection of our own it is done once. Never
 # behind a pooler, where the next transaction meets another server process.
 PREPARED = frozenset({"begin", "publish", "claim", "claim_due", "request", "finish"})
@@ -226,7 +228,7 @@ def _lend(pool: _Pool, alias: str, most: int, timeout: float | None) -> tuple[Ba
         pool.lent += 1
         if pool.idle:
             connection, pooled, since = pool.idle.pop()
-            if time.monotonic() - since < conf.PRIVATE_IDLE_SECONDS:
+            if time.monotonic() - since < conf.PRIVATE_IDLE_SECONDS and not _has_news(connection):
                 return connection, pooled
             connection.close()
     try:
@@ -236,6 +238,16 @@ def _lend(pool: _Pool, alias: str, most: int, timeout: float | None) -> tuple[Ba
             pool.lent -= 1
             pool.lock.notify()
         raise
+
+
+def _has_news(connection: BaseDatabaseWrapper) -> bool:
+    """Whether an idle connection has something to read: the server has nothing to say but that it is gone."""
+    try:
+        watch = select.poll()
+        watch.register(connection.connection.fileno(), select.POLLIN | select.POLLPRI)
+        return bool(watch.poll(0))
+    except Exception:  # closed on our side: the driver has noticed already
+        return True
 
 
 def _give_back(pool: _Pool, connection: BaseDatabaseWrapper, pooled: bool, broken: bool) -> None:
@@ -250,7 +262,7 @@ def _give_back(pool: _Pool, connection: BaseDatabaseWrapper, pooled: bool, broke
 
 def _open(alias: str) -> tuple[BaseDatabaseWrapper, bool]:
     original = connections[alias]
-    connection = original.copy(alias=f"{alias}:kck")
+    connection = original.copy(alias=f"{alias}{SUFFIX}")
     options = dict(connection.settings_dict.get("OPTIONS") or {})
     options.pop("pool", None)
     options.pop("isolation_level", None)

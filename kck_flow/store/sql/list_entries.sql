@@ -1,10 +1,10 @@
 -- Products beside their slots for people, by key, a page at a time from the last key seen. One that was never computed
 -- has only a slot, one that was set by hand only a value: hence the full join ({source}). The value comes along where it
--- is short enough to be shown.
+-- is short enough to be shown (the second test is for what compresses well).
 SELECT coalesce(p.key, r.key), coalesce(p.key_base, r.key_base), coalesce(p.state, 'unset'), coalesce(p.version, 0), coalesce(p.primer_version, 1),
        extract(epoch FROM p.computed_at)::float8, extract(epoch FROM p.soft_expires_at)::float8, extract(epoch FROM p.hard_expires_at)::float8,
        extract(epoch FROM p.invalid_at)::float8,
-       CASE WHEN p.state = 'value' AND pg_column_size(p.value) <= 400 THEN p.value::text END, pg_column_size(p.value),
+       CASE WHEN p.state = 'value' AND pg_column_size(p.value) <= 400 AND octet_length(p.value::text) <= 2000 THEN p.value::text END, pg_column_size(p.value),
        coalesce((SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END) FROM kck_pending q
          WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args)
            AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false))), 0)::int,
