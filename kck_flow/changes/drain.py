@@ -61,8 +61,8 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             wanted.items(), key=lambda item: registry.stored_key(item[0], item[1][0]).digest
         ):
             _one(session, text, key_base, marks, paused, done)
-        for alias, marks in elsewhere.items():
-            _deliver(alias, marks)
+        for alias, moved in elsewhere.items():
+            _deliver(alias, moved)
         pending.delete(session, [row[0] for row in rows])
         done.marks = len(rows)
     return done
