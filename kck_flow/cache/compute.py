@@ -46,6 +46,8 @@ Sessions = Callable[[], AbstractContextManager[Session]]
 # too long.
 SERIALIZATION = ("40001", "40P01")
 HELD = ("55P03", *SERIALIZATION)
+# Connection lost, no resources, ended by an operator, crash or timeout, trouble with files: classes of SQLSTATE.
+ABSENT = ("08", "53", "57", "58")
 TRIES = 5
 
 
@@ -254,6 +256,7 @@ class Computation:
                     not isinstance(error, private.Busy)
                     and sqlstate(error) is not None
                     and sqlstate(error) not in HELD
+                    and not str(sqlstate(error)).startswith(ABSENT)
                 ):
                     raise  # not the store's absence, nor somebody else's lock: a fault in what we sent
                 if attempt == TRIES or self.claim.lost:

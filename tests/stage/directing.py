@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -227,16 +226,19 @@ class Theatre:
 
     def mortal(self, *, url: str | None = None, env: dict[str, str] | None = None, **flow: Any) -> Reader:
         """Return a reading process of this test alone, that may be stopped, killed or reach its database elsewhere."""
+        return self.mortals(1, url=url, env=env, **flow)[0]
+
+    def mortals(self, count: int, *, url: str | None = None, env: dict[str, str] | None = None, **flow: Any) -> list[Reader]:
+        """Return so many of them, started side by side."""
         given = {**self.stage.env, "KCK_TEST_FLOW": json.dumps(flow), **(env or {}), **({"DATABASE_URL": url} if url else {})}
-        return Reader(self.crew.spawn(reader.serve, env=given))
+        return [Reader(child) for child in [self.crew.spawn(reader.serve, env=given) for _ in range(count)]]
 
     def worker(self, *options: str, url: str | None = None, env: dict[str, str] | None = None, wait: bool = True, **flow: Any) -> Daemon:
         """Start `kck worker` with these options; returns once its banner stands."""
         given = {**self.stage.env, "KCK_TEST_FLOW": json.dumps(flow), **(env or {}), **({"DATABASE_URL": url} if url else {})}
-        daemon = Daemon([sys.executable, "-m", "tests.stage.worker", *options], env={**self.crew.env, **given})
-        self.crew._members.append(daemon)
+        daemon = self.crew.manage("kck", "worker", *options, env=given)
         if wait:
-            daemon.wait_for(r"^worker w\d+")
+            daemon.wait_for(r"worker w\d+ pid \d+")
         return daemon
 
 

@@ -33,7 +33,7 @@ def serve() -> None:
     while True:
         number += 1
         name, arguments, options = points.wait(f"order {number}")
-        if name == "end":
+        if name == "quit":
             return
         try:
             answer = ["ok", ORDERS[name](*arguments, **options)]
@@ -93,6 +93,13 @@ def get_entry(key: str, **options: Any) -> dict[str, Any]:
 
 def get_many(keys: list[str], errors: str = "raise", queries: bool = False) -> dict[str, Any]:
     return timed(lambda: list(cache.get_many(keys, errors).items()))
+
+
+def mutated(key: str) -> list[Any]:
+    """Change what a read returned; return what the next two return."""
+    cache.get(key)["list"].append(2)
+    second = cache.get(key)
+    return [{**second, "list": list(second["list"])}, cache.get(key)]
 
 
 def gets(key: str, threads: int, atomic: bool = False, **options: Any) -> list[dict[str, Any]]:
@@ -273,7 +280,7 @@ def clear(folder: str, given: dict[str, Any]) -> None:
 
 
 ORDERS: dict[str, Callable[..., Any]] = {
-    "get": get, "get_entry": get_entry, "get_many": get_many, "gets": gets, "gets_async": gets_async, "hammer": hammer,
+    "get": get, "get_entry": get_entry, "get_many": get_many, "mutated": mutated, "gets": gets, "gets_async": gets_async, "hammer": hammer,
     "set": set_value, "sets": sets, "unset": lambda key: cache.unset(key), "invalidate": lambda *a, **k: cache.invalidate(*a, **k),
     "refresh": lambda key: timed(lambda: cache.refresh(key).value), "request": lambda key, **k: cache.request_refresh(key, **k),
     "requests": requests, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift,
