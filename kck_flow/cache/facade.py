@@ -288,12 +288,15 @@ class Cache:
 
 def refresh_now(primer: Primer, key: Key, alias: str) -> Any:
     """Compute a product now, whatever is stored; one under way is waited for, and then it runs once more."""
+    here = frame.current()
+    if here is not None:
+        here.refuse(key)
     while True:
         boarded, new = flight.board(
             primer, key, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400
         )
         if new:
-            if frame.current() is not None:
+            if here is not None:
                 flight.carry(boarded)
             else:
                 flight.depart(boarded)

@@ -88,6 +88,18 @@ class Frame:
         """Return the keys from the outermost compute to this one."""
         return [*(self.above.path() if self.above else []), str(self.key)]
 
+    def refuse(self, key: Key) -> None:
+        """Raise CycleError, with the path, if ``key`` is being computed here or above."""
+        path = self.path()
+        if str(key) not in path:
+            return
+        shown = " → ".join([*path[path.index(str(key)) :], str(key)])
+        raise CycleError(
+            f"{str(key)!r} needs itself: {shown}. Break the circle in one of these computes.",
+            key=key,
+            cause=f"CycleError: {shown}",
+        )
+
 
 _frame: ContextVar[Frame | None] = ContextVar("kck_flow_frame", default=None)
 
@@ -105,17 +117,11 @@ def enter(key: Key, *, inline: bool = False, snapshot: bool = False) -> Iterator
         CycleError: it is being computed here already; the message shows the path.
     """
     above = _frame.get()
-    path = above.path() if above else []
-    if str(key) in path:
-        shown = " → ".join([*path[path.index(str(key)) :], str(key)])
-        raise CycleError(
-            f"{str(key)!r} needs itself: {shown}. Break the circle in one of these computes.",
-            key=key,
-            cause=f"CycleError: {shown}",
-        )
-    frame = Frame(
-        key, above, above.hints if above else Hints(), inline or bool(above and above.inline), snapshot
-    )
+    if above is not None:
+        above.refuse(key)
+    # A snapshot may be older or newer than what the tree has read: it believes nothing but itself.
+    hints = above.hints if above is not None and not snapshot else Hints()
+    frame = Frame(key, above, hints, inline or bool(above and above.inline), snapshot)
     token = _frame.set(frame)
     try:
         yield frame

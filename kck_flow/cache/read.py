@@ -434,6 +434,8 @@ def _compute_missing(
     if context == TEST:
         return in_test(primer, key, alias)
     here = frame.current()
+    if here is not None:
+        here.refuse(key)  # before we would wait for a flight that waits for us
     if (here is not None and (here.inline or here.snapshot)) or (context == ATOMIC and is_dirty(alias)):
         return compute.compute_live(primer, key, alias)
     remaining = deadline - time.monotonic()
@@ -507,10 +509,9 @@ def in_test(
     def sessions() -> Any:
         return nullcontext(session)
 
-    path = frame.current().path() if frame.current() else []  # type: ignore[union-attr]
-    if str(key) in path:
-        with frame.enter(key):  # raises the cycle error with its path
-            pass
+    here = frame.current()
+    if here is not None:
+        here.refuse(key)
     with session.transaction():
         args = args_of(primer, key)
         session.run(
