@@ -10,6 +10,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# At once, and not when it is first asked for: its module has its name, and whoever imported that first would leave the
+# module in its place.
+from .progress import progress as progress
+
 if TYPE_CHECKING:
     from .cache.facade import Cache as Cache
     from .decorators import cached as cached
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from .parameter import UUIDParameter as UUIDParameter
     from .primer import On as On
     from .primer import Primer as Primer
-    from .progress import progress as progress
     from .schedule import cron as cron
     from .schedule import every as every
     from .schedule import rule as rule
@@ -63,13 +66,12 @@ _HOMES = {
     "ModelParameter": "parameter",
     "On": "primer",
     "Primer": "primer",
-    "progress": "progress",
     "cron": "schedule",
     "every": "schedule",
     "rule": "schedule",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted([*_HOMES, "progress"])
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kck_flow.testing import kck_cache as kck_cache
 from tests.primers.loopback import Loopback
 
 

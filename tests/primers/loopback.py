@@ -70,7 +70,13 @@ class Loopback:
         self._answers[path] = answer
 
     def give(
-        self, path: str, body: str | bytes = b"", *, status: int = 200, content_type: str | None = "text/csv", **headers: str
+        self,
+        path: str,
+        body: str | bytes = b"",
+        *,
+        status: int = 200,
+        content_type: str | None = "text/csv",
+        **headers: str,
     ) -> None:
         """Answer well: with a body, its type, and headers (``last_modified="…"``)."""
         content = body.encode() if isinstance(body, str) else body
@@ -81,7 +87,9 @@ class Loopback:
 
         self.answer(path, answer)
 
-    def publish(self, path: str, body: str, *, etag: str, content_type: str = "text/csv", last_modified: str = "") -> None:
+    def publish(
+        self, path: str, body: str, *, etag: str, content_type: str = "text/csv", last_modified: str = ""
+    ) -> None:
         """Answer as a good server does: 304 to whoever has this version already."""
         headers = {"ETag": etag, **({"Last-Modified": last_modified} if last_modified else {})}
 
@@ -90,13 +98,20 @@ class Loopback:
                 begin(handler, 304, headers)
                 return
             content = body.encode()
-            begin(handler, 200, {"Content-Length": str(len(content)), "Content-Type": content_type, **headers})
+            begin(
+                handler, 200, {"Content-Length": str(len(content)), "Content-Type": content_type, **headers}
+            )
             handler.wfile.write(content)
 
         self.answer(path, answer)
 
     def redirect(self, path: str, to: str | None, status: int = 302) -> None:
-        self.answer(path, lambda handler: begin(handler, status, {"Content-Length": "0", **({"Location": to} if to else {})}))
+        self.answer(
+            path,
+            lambda handler: begin(
+                handler, status, {"Content-Length": "0", **({"Location": to} if to else {})}
+            ),
+        )
 
     def hang(self, path: str) -> None:
         """Take the request, and never answer."""

@@ -44,7 +44,13 @@ def content(url: str, **options: Any) -> bytes:
 
 
 def test_a_document_comes_with_what_its_server_says_of_it(server: Loopback) -> None:
-    server.give("/a", "ä".encode("latin-1"), content_type="Text/CSV; charset=ISO-8859-1", etag='"1"', last_modified="then")
+    server.give(
+        "/a",
+        "ä".encode("latin-1"),
+        content_type="Text/CSV; charset=ISO-8859-1",
+        etag='"1"',
+        last_modified="then",
+    )
     found = fetch(server.url("/a"))
     assert found == Document(server.url("/a"), b"\xe4", "text/csv", "iso-8859-1", '"1"', "then")
     assert found.text() == "ä"
@@ -79,14 +85,16 @@ def test_nothing_new_is_an_error_where_nobody_asked(server: Loopback) -> None:
 @pytest.mark.parametrize("parts", [1, 2])
 def test_what_is_packed_is_unpacked(server: Loopback, parts: int) -> None:
     text = b"price\n" * 10_000
-    packed = b"".join(gzip.compress(text[at :: parts]) for at in range(parts))
+    packed = b"".join(gzip.compress(text[at::parts]) for at in range(parts))
     server.give("/a", packed, content_encoding="gzip")
     assert sorted(content(server.url("/a"))) == sorted(text)
     assert server.asked[0].headers["Accept-Encoding"] == "gzip"
 
 
 def test_chunks_are_put_together(server: Loopback) -> None:
-    server.send("/a", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    server.send(
+        "/a", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
     assert content(server.url("/a")) == b"abcde"
 
 
@@ -108,7 +116,9 @@ def test_who_we_are_is_told_only_to_the_server_that_we_chose(server: Loopback, o
     server.give("/back", "x")
     secret = {"Authorization": "Bearer t", "X-Key": "k"}
     assert content(server.url("/here"), own_headers=secret, headers={"Accept": "text/csv"}) == b"x"
-    told = [(asked.path, "Authorization" in asked.headers, "X-Key" in asked.headers) for asked in server.asked]
+    told = [
+        (asked.path, "Authorization" in asked.headers, "X-Key" in asked.headers) for asked in server.asked
+    ]
     assert told == [("/here", True, True), ("/there", True, True), ("/back", False, False)]
     [elsewhere] = other.asked
     assert not {"Authorization", "X-Key"} & set(elsewhere.headers)
@@ -153,8 +163,8 @@ def test_what_was_private_stays_private() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "rates.csv", "/etc/passwd", "file:///etc/passwd", "FILE:///etc/passwd", "ftp://h/x", "data:,x", "http://", "http:///x",
-            "http://[::1", "http://h:99999/", "http://h:0/", "javascript:1"],
+    "url", ["", "rates.csv", "/etc/passwd", "file:///etc/passwd", "FILE:///etc/passwd", "ftp://h/x", "data:,x",
+            "http://", "http:///x", "http://[::1", "http://h:99999/", "http://h:0/", "javascript:1"],
 )  # fmt: skip
 def test_what_is_no_address_is_never_asked(url: str) -> None:
     with pytest.raises(WrongAddress):
@@ -205,7 +215,15 @@ def test_it_hangs_up(server: Loopback) -> None:
             fetch(server.url(path))
 
 
-@pytest.mark.parametrize("raw", [b"\0\1\2\3\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\0\1\2\3\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200,
+    ],
+)
 def test_what_answers_is_no_http(server: Loopback, raw: bytes) -> None:
     server.send("/a", raw)
     with pytest.raises(Unreachable):
@@ -219,7 +237,8 @@ def test_what_answers_is_no_http(server: Loopback, raw: bytes) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nabc",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"abc" * 99)[:25],
+        b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\nContent-Encoding: gzip\r\n\r\n"
+        + gzip.compress(b"abc" * 99)[:25],
     ],
 )
 def test_a_document_that_ends_before_its_end_is_none(server: Loopback, raw: bytes) -> None:
@@ -282,7 +301,15 @@ def test_it_never_answers(server: Loopback) -> None:
         fetch(server.url("/a"), time_limit=SHORT)
 
 
-@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nA: ", b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nA: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ],
+)
 def test_a_byte_now_and_then_does_not_keep_us(server: Loopback, head: bytes) -> None:
     server.drip("/a", head)
     begun = time.monotonic()
@@ -301,7 +328,9 @@ def test_redirects_and_document_share_the_time(server: Loopback) -> None:
 def test_no_watch_is_left_behind(server: Loopback) -> None:
     server.give("/a")
     fetch(server.url("/a"), time_limit=3600)
-    assert not [one for one in threading.enumerate() if isinstance(one, threading.Timer) and not one.finished.is_set()]
+    assert not [
+        one for one in threading.enumerate() if isinstance(one, threading.Timer) and not one.finished.is_set()
+    ]
 
 
 # -- https ---------------------------------------------------------------------------------------------------
@@ -349,5 +378,12 @@ def test_bytes_that_are_no_text(charset: str) -> None:
 
 
 def test_the_errors_are_what_a_caller_would_expect() -> None:
-    expected = {WrongAddress: ValueError, Unreachable: ConnectionError, TimedOut: TimeoutError, WrongContent: ValueError}
-    assert all(issubclass(error, usual) and issubclass(error, RemoteError) for error, usual in expected.items())
+    expected = {
+        WrongAddress: ValueError,
+        Unreachable: ConnectionError,
+        TimedOut: TimeoutError,
+        WrongContent: ValueError,
+    }
+    assert all(
+        issubclass(error, usual) and issubclass(error, RemoteError) for error, usual in expected.items()
+    )
