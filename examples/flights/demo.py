@@ -239,7 +239,9 @@ class Demo:
         port = free_port(port)
         address = f"http://127.0.0.1:{port}/"
         server = ["runserver", "--noreload", "--insecure", "--skip-checks", f"127.0.0.1:{port}"]
-        commands = {"worker": ["kck", "worker"], "web server": server}
+        # Two refreshes at once: what takes seconds must not keep what takes half a second waiting.
+        worker = ["kck", "worker", "--concurrency", "2"]
+        commands = {"worker": worker, "web server": server}
         parts: list[Part] = []
         try:
             for name, arguments in commands.items():

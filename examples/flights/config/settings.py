@@ -8,6 +8,7 @@ DEBUG            1 shows Django's error pages (0)
 
 import os
 import secrets
+import sys
 from pathlib import Path
 
 from config.database import from_url
@@ -44,7 +45,8 @@ TEMPLATES = [
 DATABASES = {
     "default": from_url(
         os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres"),
-        schema=os.environ.get("DATABASE_SCHEMA", ""),
+        # A test database is made anew, and has no schema but its own.
+        schema="" if sys.argv[1:2] == ["test"] else os.environ.get("DATABASE_SCHEMA", ""),
         test_name=os.environ.get("TEST_DATABASE", ""),
     )
 }

@@ -24,7 +24,7 @@ class Command(BaseCommand):
                 # Whoever else is loading is waited for, and then there is nothing left to do.
                 cursor.execute(f"LOCK TABLE {Flight._meta.db_table} IN SHARE ROW EXCLUSIVE MODE")
                 if loading.is_loaded():
-                    self.stderr.write("flights: loaded already")
+                    self.stderr.write("flights: loaded already", str)  # no error, so not in red
                     return
                 loading.load(start=start, end=end)
         except source.SourceMissing as error:
