@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,3 +126,15 @@ class HookFailed(KckFlowError, RuntimeError):
 
 class DeclarationError(KckFlowError, ValueError):
     """Something is declared wrongly: says which, what was expected, and what to do."""
+
+
+def ones_own(error: BaseException) -> BaseException:
+    """Return a copy of an exception that several threads are to raise: each lengthens its own traceback."""
+    try:
+        twin = copy.copy(error)
+    except Exception:  # an exception that cannot be rebuilt from its arguments
+        return error
+    if type(twin) is not type(error) or twin is error:
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return twin.with_traceback(None)

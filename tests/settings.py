@@ -44,6 +44,8 @@ def database(url: str) -> dict[str, Any]:
 
 # Without the variable nothing can connect, but mypy's plugin and makemigrations can read these settings.
 DATABASES = {"default": database(os.environ.get("DATABASE_URL") or "postgresql://127.0.0.1:1/unset")}
+# The same database under another name: a transaction there is none here.
+DATABASES["elsewhere"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",

@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from .. import spread
 from ..conf import conf
 from ..entry import Entry
+from ..errors import ones_own
 from ..registry import registry
 from ..store import refreshes
 from . import flight, read
@@ -64,13 +65,9 @@ async def _ask(question: Callable[..., Any], key: str, default: Any, options: di
                 error=flight.timeout(joined.key, max(patience, 0)),
                 kind="failed",
             )
-            return await in_thread(conclude, late)
-        if not answer.again and not joined.busy:
-            return (
-                await in_thread(conclude, joined.outcome)
-                if joined.outcome.error
-                else conclude(joined.outcome)
-            )
+            return conclude(late)
+        if answer.answers(joined.outcome) or wait <= 0:
+            return conclude(joined.outcome)
 
 
 def _try(question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -108,16 +105,15 @@ async def _until_done(joined: flight.Flight, seconds: float) -> None:
 
 async def get_many(keys: Iterable[str], errors: str) -> dict[str, Any]:
     """As ``read.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
-    asked = list(keys)
-    answer = await in_thread(_try, read.get_many, asked, errors)
-    if not isinstance(answer, read.ManyBoarded):
-        found: dict[str, Any] = answer
-        return found
-    deadline = time.monotonic() + max(joined.primer.wait_seconds(conf.WAIT) for joined in answer.flights)
-    for joined in answer.flights:
-        await _until_done(joined, deadline - time.monotonic())
-    again: dict[str, Any] = await in_thread(read.get_many, asked, errors)
-    return again
+    asked, landed = list(keys), read.Landed()
+    while True:
+        answer = await in_thread(_try, read.try_many, asked, errors, landed)
+        if not isinstance(answer, read.ManyBoarded):
+            found: dict[str, Any] = answer
+            return found
+        for joined, answers in answer.flights:
+            await _until_done(joined, landed.patience(joined))
+            landed.take(joined, answers)
 
 
 async def refresh(cache: Cache, key: str) -> Entry:
@@ -142,5 +138,5 @@ async def refresh(cache: Cache, key: str) -> Entry:
             await asyncio.sleep(0.01)
             continue
         if outcome.error is not None:
-            raise outcome.error
+            raise ones_own(outcome.error)
         return outcome.entry()

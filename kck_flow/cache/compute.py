@@ -114,9 +114,9 @@ def private_sessions(alias: str) -> Sessions:
     return lambda: private.session(alias, timeout=conf.STATEMENT_TIMEOUT)
 
 
-def servable(primer: Primer, seen: Seen, max_age: float | None = None) -> bool:
-    """Whether what is stored may be served as fresh, to a reader who wants nothing older than ``max_age``."""
-    if max_age is not None and (seen.computed_at is None or seen.now - seen.computed_at > max_age):
+def servable(primer: Primer, seen: Seen, not_before: float | None = None) -> bool:
+    """Whether what is stored may be served as fresh, to readers who want nothing computed before an instant."""
+    if not_before is not None and (seen.computed_at is None or seen.computed_at < not_before):
         return False
     return (
         seen.state != "unset"

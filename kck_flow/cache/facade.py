@@ -10,6 +10,7 @@ from typing import Any
 from .. import key as keys
 from .. import spread
 from ..entry import Entry, Point
+from ..errors import ones_own
 from ..key import Key
 from ..primer import UNSET, Primer
 from ..registry import registry
@@ -170,6 +171,9 @@ class Cache:
         primer = self.primer(found)
         alias = spread.alias_of(primer)
         context = read.context_of(alias)
+        here = frame.current()
+        if here is not None:
+            here.refuse(found)
         if context == read.TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
@@ -289,8 +293,6 @@ class Cache:
 def refresh_now(primer: Primer, key: Key, alias: str) -> Any:
     """Compute a product now, whatever is stored; one under way is waited for, and then it runs once more."""
     here = frame.current()
-    if here is not None:
-        here.refuse(key)
     while True:
         boarded, new = flight.board(
             primer, key, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400
@@ -313,6 +315,6 @@ def refresh_now(primer: Primer, key: Key, alias: str) -> Any:
 
 def _entry_or_raise(outcome: Any) -> Entry:
     if outcome.error is not None:
-        raise outcome.error
+        raise ones_own(outcome.error)
     entry: Entry = outcome.entry()
     return entry

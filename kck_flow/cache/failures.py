@@ -41,8 +41,10 @@ def stored_failure(
     key: Key, last_error: str | None, retry_in: float | None, parked: str | None
 ) -> ComputeFailed:
     """Return the failure that readers get within the back-off, without a compute."""
-    cause = (last_error or "unknown").splitlines()[0]
-    when = f"it is tried again in {max(retry_in, 0):.1f} s" if retry_in is not None else "it is parked"
+    cause = (last_error or "its process, which ended without a word again and again").splitlines()[0]
+    when = f"revive it with: manage.py kck retry {key}"
     if parked:
-        when = f"it is parked ({parked}); revive it with: manage.py kck retry {key}"
+        when = f"it is parked ({parked}); {when}"
+    elif retry_in is not None and retry_in > 0:
+        when = f"it is tried again in {retry_in:.1f} s"
     return ComputeFailed(f"Computing {str(key)!r} failed with {cause}; {when}.", key=key, cause=cause)

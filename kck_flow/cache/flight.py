@@ -24,6 +24,7 @@ from ..key import Key
 from ..primer import Primer
 from ..store import private, products, refreshes
 from ..store.products import Published, Seen, Stored
+from ..store.session import Session
 from ..storing import args_of, seconds
 from . import compute
 from .compute import Computation, Outcome
@@ -65,8 +66,8 @@ class Flight:
         self.done = threading.Event()
         self.outcome: Outcome | None = None
         self.busy = False
-        # What a caller of this flight wants at the most, in seconds: an older value found stored will not do.
-        self.max_age: float | None = None
+        # A value found stored will do for the callers of this flight unless it was computed before (POSIX seconds).
+        self.not_before: float | None = None
         self.deadline = time.monotonic()
         self._begun = False
         self._lock = threading.Lock()
@@ -136,7 +137,7 @@ def board(
     hook: str = "prime",
     force: bool = False,
     wait: float = 0.0,
-    max_age: float | None = None,
+    not_before: float | None = None,
 ) -> tuple[Flight, bool]:
     """Return the flight of ``key`` in this process, and whether it is new (then somebody must begin it)."""
     name = (os.getpid(), alias, key.digest)
@@ -146,8 +147,8 @@ def board(
         if flight is None:
             flight = _flights[name] = Flight(primer, key, alias, reason, hook, force)
         flight.deadline = max(flight.deadline, time.monotonic() + wait)
-        if max_age is not None:
-            flight.max_age = min(max_age, flight.max_age if flight.max_age is not None else max_age)
+        if not_before is not None:
+            flight.not_before = max(not_before, flight.not_before or not_before)
     return flight, new
 
 
@@ -189,7 +190,7 @@ def carry(flight: Flight) -> None:
             own_thread=True,
             look_again=None
             if flight.force
-            else lambda found: compute.servable(primer, found, flight.max_age),
+            else lambda found: compute.servable(primer, found, flight.not_before),
             hook=flight.hook,
             tell_seen=seen,
             timed_out=timed_out,
@@ -217,19 +218,23 @@ def _claim(flight: Flight) -> refreshes.Claim | None:
     args = args_of(flight.primer, flight.key)
     limit = seconds(flight.primer.compute_limit)
     with private.session(flight.alias, timeout=conf.CLAIM_TIMEOUT) as session:
-        claim = refreshes.claim(
-            session,
-            flight.key,
-            args,
-            lease=conf.LEASE_SECONDS,
-            owner=owner(),
-            limit=limit,
-            reason=flight.reason,
-            force=flight.force,
-        )
-        if claim is None:
+        while True:
+            claim = refreshes.claim(
+                session,
+                flight.key,
+                args,
+                lease=conf.LEASE_SECONDS,
+                owner=owner(),
+                limit=limit,
+                reason=flight.reason,
+                force=flight.force,
+            )
+            if claim is not None:
+                return claim
             flight.met = refreshes.standing(session, [flight.key.digest])[str(flight.key.digest)]
-        return claim
+            if flight.met.leased or (flight.met.held_back and not flight.force):
+                return None
+            # Whoever had the lease gave it back between the two statements.
 
 
 def _follow(flight: Flight) -> None:
@@ -238,15 +243,16 @@ def _follow(flight: Flight) -> None:
     assert met is not None
     flight.claimed.set()
     if not met.leased:
-        flight.finish(_failed(flight, met))
+        flight.finish(failed(flight.key, flight.primer, met))
         return
     poller().watch(flight)
 
 
-def _failed(flight: Flight, met: refreshes.Standing) -> Outcome:
+def failed(key: Key, primer: Primer, met: refreshes.Standing) -> Outcome:
+    """Return the outcome of a product that failed a moment ago, as its slot tells it."""
     retry_in = met.retry_at - met.now if met.retry_at is not None else None
-    error = stored_failure(flight.key, met.last_error, retry_in, met.parked_why)
-    return Outcome(flight.key, flight.primer.codec, error=error, kind="failed", now=met.now)
+    error = stored_failure(key, met.last_error, retry_in, met.parked_why)
+    return Outcome(key, primer.codec, error=error, kind="failed", now=met.now)
 
 
 def wait_for(flight: Flight, seconds: float) -> Outcome:
@@ -316,24 +322,29 @@ class Poller:
                         self._drop([flight])  # nobody waits any more
                     continue
                 self._drop([flight])
-                published = now.computed_at is not None and now.computed_at >= (met.started_at or met.now)
-                if published and now.state != "unset":
-                    stored = products.read(
-                        session, flight.key.digest, probe=False, changes=False, dirty=False, limit=0
-                    )
-                    if stored is not None and stored.state != "unset" and not stored.invalid:
-                        flight.finish(_delivered(flight, stored))
+                since = met.started_at or met.now
+                if not flight.force:
+                    if (
+                        now.computed_at is not None
+                        and now.computed_at >= since
+                        and self._deliver(session, flight)
+                    ):
                         continue
-                if (
-                    not now.leased
-                    and now.last_error_at is not None
-                    and now.last_error_at >= (met.started_at or met.now)
-                ):
-                    flight.finish(_failed(flight, now))
-                    continue
-                # The holder died, was fenced, or its value was invalidated at once: our turn.
+                    if not now.leased and now.last_error_at is not None and now.last_error_at >= since:
+                        flight.finish(failed(flight.key, flight.primer, now))
+                        continue
+                # The holder died, was fenced, or its value was invalidated at once; or ours is to be a run of its
+                # own: our turn.
                 flight.again()
                 depart(flight)
+
+    def _deliver(self, session: Session, flight: Flight) -> bool:
+        """Deliver what somebody else has stored, unless it must not be served by now."""
+        stored = products.read(session, flight.key.digest, probe=True, changes=False, dirty=False, limit=0)
+        if stored is None or stored.state == "unset" or stored.invalid or stored.pending == 2:
+            return False
+        flight.finish(_delivered(flight, stored))
+        return True
 
     def _drop(self, flights: list[Flight]) -> None:
         with self._lock:

@@ -89,7 +89,10 @@ class Frame:
         return [*(self.above.path() if self.above else []), str(self.key)]
 
     def refuse(self, key: Key) -> None:
-        """Raise CycleError, with the path, if ``key`` is being computed here or above."""
+        """Raise CycleError, with the path, if ``key`` is being computed here or above.
+
+        Also where an old value of it could be served: what was made from that would wake what it is made from.
+        """
         path = self.path()
         if str(key) not in path:
             return

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from django.db import Error as DatabaseErrors
 from django.db import InterfaceError, OperationalError, connections
@@ -35,6 +36,7 @@ from ..errors import (
     UnknownPrimer,
     UnstorableValue,
     WaitTimeout,
+    ones_own,
 )
 from ..key import INTERNAL, Key
 from ..primer import Primer
@@ -46,7 +48,6 @@ from ..store.session import Session, caller, loads
 from ..storing import args_of, encode
 from . import behind, compute, flight, frame, tier
 from .compute import Computation, Outcome
-from .failures import stored_failure
 
 logger = logging.getLogger("kck_flow")
 
@@ -92,7 +93,7 @@ def get(
     """Return a product's value; see ``Cache.get``."""
     ask = Ask(prime_on_cache_miss, _seconds(wait), _seconds(max_age))
     found = registry.key(key)
-    if conf.TIER_SECONDS and ask.max_age is None:
+    if conf.TIER_SECONDS and ask.max_age is None and frame.current() is None:  # a compute notes what it reads
         hit = tier.get(found)
         if hit is not tier.MISS:
             return hit
@@ -146,6 +147,8 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
     primer = registry.primers.get(key.key_base)
     alias = spread.alias_of(primer)
     here = frame.current()
+    if here is not None:
+        here.refuse(key)  # before we would wait for a flight that waits for us
     if here is not None and ask.max_age is None:
         hint = here.hints.get(key)
         if hint is not None and hint.entry is not None:
@@ -214,17 +217,17 @@ class Boarded(Exception):
     """An async read has found a miss: a flight is under way, and asyncio may wait for it.
 
     Attributes:
-        joined: The flight; ``again``: whether its value is not for this reader, who looks again when it is
-            over.
-        conclude: Turns the flight's outcome into the answer, or its error.
+        joined: The flight.
+        answers: Whether its outcome is for this reader, who otherwise looks again when it is over.
+        conclude: Turns an outcome into the answer, or its error.
     """
 
-    def __init__(self, joined: flight.Flight, again: bool) -> None:
-        self.joined, self.again = joined, again
+    def __init__(self, joined: flight.Flight, answers: Callable[[Outcome], bool]) -> None:
+        self.joined, self.answers = joined, answers
         self.conclude: Callable[[Outcome], Any] | None = None
 
     def concluded(self, landed: Outcome) -> Any:
-        """Return the answer that the flight's outcome makes, or raise its error."""
+        """Return the answer that an outcome makes, or raise its error."""
         assert self.conclude is not None
         return self.conclude(landed)
 
@@ -248,36 +251,44 @@ def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
 
 def _read(key: Key, primer: Primer | None, alias: str, context: str) -> Stored | None:
     probe = primer is None or primer.probes or primer.name in _sourced
-    session = caller(alias)
-    try:
-        stored = _statement(session, key, primer, probe, context)
-    except (OperationalError, InterfaceError) as error:
-        if context != OPEN:
-            raise
-        # The connection is gone, perhaps only the connection: once more on a new one.
-        session.connection.close()
-        try:
-            stored = _statement(session, key, primer, probe, context)
-        except DatabaseErrors:
-            session.connection.close()
-            raise StoreUnavailable(
-                f"The database did not answer for {str(key)!r}: {error}".strip()
-            ) from error
+
+    def ask(probe: bool) -> Stored | None:
+        augments = primer is not None and primer.augments
+        limit = conf.PENDING_LIMIT
+        return products.read(
+            caller(alias), key.digest, probe=probe, changes=augments, dirty=context == ATOMIC, limit=limit
+        )
+
+    stored = _once_more(alias, context, str(key), lambda: ask(probe))
     if stored is not None and stored.sourced and not probe and primer is not None:
         # A compute of this family reads other products: from now on its reads look for changes on their way.
         _sourced.add(primer.name)
-        stored = _statement(session, key, primer, True, context)
+        stored = ask(True)
+    if stored is not None and context == TEST:
+        stored.dirty = True  # in a test, too, what the transaction has changed is seen at once
     return stored
 
 
+T = TypeVar("T")
+
+
+def _once_more(alias: str, context: str, what: str, ask: Callable[[], T]) -> T:
+    """Ask the database; on a connection that has gone, perhaps only the connection, once more on a new one."""
+    try:
+        return ask()
+    except (OperationalError, InterfaceError) as error:
+        if context != OPEN:
+            raise
+        connection = connections[alias]
+        connection.close()
+        try:
+            return ask()
+        except DatabaseErrors:
+            connection.close()
+            raise StoreUnavailable(f"The database did not answer for {what!r}: {error}".strip()) from error
+
+
 _sourced: set[str] = set()
-
-
-def _statement(session: Session, key: Key, primer: Primer | None, probe: bool, context: str) -> Stored | None:
-    augments = primer is not None and primer.augments
-    return products.read(
-        session, key.digest, probe=probe, changes=augments, dirty=context == ATOMIC, limit=conf.PENDING_LIMIT
-    )
 
 
 def judge(
@@ -433,68 +444,107 @@ def _compute_missing(
     """Return the outcome of computing a product that cannot be served, or None: look again."""
     if context == TEST:
         return in_test(primer, key, alias)
+    if _must_be_here(primer, alias, context):
+        return _held_back(primer, key, alias, stored) or compute.compute_live(primer, key, alias)
     here = frame.current()
-    if here is not None:
-        here.refuse(key)  # before we would wait for a flight that waits for us
-    if (here is not None and (here.inline or here.snapshot)) or (context == ATOMIC and is_dirty(alias)):
-        return compute.compute_live(primer, key, alias)
     remaining = deadline - time.monotonic()
-    joined, new = flight.board(primer, key, alias, reason="miss", wait=max(remaining, 0), max_age=ask.max_age)
-    if not new and not _may_join(joined, stored, alias):
-        # It began before something that we have seen: its value is not for us. Wait until it is over, and
-        # look again.
-        if boarding.get():
-            raise Boarded(joined, again=True)
-        flight.wait_for(joined, remaining)
-        return None
-    if here is not None:
+    not_before = stored.now - ask.max_age if stored is not None and ask.max_age is not None else None
+    joined, new = flight.board(
+        primer, key, alias, reason="miss", wait=max(remaining, 0), not_before=not_before
+    )
+    answers = _answers(joined, new, stored, alias, not_before)
+    if here is not None and answers is not None:
         # Inside a compute: this thread carries it out, or the pool's threads could all wait for one another.
         flight.carry(joined)
     elif new:
         flight.depart(joined)
+        behind.tidy(alias)
     if boarding.get() and here is None and context == OPEN:
-        raise Boarded(joined, again=False)
+        raise Boarded(joined, answers or _never)
     if context == ATOMIC and not joined.claimed.wait(conf.CLAIM_TIMEOUT):
         return compute.compute_live(primer, key, alias)
     outcome = flight.wait_for(joined, remaining)
-    behind.tidy(alias)
-    if outcome.kind == "found" and not new and _too_old(outcome, ask.max_age):
-        return None  # what others of that flight were content with
-    if isinstance(outcome.error, StoreUnavailable) and joined.busy:
-        if context == ATOMIC:
-            return compute.compute_live(primer, key, alias)
-        if time.monotonic() < deadline:
-            return None
-    return outcome
+    if joined.busy and context == ATOMIC:
+        return compute.compute_live(primer, key, alias)
+    if (answers is not None and answers(outcome)) or (answers is not None and time.monotonic() >= deadline):
+        return outcome
+    return None
 
 
-def _too_old(outcome: Outcome, max_age: float | None) -> bool:
-    stored = outcome.stored
-    return max_age is not None and stored is not None and outcome.now - stored.computed_at > max_age
+def _must_be_here(primer: Primer, alias: str, context: str) -> bool:
+    """Whether only the caller's own connection shows the truth: nothing computed there may be stored."""
+    here = frame.current()
+    if here is not None and (here.inline or here.snapshot):
+        return True
+    if here is not None and context == ATOMIC and primer.augments:
+        return True  # its snapshot wants a transaction of its own, and the compute around it has opened one
+    return is_dirty(alias)
+
+
+def _held_back(primer: Primer, key: Key, alias: str, stored: Stored | None) -> Outcome | None:
+    """Return the failure of a moment ago; None where there was none, or the caller has changed a source since."""
+    session = caller(alias)
+    standing = refreshes.standing(session, [key.digest])[str(key.digest)]
+    if not standing.held_back:
+        return None
+    if stored.pending if stored is not None else pending.marks(session, key, args_of(primer, key)):
+        return None
+    return flight.failed(key, primer, standing)
+
+
+def _answers(
+    joined: flight.Flight, new: bool, stored: Stored | None, alias: str, not_before: float | None = None
+) -> Callable[[Outcome], bool] | None:
+    """Return what tells whether a flight's outcome is for this reader; None where it cannot be.
+
+    It cannot be where the flight began before something that this reader has seen. A value that others stored is
+    looked at again where more may be on its way to it, or where it is older than this reader wants.
+    """
+    if not new and not _may_join(joined, stored, alias):
+        return None
+
+    def answers(outcome: Outcome) -> bool:
+        if joined.busy:
+            return False
+        if outcome.kind != "found" or outcome.stored is None:
+            return True
+        too_old = not_before is not None and outcome.stored.computed_at < not_before
+        return not too_old and not joined.primer.augments
+
+    return answers
+
+
+def _never(outcome: Outcome) -> bool:
+    return False
 
 
 def _may_join(joined: flight.Flight, stored: Stored | None, alias: str) -> bool:
     """Whether a flight began after everything that this reader has seen."""
+    if joined.seen is None:
+        return (
+            True  # it has not begun; or somebody else computes, and what was changed since is looked at then
+        )
     if stored is not None:
-        return not stored.pending and joined.joinable(stored.version, stored.epoch)
-    if joined.seen is None or not joined.joinable(0, 0):
-        return joined.seen is None
-    # Without a row nothing could be invalidated but the family: its marks are all that tells.
-    marks = pending.family_marks(caller(alias), joined.key, args_of(joined.primer, joined.key))
+        on_its_way = stored.pending or stored.changes is not None
+        return not on_its_way and joined.joinable(stored.version, stored.epoch)
+    if not joined.joinable(0, 0):
+        return False
+    # Without a row nothing could be invalidated: the marks are all that tells.
+    marks = pending.marks(caller(alias), joined.key, args_of(joined.primer, joined.key))
     return marks <= set(joined.seen.family_pending or ())
 
 
 def is_dirty(alias: str) -> bool:
-    """Whether the caller's transactions have written, or look at a snapshot of their own."""
+    """Whether the caller's transactions, here or in another database, have written, or look at a snapshot of
+    their own.
+    """
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block and connection.autocommit:
+        if connection.connection is None or (not connection.in_atomic_block and connection.autocommit):
             continue
         if connection.vendor != "postgresql":
             return True
-        if connection.alias == alias or connection.in_atomic_block:
-            rows = Session(connection).run(f"SELECT {products._DIRTY}")
-            if rows[0][0]:
-                return True
+        if Session(connection).run(f"SELECT {products._DIRTY}")[0][0]:
+            return True
     return False
 
 
@@ -509,9 +559,6 @@ def in_test(
     def sessions() -> Any:
         return nullcontext(session)
 
-    here = frame.current()
-    if here is not None:
-        here.refuse(key)
     with session.transaction():
         args = args_of(primer, key)
         session.run(
@@ -521,10 +568,7 @@ def in_test(
             session, key, args, lease=3600, owner="test", limit=None, reason=reason, force=force
         )
         if claim is None:
-            standing = refreshes.standing(session, [key.digest])[str(key.digest)]
-            retry_in = standing.retry_at - standing.now if standing.retry_at is not None else None
-            error = stored_failure(key, standing.last_error, retry_in, standing.parked_why)
-            return Outcome(key, primer.codec, error=error, kind="failed")
+            return flight.failed(key, primer, refreshes.standing(session, [key.digest])[str(key.digest)])
     computation = Computation(primer, key, claim, alias, sessions, own_thread=False, hook=hook, watched=False)
     return computation.carry_out()
 
@@ -544,29 +588,28 @@ def _last_good(
     key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool
 ) -> Any:
     """The computation failed, or the wait is over: the last good value where policy allows, else the error."""
-    if isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout)):
-        good = _within_policy(primer, stored, ask)
-        if good is not None:
-            assert stored is not None
-            logger.info("served.last_good key=%s error=%s", key, error)
-            value = _copied(primer, good)
-            frame.note(key, stored.version)
-            state = "stale" if isinstance(error, WaitTimeout) else "failed"
-            return value if value_only else entry_of(key, stored, value, state)
-    raise error
+    policy = isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout))
+    if policy and stored is not None and _within_policy(primer, stored, ask):
+        logger.info("served.last_good key=%s error=%s", key, error)
+        value = _copied(primer, stored.value)
+        frame.note(key, stored.version)
+        state = "stale" if isinstance(error, WaitTimeout) else "failed"
+        return value if value_only else entry_of(key, stored, value, state)
+    raise ones_own(error)
 
 
-def _within_policy(primer: Primer, stored: Stored | None, ask: Ask) -> str | None:
-    if stored is None or stored.state == "unset" or stored.primer_version != primer.version:
-        return None
+def _within_policy(primer: Primer, stored: Stored, ask: Ask) -> bool:
+    """Whether the value that could not be refreshed may be served all the same."""
+    if stored.state == "unset" or stored.primer_version != primer.version:
+        return False
     now = clock.now().timestamp() if clock.is_moved() else stored.now
     since = [at for at in (stored.hard_expires_at, stored.invalid_since) if at is not None and at <= now]
     allowance = primer.stale_if_error.total_seconds()
     if since:
-        return stored.value if now < min(since) + allowance else None
+        return now < min(since) + allowance
     if ask.max_age is not None and not primer.always_fresh and not stored.pending:
-        return stored.value  # only this caller found it too old
-    return stored.value if allowance > 0 else None
+        return True  # only this caller found it too old
+    return allowance > 0
 
 
 # -- many products
@@ -575,9 +618,52 @@ def _within_policy(primer: Primer, stored: Stored | None, ask: Ask) -> str | Non
 
 def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
     """Return many products; see ``Cache.get_many``."""
+    asked, landed = list(keys), Landed()
+    while True:
+        try:
+            return try_many(asked, errors, landed)
+        except ManyBoarded as boarded:
+            for joined, answers in boarded.flights:
+                joined.done.wait(landed.patience(joined))
+                landed.take(joined, answers)
+
+
+class Landed:
+    """What the misses of one ``get_many`` came to: all fly side by side, and each waits from the same beginning."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self.outcomes: dict[Key, Outcome] = {}
+
+    def patience(self, joined: flight.Flight) -> float:
+        """Return how many seconds the caller still waits for a flight."""
+        return max(self._begun + joined.primer.wait_seconds(conf.WAIT) - time.monotonic(), 0)
+
+    def take(self, joined: flight.Flight, answers: Callable[[Outcome], bool]) -> None:
+        """Take a flight's outcome if it is for this caller; when the wait is over, that it is."""
+        outcome = joined.outcome
+        if outcome is not None and answers(outcome):
+            self.outcomes[joined.key] = outcome
+        elif self.patience(joined) <= 0:
+            error = flight.timeout(joined.key, joined.primer.wait_seconds(conf.WAIT))
+            self.outcomes[joined.key] = Outcome(joined.key, joined.primer.codec, error=error, kind="failed")
+
+
+class ManyBoarded(Exception):
+    """Some of many products are missing: their flights are under way, to be waited for before asking again."""
+
+    def __init__(self, flights: list[tuple[flight.Flight, Callable[[Outcome], bool]]]) -> None:
+        self.flights = flights
+
+
+def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any]:
+    """Return many products, taking of those that are missing what has landed.
+
+    Raises:
+        ManyBoarded: some are missing; they are being computed now.
+    """
     if errors not in ("raise", "return", "skip"):
         raise ValueError(f"errors must be 'raise', 'return' or 'skip', not {errors!r}.")
-    asked = list(keys)
     results: dict[str, Any] = {}
     failed: dict[str, BaseException] = {}
     parsed: dict[str, Key] = {}
@@ -586,20 +672,29 @@ def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
             parsed[text] = registry.key(text)
         except KckFlowError as error:
             failed[text] = error
-    missing: list[str] = []
-    for text, found in _stored_many(parsed).items():
-        key, (primer, alias, context, stored) = parsed[text], found
+    read = _stored_many(parsed)
+    ask = Ask(None, None, None)
+    missing: dict[str, tuple[Key, Primer, str, Stored | None]] = {}
+    alone: list[str] = []
+    for text, (primer, alias, context, stored) in read.items():
+        key = parsed[text]
         verdict, value_text = judge(primer, key, stored)
-        if verdict is MISSING or stored is None:
-            missing.append(text)
-            continue
-        results[text] = _serve(key, primer, alias, context, stored, value_text, verdict, True)
-    flights = _prepare_missing([parsed[text] for text in missing])
-    if flights and boarding.get():
-        raise ManyBoarded(flights)
-    for text in missing:
+        if verdict is not MISSING and stored is not None:
+            results[text] = _serve(key, primer, alias, context, stored, value_text, verdict, True)
+        elif primer is not None and key in landed.outcomes:
+            try:
+                results[text] = _conclude(key, primer, stored, ask, True, landed.outcomes[key])
+            except Exception as error:
+                failed[text] = error
+        elif primer is not None and primer.prime_on_cache_miss and _flies(alias, context):
+            missing[text] = key, primer, alias, stored
+        else:
+            alone.append(text)
+    if missing:
+        raise ManyBoarded(_board(missing.values()))
+    for text in alone:
         try:
-            results[text] = _answer(parsed[text], Ask(None, None, None), value_only=True)
+            results[text] = _answer(parsed[text], ask, value_only=True)
         except Exception as error:
             failed[text] = error
     ordered = {text: results[text] for text in dict.fromkeys(asked) if text in results}
@@ -611,64 +706,61 @@ def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
     return ordered
 
 
+def _flies(alias: str, context: str) -> bool:
+    return context == OPEN and frame.current() is None and not is_dirty(alias)
+
+
+def _board(
+    missing: Iterable[tuple[Key, Primer, str, Stored | None]],
+) -> list[tuple[flight.Flight, Callable[[Outcome], bool]]]:
+    """Board the flights of all misses at once, in digest order: two callers meet in the same order."""
+    flights = []
+    for key, primer, alias, stored in sorted(missing, key=lambda one: one[0].digest):
+        wait = primer.wait_seconds(conf.WAIT)
+        joined, new = flight.board(primer, key, alias, reason="miss", wait=wait)
+        flights.append((joined, _answers(joined, new, stored, alias) or _never))
+        if new:
+            flight.depart(joined)
+            behind.tidy(alias)
+    return flights
+
+
 def _stored_many(parsed: dict[str, Key]) -> dict[str, tuple[Primer | None, str, str, Stored | None]]:
-    """Read all at once, one statement for each database (and kind of read)."""
-    groups: dict[tuple[str, bool, bool], dict[str, Key]] = {}
+    """Read all at once: one statement for each database."""
+    groups: dict[str, dict[str, Key]] = {}
     for text, key in parsed.items():
-        primer = registry.primers.get(key.key_base)
-        groups.setdefault((spread.alias_of(primer), True, False), {})[text] = key
+        groups.setdefault(spread.alias_of(registry.primers.get(key.key_base)), {})[text] = key
     found: dict[str, tuple[Primer | None, str, str, Stored | None]] = {}
-    for (alias, _, _), members in groups.items():
+    for alias, members in groups.items():
         context = context_of(alias)
         primers = {text: registry.primers.get(key.key_base) for text, key in members.items()}
         probe = any(primer is None or primer.probes or primer.name in _sourced for primer in primers.values())
         changes = any(primer is not None and primer.augments for primer in primers.values())
-        rows = products.read_many(
-            caller(alias),
-            [key.digest for key in members.values()],
-            probe=probe,
-            changes=changes,
-            dirty=context == ATOMIC,
-            limit=conf.PENDING_LIMIT,
-        )
+
+        def ask(
+            alias: str = alias,
+            digests: list[UUID] = [key.digest for key in members.values()],  # noqa: B006, B008
+            probe: bool = probe,
+            changes: bool = changes,
+            dirty: bool = context == ATOMIC,
+        ) -> dict[str, Stored]:
+            limit = conf.PENDING_LIMIT
+            return products.read_many(
+                caller(alias), digests, probe=probe, changes=changes, dirty=dirty, limit=limit
+            )
+
+        rows = _once_more(alias, context, f"{len(members)} products", ask)
         for text, key in members.items():
-            stored = rows.get(str(key))
-            primer = primers[text]
+            stored, primer = rows.get(str(key)), primers[text]
             if stored is not None and stored.sourced and not probe and primer is not None:
                 _sourced.add(primer.name)
                 return _stored_many(parsed)
-            if stored is not None and changes and primer is not None and not primer.augments:
+            if stored is not None and context == TEST:
+                stored.dirty = True
+            if stored is not None and (primer is None or not primer.augments):
                 stored.changes = None
             found[text] = (primer, alias, context, stored)
     return found
-
-
-class ManyBoarded(Exception):
-    """An async ``get_many`` has found misses: their flights, for asyncio to wait for before it asks again."""
-
-    def __init__(self, flights: list[flight.Flight]) -> None:
-        self.flights = flights
-
-
-def _prepare_missing(keys: list[Key]) -> list[flight.Flight]:
-    """Board the flights of all misses at once, in digest order: they are computed side by side, and joined
-    one by one.
-    """
-    if (len(keys) < 2 and not boarding.get()) or frame.current() is not None:
-        return []
-    flights = []
-    for key in sorted(keys, key=lambda one: one.digest):
-        primer = registry.primers.get(key.key_base)
-        if primer is None or not primer.prime_on_cache_miss:
-            continue
-        alias = spread.alias_of(primer)
-        if context_of(alias) != OPEN:
-            return []
-        boarded, new = flight.board(primer, key, alias, reason="miss", wait=primer.wait_seconds(conf.WAIT))
-        flights.append(boarded)
-        if new:
-            flight.depart(boarded)
-    return flights
 
 
 __all__ = ["RAISE", "WaitTimeout", "get", "get_entry", "get_many"]

@@ -54,9 +54,9 @@ def append_downstream(session: Session, digest: UUID, *, source: str, reason: st
     return len(session.rows("append_edges_pending", {"digest": digest, "source": source, "reason": reason}))
 
 
-def family_marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:
-    """Return the ids of the family-wide marks that concern a product."""
-    rows = session.rows("family_marks", {"key_base": key.key_base, "args": dumps(dict(args))})
+def marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:
+    """Return the ids of whatever is on its way to a product: its own, and what concerns its whole family."""
+    rows = session.rows("marks", {"key_base": key.key_base, "digest": key.digest, "args": dumps(dict(args))})
     return {row[0] for row in rows}
 
 

@@ -69,6 +69,12 @@ class Standing:
     now: float
     started_at: float | None
 
+    @property
+    def held_back(self) -> bool:
+        """Whether nobody may compute it now: it failed, or ended its process, a moment ago or too often."""
+        failed = self.retry_at is not None and self.retry_at > self.now
+        return not self.leased and (failed or bool(self.parked_why) or (self.crashes or 0) >= CRASH_LIMIT)
+
 
 def instant(seconds: float | None) -> datetime | None:
     """Return POSIX seconds as an aware UTC datetime; None stays None."""
