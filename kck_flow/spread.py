@@ -120,7 +120,7 @@ def _spread(
             continue
         # A change that cannot be told to one product cannot be folded: the family is computed afresh.
         kind = REFRESH if on.then == REFRESH else STALE
-        marks.append(_mark(primer, kind, key, change.source, reason))
+        marks.append(_mark(primer, kind, key, str(change.key or change.source), reason))
         if kind == STALE and (primer.name, key) not in visited:
             visited.add((primer.name, key))
             below.append((primer.name, key))

@@ -279,7 +279,14 @@ class Computation:
             bool(frame.reads),
             soft,
             hard,
+            self._unread(frame),
         )
+
+    def _unread(self, frame: Frame) -> list[str]:
+        """Return the declared sources that this computation has not read."""
+        read = {key.key_base for key in frame.reads}
+        sources = [on.model._meta.label if on.model is not None else on.source_base for on in self.primer.depends_on]
+        return [source for source in sources if source is not None and source not in read]
 
     def _save_edges(self, frame: Frame) -> None:
         """First, on their own: an upstream that changes from now on finds them."""

@@ -42,7 +42,9 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
         paused = set(families.paused(session))
         wanted: dict[str, tuple[Any, list[tuple[str, str, str]]]] = {}
         elsewhere: dict[str, list[pending.Mark]] = {}
-        for _number, key_base, digest, args, kind, source, reason, text in rows:
+        for _number, key_base, digest, args, kind, source, reason, text, contained in rows:
+            if contained:
+                continue
             primer = registry.primers.get(key_base)
             home = spread.alias_of(primer)
             if primer is not None and home != own_alias(session):

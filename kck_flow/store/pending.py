@@ -82,7 +82,7 @@ def delete_changes(session: Session, key: Key) -> int:
 
 def batch(session: Session, limit: int) -> list[tuple[Any, ...]]:
     """Lock and return marks to drain, oldest first: id, key_base, digest, args, kind, source, reason, key
-    text.
+    text, whether the stored value contains what they tell.
     """
     return session.rows("lock_pending", {"limit": limit})
 

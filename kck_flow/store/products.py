@@ -13,7 +13,7 @@ from .session import Session, dumps, loads, statement
 
 # What waits for the product: at most this many changes are carried by a read (core.md, decision 17).
 _ON_ITS_WAY = """q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL
- AND (q.args IS NULL OR p.params @> q.args) AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false))"""
+ AND (q.args IS NULL OR p.params @> q.args)) AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)"""
 _PROBE = f"""(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END)
  FROM kck_pending q WHERE {_ON_ITS_WAY})"""
 _CHANGES = """(SELECT jsonb_agg(jsonb_build_array(c.id, c.change, c.source) ORDER BY c.id) FROM (
@@ -153,7 +153,11 @@ def begin(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A computed value, ready to be stored; durations in seconds from now, None for never."""
+    """A computed value, ready to be stored; durations in seconds from now, None for never.
+
+    Attributes:
+        unread: Sources (key bases, model labels) that are declared and were not read: their marks always count.
+    """
 
     args: Mapping[str, Any]
     value: str | None
@@ -163,6 +167,7 @@ class Computed:
     sourced: bool
     soft: float | None
     hard: float | None
+    unread: Sequence[str] = ()
 
     def params(self, key: Key, seen: Seen) -> dict[str, Any]:
         """Return the parameters of ``put.sql``."""
@@ -178,6 +183,7 @@ class Computed:
             "epoch": seen.epoch,
             "primer_version": self.primer_version,
             "sourced": self.sourced,
+            "unread": list(self.unread),
             "seen": dumps(seen.family_pending),
             "soft": self.soft,
             "hard": self.hard,

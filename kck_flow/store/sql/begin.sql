@@ -5,7 +5,8 @@
 -- it will not do instead of a computation.
 WITH taken AS (
     DELETE FROM kck_pending WHERE id IN (
-        SELECT id FROM kck_pending WHERE key_base = %(key_base)s AND digest = %(digest)s AND kind <> 'change'
+        SELECT q.id FROM kck_pending q WHERE q.key_base = %(key_base)s AND q.digest = %(digest)s AND q.kind <> 'change'
+          AND NOT coalesce((SELECT p.pending_seen @> to_jsonb(q.id) FROM kck_product p WHERE p.digest = %(digest)s), false)
         FOR UPDATE SKIP LOCKED)
     RETURNING kind, source, reason
 ), mark AS (
@@ -22,6 +23,6 @@ SELECT p.version, p.epoch, p.state, p.value, p.sourced, extract(epoch FROM p.com
          WHERE q.key_base = %(key_base)s AND q.digest IS NULL AND (q.args IS NULL OR %(args)s::jsonb @> q.args)),
        (SELECT jsonb_agg(jsonb_build_array(t.kind, t.source, t.reason)) FROM (SELECT * FROM taken LIMIT 20) t),
        EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = %(key_base)s AND q.kind <> 'change'
-         AND (q.digest = %(digest)s OR q.digest IS NULL AND (q.args IS NULL OR %(args)s::jsonb @> q.args)
-           AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)))
+         AND (q.digest = %(digest)s OR q.digest IS NULL AND (q.args IS NULL OR %(args)s::jsonb @> q.args))
+         AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false))
 FROM (SELECT 1) one LEFT JOIN kck_product p ON p.digest = %(digest)s

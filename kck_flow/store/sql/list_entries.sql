@@ -6,8 +6,8 @@ SELECT coalesce(p.key, r.key), coalesce(p.key_base, r.key_base), coalesce(p.stat
        extract(epoch FROM p.invalid_at)::float8,
        CASE WHEN p.state = 'value' AND pg_column_size(p.value) <= 400 AND octet_length(p.value::text) <= 2000 THEN p.value::text END, pg_column_size(p.value),
        coalesce((SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 ELSE 0 END) FROM kck_pending q
-         WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args)
-           AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false))), 0)::int,
+         WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL AND (q.args IS NULL OR p.params @> q.args))
+           AND NOT coalesce(p.pending_seen @> to_jsonb(q.id), false)), 0)::int,
        (SELECT count(*) FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change')::int,
        coalesce(r.lease_until > {now}, false), coalesce(r.attempts, 0), extract(epoch FROM r.retry_at)::float8,
        extract(epoch FROM r.due_at)::float8, extract(epoch FROM r.parked_at)::float8, coalesce(r.last_error, ''), coalesce(r.want > r.have, false),
