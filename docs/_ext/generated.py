@@ -116,7 +116,7 @@ def commands() -> Iterator[str]:
         yield row(f"[`{verb}`](#kck-{verb})", helps.get(verb) or "")
     own = {option for action in parser._actions for option in action.option_strings}
     for verb, sub in verbs.choices.items():
-        yield from ("", f"(kck-{verb})=", "", f"### `kck {verb}`", "")
+        yield from ("", f"(kck-{verb})=", "", f"## `kck {verb}`", "")
         if sub.description or helps.get(verb):
             yield from (inspect.cleandoc(sub.description or helps[verb] or ""), "")
         usage = " ".join(sub.format_usage().removeprefix("usage: ").split())

@@ -15,6 +15,8 @@ What a reader need not see stands in HTML comments:
 
 ``<!-- test: skip: WHY -->``     before a block: not run
 ``<!-- test: exit 1 -->``        before a console block: the exit code that its last command ends with
+``<!-- test: background: LINE -->`` the same, in the tutorial: a program that stays, ready once it says LINE
+``<!-- test: until: TEXT -->``   the same, in the tutorial: asked again and again until it prints TEXT
 ``<!-- test: run``               and Python up to ``-->``: run here, as if it were a block
 """
 
@@ -50,8 +52,8 @@ LANGUAGES = {"python", "pycon", "console"}
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^\n`]*)$")
 _FILE = re.compile(r"# (?P<path>[\w/]+\.py)$")
-_DIRECTIVE = re.compile(r"<!-- test: (?P<what>skip: .+|exit \d+) -->")
-_SESSION = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+_DIRECTIVE = re.compile(r"<!-- test: (?P<what>skip: .+|exit \d+|background: .+|until: .+) -->")
+SESSION = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class Sitting:
     def _session(self, block: Block) -> None:
         test = doctest.DocTestParser().get_doctest(block.text + "\n", self.names, block.where, block.where, 0)
         said: list[str] = []
-        runner = doctest.DocTestRunner(optionflags=_SESSION)
+        runner = doctest.DocTestRunner(optionflags=SESSION)
         runner.run(test, out=said.append, clear_globs=False)
         self.names.update(test.globs)
         assert not runner.failures, "".join(said)
@@ -207,7 +209,7 @@ class Sitting:
             wanted = int(block.directive.removeprefix("exit ")) if block.directive else 0
             assert code == wanted, f"{block.where}: {command!r} ended with {code}, not {wanted}.\n{out}{err}"
             printed = out + err if expected and code else out
-            if expected and not doctest.OutputChecker().check_output(expected, printed, _SESSION):
+            if expected and not doctest.OutputChecker().check_output(expected, printed, SESSION):
                 raise AssertionError(
                     f"{block.where}: {command!r} printed\n{textwrap.indent(printed, '    ')}\n"
                     f"and the page says\n{textwrap.indent(expected, '    ')}"
