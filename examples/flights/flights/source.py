@@ -109,9 +109,13 @@ def planes() -> Iterator[Row]:
             tail, _int(year), _text(kind), _text(maker), _text(model),
             _int(engines), _int(seats), _int(speed), _text(engine),
         )  # fmt: skip
-    mentioned = {tail for tail, _ in read("flights.csv.zip", "tailnum flight")}
-    for tail in sorted(mentioned - known - {"NA"}):
+    for tail in sorted(_mentioned() - known - {"NA"}):
         yield (tail, *[None] * 8)
+
+
+@cache
+def _mentioned() -> set[str]:
+    return {tail for tail, _ in read("flights.csv.zip", "tailnum flight")}
 
 
 def weather() -> Iterator[Row]:
