@@ -9,18 +9,14 @@
     from primers import remote
 
 
-    class Rates(remote.CSVImport):
-        \"\"\"What a euro costs, as the bank tells it.\"\"\"
-
+    class Rates(remote.CSVImport):  # what a euro costs, as the bank tells it
         key_base = "rates"
         url = "https://bank.example/rates.csv"
         types = {"rate": Decimal}
         schedule = every(hours=1)
 
 
-    class Rate(Primer):
-        \"\"\"What a euro costs in one currency.\"\"\"
-
+    class Rate(Primer):  # what it costs in one currency
         key_base = "rate"
         parameters = [StringParameter("currency")]
         depends_on = [On("rates", then="refresh")]
@@ -35,6 +31,8 @@ the import keeps its value and its version, and nobody else has anything to do. 
 
 What is stored is a dict: ``rows`` (what the document says), ``etag`` and ``last_modified`` (what to ask with
 next time), ``address`` (a digest of the URL that these belong to). ``remote.rows("rates")`` is its ``rows``.
+A server that puts a new date on the same rows is asked for all of them until they change: the value that wakes
+nobody has the old date.
 
 What can go wrong is a ``RemoteError`` (``fetching`` has the tree). Then nothing is stored: the last import
 stays, and is served as long as ``hard_expire`` and ``stale_if_error`` allow. Trying again is the refresh
@@ -92,7 +90,8 @@ class Import(Primer):
     """Base of the imports: fetches a document on a schedule. How it is read, a subclass says (``read``).
 
     Attributes:
-        url: Where the document is; ``{station}`` stands for the parameter of that name.
+        url: Where the document is; ``{station}`` stands for the parameter of that name. An import that has
+            parameters says in ``domain`` which the schedule fetches, or ``schedule = None``.
         accept: What we say that we would like to have.
         content_types: What it may be (``*`` matches anything); an answer that does not say is taken.
         time_limit: For all of it, redirects and body included.
@@ -121,7 +120,7 @@ class Import(Primer):
         address = sha256(url.encode()).hexdigest()[:16]
         last = self.last(key)
         if last is not None and last["address"] != address:
-            last = None  # what one document was last says nothing about another
+            last = None  # it tells of another document
         document = self.fetch(key, url, last)
         if document is None:
             assert last is not None  # only who asks conditionally is told that nothing is new

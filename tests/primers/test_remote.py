@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
-from django.test import TestCase
+from django.test import TestCase, override_settings
 
 from kck_flow import Cache, Key, On, Primer, StringParameter, every
 from kck_flow.errors import ComputeFailed
@@ -97,20 +97,13 @@ class Story(TestCase):
         with assert_computes(0, "rate"):
             run_worker(["rate"])
 
-    def test_what_is_made_from_it_is_refreshed_after_each_import_and_served_meanwhile(self) -> None:
+    def test_what_is_made_from_it_follows_and_keeps_its_version_where_its_own_value_is_the_same(self) -> None:
         self.cache.get_many(["rate/USD", "rate/JPY"])
         self.server.publish("/rates.csv", LATER, etag='"2"')
         self.cache.refresh("rates")
-        with assert_computes(0, "rate"):
-            stale = self.cache.get_entry("rate/USD")
-        assert (stale.value, stale.state) == (Decimal("1.0810"), "stale")
-        with count_computes("rates", "rate") as computed:
-            ran = run_worker(["rate", "rates"])
-        assert sorted(ran.keys) == ["rate/JPY", "rate/USD"]
-        assert computed.counts == {"rate/JPY": 1, "rate/USD": 1}
-        fresh = self.cache.get_entry("rate/USD")
-        assert (fresh.value, fresh.state) == (Decimal("1.0900"), "fresh")
-        assert self.cache.get_entry("rate/JPY").version == 1, "its own value is the same"
+        assert self.cache.get("rate/USD") == Decimal("1.0900")
+        assert [self.cache.get_entry(key).version for key in ("rate/USD", "rate/JPY")] == [2, 1]
+        assert self.asked() == [None, '"1"']
 
     def test_an_import_reads_itself_and_yet_does_not_depend_on_itself(self) -> None:
         self.cache.get("rate/USD")
@@ -239,6 +232,28 @@ def test_a_worker_imports_each_hour_and_what_is_made_from_it_follows(
 
 
 @pytest.mark.django_db(transaction=True)
+@override_settings(KCK_FLOW={"REFRESH_IN_PROCESS": False})  # as where a worker lives
+def test_what_is_made_from_an_import_is_served_until_it_is_refreshed(
+    server: Loopback, kck_cache: Cache
+) -> None:
+    server.publish("/rates.csv", RATES, etag='"1"')
+    with registered(rates_at(server.url("/rates.csv")), Rate):
+        kck_cache.get("rates")
+        kck_cache.get_many(["rate/USD", "rate/JPY"])
+        run_worker()
+        server.publish("/rates.csv", LATER, etag='"2"')
+        with count_computes() as computed:
+            kck_cache.refresh("rates")
+            stale = kck_cache.get_entry("rate/USD")
+            assert (stale.value, stale.state) == (Decimal("1.0810"), "stale")
+            assert computed.counts == {"rates": 1}
+            assert sorted(run_worker().keys) == ["rate/JPY", "rate/USD"]
+            fresh = kck_cache.get_entry("rate/USD")
+            assert (fresh.value, fresh.state) == (Decimal("1.0900"), "fresh")
+            assert computed.counts == {"rates": 1, "rate/USD": 1, "rate/JPY": 1}
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_worker_tries_again_after_its_back_off_and_then_waits_for_the_next_hour(
     server: Loopback, kck_cache: Cache, clock: Clock
 ) -> None:
@@ -305,6 +320,7 @@ def test_parameters_become_part_of_the_url_and_cannot_leave_their_part(
     class Station(remote.JSONImport):
         key_base = "station"
         parameters = [StringParameter("name")]
+        schedule = None
         url = server.url("/stations/{name}.json?full=1")
 
     server.give("/stations/a%2F..%2F%3Fb%3D%23%C3%BC.json", "1", content_type="application/json")
