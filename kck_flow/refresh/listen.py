@@ -12,6 +12,8 @@ import random
 import select
 import time
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 from django.db import Error as DatabaseErrors
 from django.db import connections
@@ -19,10 +21,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..store import refreshes, workers
 from ..store.session import Session
+from ..store.watch import answering
 
 logger = logging.getLogger("kck_flow")
 
 SELF_TEST_SECONDS = 1.0
+SILENT_SECONDS = 10.0  # none of what is asked here takes the server more than a moment
 
 
 class Ears:
@@ -60,18 +64,20 @@ class Ears:
         connection.inc_thread_sharing()
         connection.ensure_connection()
         self._connection = connection
-        session = Session(connection)
-        pooled = session.run("SELECT pg_backend_pid()")[0][0] != connection.connection.info.backend_pid
+        pooled = self._run("SELECT pg_backend_pid()")[0][0] != connection.connection.info.backend_pid
         token = f"kck_{uuid.uuid4().hex[:16]}"
-        with contextlib.suppress(DatabaseErrors):
-            session.run(f"LISTEN {token}")
-            session.run(f"NOTIFY {token}")
+        try:
+            self._run(f"LISTEN {token}")
+            self._run(f"NOTIFY {token}")
             heard = not pooled and self._wait_for(token)
-            session.run(f"UNLISTEN {token}")
+            self._run(f"UNLISTEN {token}")
             if heard:
-                session.run(f"LISTEN {refreshes.CHANNEL}")
+                self._run(f"LISTEN {refreshes.CHANNEL}")
                 self.mode = "listen"
                 return self.mode
+        except DatabaseErrors:
+            if not connection.is_usable():
+                raise  # not a server without LISTEN, but none at all
         self.mode = "poll"
         self.close()
         return self.mode
@@ -86,24 +92,24 @@ class Ears:
     def say_alive(self, number: int) -> None:
         """Take the lock that says that worker ``number`` lives."""
         if self._connection is not None:
-            Session(self._connection).run("SELECT pg_advisory_lock(%s, %s)", [workers.LOCK_CLASS, number])
+            self._run("SELECT pg_advisory_lock(%s, %s)", [workers.LOCK_CLASS, number])
 
     def reap_turn(self) -> bool:
         """Whether it is this worker's turn to look for the dead: one try-lock, so that only one does."""
         if self._connection is None:
             return False
-        return bool(
-            Session(self._connection).run(
-                "SELECT pg_try_advisory_lock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER]
-            )[0][0]
-        )
+        asked = self._run("SELECT pg_try_advisory_lock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER])
+        return bool(asked[0][0])
 
     def reap_done(self) -> None:
         """End the turn."""
         if self._connection is not None:
-            Session(self._connection).run(
-                "SELECT pg_advisory_unlock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER]
-            )
+            self._run("SELECT pg_advisory_unlock(%s, %s)", [workers.LOCK_CLASS, workers.REAPER])
+
+    def _run(self, text: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
+        assert self._connection is not None
+        with answering(self._connection.connection, SILENT_SECONDS):
+            return Session(self._connection).run(text, params)
 
     def wait(self, seconds: float, wake_fd: int | None = None) -> bool:
         """Wait until woken, at most so long; returns whether something was heard.

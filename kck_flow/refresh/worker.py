@@ -46,6 +46,8 @@ SYNC_SECONDS = 60.0
 REAP_SECONDS = 1.0
 RECYCLED = 82  # a child's exit code: it ended on purpose, begin another
 STILLBORN_SECONDS = 2.0
+KILL_SECONDS = 5.0
+TOLD = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 BATCH_SECONDS = 0.25
 BRIEF_SECONDS = 0.05
 
@@ -580,22 +582,23 @@ def _in_this_process(options: Options) -> int:
         _on_signals(worker)
 
 
-def _on_signals(worker: Worker, *, hurried_exit: bool = True) -> None:
-    """First SIGTERM or SIGINT: end within the grace. Second: at once. SIGUSR1: show what runs."""
+def _on_signals(worker: Worker, *, child: bool = False) -> None:
+    """First SIGTERM or SIGINT: end within the grace. Second: at once. SIGUSR1: show what runs.
+
+    A child of ``Parent`` is told by it, and told SIGQUIT for "at once": a terminal or a service manager signals
+    all processes of a group, and two SIGTERMs, from there and from the parent, are one wish.
+    """
 
     def told(number: int, frame: FrameType | None) -> None:
-        if not worker.stopping.is_set():
-            logger.info(
-                "worker.stopping signal=%s grace_s=%g", signal.Signals(number).name, worker.options.grace
-            )
-            worker.stop()
-            if worker.options.executor != "thread" or worker.options.concurrency == 1:
-                # The refresh runs in this very thread: an alarm ends the grace.
-                threading.Thread(target=_end_of_grace, args=(worker,), daemon=True).start()
-            return
-        worker.stop(hurry=True)
-        if hurried_exit:
-            _leave_at_once(worker, 130)
+        again = worker.stopping.is_set()
+        hurry = number == signal.SIGQUIT or (again and not child)
+        worker.stop(hurry=hurry)  # first of all: the next signal may come before the next line
+        if hurry:
+            # In a thread: what this one was doing may hold the locks that releasing needs.
+            threading.Thread(target=_leave_at_once, args=(worker, 130), daemon=True).start()
+        elif not again:
+            name = signal.Signals(number).name
+            threading.Thread(target=_end_of_grace, args=(worker, name), daemon=True).start()
 
     def show(number: int, frame: FrameType | None) -> None:
         for claim, _alias in list(worker._running.values()):
@@ -604,15 +607,21 @@ def _on_signals(worker: Worker, *, hurried_exit: bool = True) -> None:
         sys.stderr.flush()
 
     signal.signal(signal.SIGTERM, told)
-    signal.signal(signal.SIGINT, told)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if child else told)
+    if child:
+        signal.signal(signal.SIGQUIT, told)
     signal.signal(signal.SIGUSR1, show)
 
 
-def _end_of_grace(worker: Worker) -> None:
+def _end_of_grace(worker: Worker, name: str) -> None:
+    """A refresh that runs in the main thread keeps it from ending the grace itself."""
+    logger.info("worker.stopping signal=%s grace_s=%g", name, worker.options.grace)
+    if worker.options.executor == "thread" and worker.options.concurrency > 1:
+        return
     deadline = time.monotonic() + worker.options.grace
     while worker._running and time.monotonic() < deadline and not worker.hurry.is_set():
         time.sleep(0.02)
-    if worker._running:
+    if worker._running and not worker.hurry.is_set():
         _leave_at_once(worker, 0)
 
 
@@ -641,6 +650,7 @@ class Parent:
         self.hurried = False
         self._failures = 0
         self._begin_at = 0.0
+        self._kill_at = 0.0
         self._files: dict[str, float] = {}
 
     def serve(self) -> int:
@@ -660,11 +670,15 @@ class Parent:
                 logger.info("worker.stopped pid=%d", os.getpid())
                 return 130 if self.hurried else 0
             self._collect()
+            if self.stopping and time.monotonic() > self._kill_at:
+                self._pass_on(signal.SIGKILL, None)  # held up where no signal reaches it: its lease will end
             if self.options.reload and not self.stopping and self._edited():
                 logger.info("worker.reloading")
                 self._restart()
 
     def _fork(self) -> None:
+        # Held back until the child has its own handlers, and we know of the child: told in between, it would not stop.
+        signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -678,12 +692,14 @@ class Parent:
                 sys.stderr.flush()
                 os._exit(code)
         self.children[pid] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
 
     def _child(self) -> int:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         options = Options(**{**self.options.__dict__, "concurrency": 1, "executor": "process"})
         worker = Worker(options)
-        _on_signals(worker)
+        _on_signals(worker, child=True)
+        signal.signal(signal.SIGHUP, lambda number, frame: worker.stop())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
         parent = os.getppid()
 
         def orphaned() -> None:
@@ -693,7 +709,6 @@ class Parent:
             worker.stop()
 
         threading.Thread(target=orphaned, name="kck-parent", daemon=True).start()
-        signal.signal(signal.SIGHUP, lambda number, frame: worker.stop())
         worker.serve()
         return 0 if worker.stopping.is_set() and not worker._spent() else RECYCLED
 
@@ -720,8 +735,10 @@ class Parent:
 
     def _told(self, number: int, frame: FrameType | None) -> None:
         self.hurried = self.stopping
+        if not self.stopping:
+            self._kill_at = time.monotonic() + self.options.grace + KILL_SECONDS
         self.stopping = True
-        self._pass_on(signal.SIGTERM, frame)
+        self._pass_on(signal.SIGQUIT if self.hurried else signal.SIGTERM, frame)
 
     def _recycle(self, number: int, frame: FrameType | None) -> None:
         self._pass_on(signal.SIGHUP, frame)

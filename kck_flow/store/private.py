@@ -34,11 +34,13 @@ from .. import clock
 from ..conf import conf
 from ..errors import KckFlowError
 from .session import Session, statement
+from .watch import answering
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 BEAT, WAKE = "beat", "wake"
+OUT_OF_REACH = 2.0
 SUFFIX = ":kck"
 # Planning these costs as much as running them; on a direct connection of our own it is done once. Never
 # behind a pooler, where the next transaction meets another server process.
@@ -87,32 +89,40 @@ class PrivateSession(Session):
             # Behind a pooler in transaction mode a SET is somebody else's: the bounds go with each
             # transaction.
             with self.transaction():
-                return super().run(text, params)
-        return super().run(text, params)
+                return self._say(text, params)
+        return self._say(text, params)
+
+    def _say(self, text: str, params: Any = None) -> list[tuple[Any, ...]]:
+        raw = self.connection.connection
+        if raw is None:
+            return super().run(text, params)
+        # The server gives up by itself after STATEMENT_TIMEOUT: one that says nothing even then is out of reach.
+        with answering(raw, conf.STATEMENT_TIMEOUT + OUT_OF_REACH):
+            return super().run(text, params)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         if self._depth:
             self._depth += 1
             savepoint = f"kck_{self._depth}"
-            super().run(f"SAVEPOINT {savepoint}")
+            self._say(f"SAVEPOINT {savepoint}")
             try:
                 yield
-                super().run(f"RELEASE SAVEPOINT {savepoint}")
+                self._say(f"RELEASE SAVEPOINT {savepoint}")
             except BaseException:
-                super().run(f"ROLLBACK TO SAVEPOINT {savepoint}")
+                self._say(f"ROLLBACK TO SAVEPOINT {savepoint}")
                 raise
             finally:
                 self._depth -= 1
             return
-        super().run(f"BEGIN ISOLATION LEVEL READ COMMITTED{'; ' + _bounds('LOCAL ') if self.pooled else ''}")
+        self._say(f"BEGIN ISOLATION LEVEL READ COMMITTED{'; ' + _bounds('LOCAL ') if self.pooled else ''}")
         self._depth = 1
         try:
             yield
-            super().run("COMMIT")
+            self._say("COMMIT")
         except BaseException:
             try:
-                super().run("ROLLBACK")
+                self._say("ROLLBACK")
             except Exception:  # the connection is gone, and the transaction with it
                 self.connection.close()
             raise

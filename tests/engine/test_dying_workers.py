@@ -1,0 +1,238 @@
+"""Workers that die, freeze, are told to stop or lose their database: tests 1 to 7, 17 and 18 of the engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+
+from postgres import Server
+from tests.harness.pgbouncer import Pooler
+from tests.harness.processes import Crew
+from tests.harness.proxy import Proxy
+from tests.stage.directing import House, Reader, Stage, Theatre, one, outcomes, slot, sql, until, value_of
+
+
+def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_stored_g7(theatre: Theatre) -> None:
+    """The lease is sixty seconds; the dead worker is noticed by its lock."""
+    stage, reader = theatre.stage, theatre.reader()
+    workers = [theatre.worker("--lease", "60"), theatre.worker("--lease", "60")]
+    stage.script("act/x", ["hold", "never"], run=1)
+    reader.ask("request", "act/x")
+    first = stage.wait_at("act/x", "never")
+    os.kill(first.pid, signal.SIGKILL)
+    second = stage.wait_begun("act/x", 2, limit=20)
+    assert second.at - first.at < 30  # the lease had sixty to go
+    until(lambda: value_of("act/x") == "act/x#2", "the second to store its value")
+    assert outcomes("act/x") == ["done"]
+    said = "\n".join(worker.output for worker in workers)
+    assert said.count("worker.reaped") == 1
+    # Its parent has begun another child.
+    until(lambda: one("SELECT count(*) FROM kck_worker") == 2, "the place of the dead to be taken")
+
+
+@pytest.mark.needs_pgbouncer
+def test_2_behind_a_pooler_the_lease_is_how_a_dead_worker_is_noticed_and_the_banner_says_so_g7(theatre: Theatre, pooler: Pooler) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    workers = [theatre.worker("--lease", "2", url=pooler.url, env={"KCK_TEST_POOLED": "1"}) for _ in range(2)]
+    for worker in workers:
+        assert re.search(r"mode poll: pooler suspected", worker.output)
+        assert "wake.listen_unavailable" in worker.output
+        assert "transaction pooler?" in worker.output
+    stage.script("act/x", ["hold", "never"], run=1)
+    reader.ask("request", "act/x")
+    os.kill(stage.wait_at("act/x", "never").pid, signal.SIGKILL)
+    stage.wait_begun("act/x", 2, limit=20)
+    until(lambda: value_of("act/x") == "act/x#2", "the second to store its value")
+    assert outcomes("act/x") == ["done"]
+    # Nothing of a session is left with the pooler's servers.
+    assert one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+
+
+def test_3_a_frozen_workers_late_result_is_refused_g6(theatre: Theatre) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    workers = [theatre.worker("--lease", "1"), theatre.worker("--lease", "1")]
+    stage.script("act/x", ["hold", "gate"], run=1)
+    reader.ask("request", "act/x")
+    frozen = stage.wait_at("act/x", "gate").pid
+    os.kill(frozen, signal.SIGSTOP)
+    until(lambda: value_of("act/x") == "act/x#2", "the other to have finished")
+    after = slot("act/x")
+    stage.open("gate")
+    os.kill(frozen, signal.SIGCONT)
+    until(lambda: "refresh.fenced" in workers[0].output + workers[1].output, "the late result to be refused")
+    now = slot("act/x")
+    assert {name: now[name] for name in ("want", "have", "token", "lease_until", "crashes")} == {
+        name: after[name] for name in ("want", "have", "token", "lease_until", "crashes")
+    }
+    assert value_of("act/x") == "act/x#2"
+    assert outcomes("act/x") == ["done", "fenced"]
+    # The thawed worker goes on working.
+    for number in range(4):
+        reader.ask("request", f"act/more{number}")
+    until(lambda: all(value_of(f"act/more{number}") for number in range(4)), "both to go on")
+
+
+def test_4_zombies_never_overwrite_a_later_token_g6(theatre: Theatre) -> None:
+    """Workers frozen at random moments past their leases: one value for each token that ended, none from an older one."""
+    stage, reader = theatre.stage, theatre.reader()
+    stage.script("act", ["sleep", 0.05])
+    for _ in range(2):
+        theatre.worker("--lease", "1", "--concurrency", "2", "--claim", "2")
+    children = until(lambda: len(found := [row[0] for row in sql("SELECT pid FROM kck_worker")]) == 4 and found, "four children")
+    keys = [f"act/{number}" for number in range(8)]
+    for turn in range(6):
+        for key in keys:
+            reader.ask("request", key)
+        frozen = children[turn % 4]
+        stage.wait_begun(keys[turn])
+        os.kill(frozen, signal.SIGSTOP)
+        until(lambda: one("SELECT count(*) FROM kck_refresh WHERE want > have") == 0, "the others to do its work", limit=40)
+        os.kill(frozen, signal.SIGCONT)
+    until(lambda: one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR want > have") == 0, "quiet", limit=40)
+    for key in keys:
+        rows = sql("SELECT token, outcome, version FROM kck_run WHERE key = %s ORDER BY id", key)
+        stored = [(token, version) for token, outcome, version in rows if outcome == "done"]
+        assert len({token for token, _ in stored}) == len(stored)
+        assert [token for token, _ in stored] == sorted(token for token, _ in stored)
+        assert [version for _, version in stored] == list(range(1, len(stored) + 1))
+        last = stored[-1][0]
+        # What is stored is what the compute of the last token that ended well returned.
+        assert one("SELECT token FROM kck_refresh WHERE key = %s", key) >= last
+        assert value_of(key) is not None
+
+
+@pytest.mark.parametrize("told", ["alone", "as a group"])
+def test_5_told_to_stop_it_ends_what_it_can_and_gives_the_rest_back_row_72(theatre: Theatre, told: str) -> None:
+    """Service managers signal every process of a group: that is one wish to stop, not a second one."""
+    stage, reader = theatre.stage, theatre.reader()
+    worker = theatre.worker("--concurrency", "2", "--grace", "2", "--lease", "60")
+    stage.script("act/short", ["hold", "gate"])
+    stage.script("act/long", ["hold", "never"], run=1)
+    reader.ask("request", "act/short")
+    reader.ask("request", "act/long")
+    stage.wait_at("act/short", "gate")
+    stage.wait_at("act/long", "never")
+    crashes = slot("act/long")["crashes"] - 1
+    if told == "alone":
+        worker.send(signal.SIGTERM)
+    else:
+        os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait_for("worker.stopping")
+    reader.ask("request", "act/later")
+    stage.open("gate")
+    assert worker.wait(limit=20) == 0
+    assert value_of("act/short") == "act/short#1"
+    assert "refresh.released key=act/long" in worker.output
+    assert slot("act/long")["crashes"] == crashes
+    assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0
+    assert one("SELECT count(*) FROM kck_worker") == 0
+    assert stage.begun("act/later") == 0  # it claimed nothing more
+    theatre.worker()
+    stage.wait_begun("act/long", 2, limit=20)
+    until(lambda: value_of("act/long") == "act/long#2", "another to do the rest")
+
+
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
+def test_6_told_twice_it_stops_at_once_and_leaves_no_lease_row_72(theatre: Theatre, executor: str) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    worker = theatre.worker("--executor", executor, "--concurrency", "2", "--grace", "60")
+    stage.script("act/long", ["hold", "never"])
+    reader.ask("request", "act/long")
+    stage.wait_at("act/long", "never")
+    worker.send(signal.SIGTERM)
+    worker.wait_for("worker.stopping")
+    worker.send(signal.SIGTERM)
+    assert worker.wait(limit=10) == 130
+    assert "Traceback" not in worker.output
+    assert not slot("act/long")["leased"]
+    assert slot("act/long")["crashes"] == 0
+    assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0
+
+
+def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row_67(theatre: Theatre) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    stage.script("act/poison", ["exit", 9])
+    workers = [theatre.worker("--claim", "10", "--lease", "60"), theatre.worker("--claim", "10", "--lease", "60")]
+    others = [f"act/{number}" for number in range(60)]
+    for key in others[:30]:
+        reader.ask("request", key)
+    reader.ask("request", "act/poison")
+    for key in others[30:]:
+        reader.ask("request", key)
+    until(lambda: all(value_of(key) for key in others), "the others to be done", limit=60)
+    pauses = []
+    while not slot("act/poison")["parked_at"]:
+        crashes = slot("act/poison")["crashes"]
+        until(lambda n=crashes: (now := slot("act/poison"))["parked_at"] or (not now["leased"] and now["crashes"] == n), "its process to be missed")
+        left = one("SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM kck_refresh WHERE key = 'act/poison' AND parked_at IS NULL")
+        if left is not None and left > 0.5:
+            pauses.append(left)
+            sql("UPDATE kck_refresh SET due_at = clock_timestamp() WHERE key = 'act/poison'")  # as if the pause were over
+        until(lambda n=crashes: (now := slot("act/poison"))["parked_at"] or now["crashes"] > n, "the next to try")
+    assert all(later > earlier for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+    assert 2 <= len(pauses) <= 5
+    parked = slot("act/poison")
+    assert parked["parked_why"] == "crashed"
+    assert parked["due_at"] is None
+    assert stage.begun("act/poison") == 5
+    for key in others:
+        assert (slot(key)["parked_at"], slot(key)["crashes"], stage.begun(key)) == (None, 0, 1), key
+    assert sum("refresh.parked" in line for worker in workers for line in worker.lines) == 1
+    # Said to try again, it is tried.
+    assert theatre.crew.manage("kck", "retry", "act/poison", env=stage.env).wait() == 0
+    stage.wait_begun("act/poison", 6)
+
+
+@pytest.fixture
+def elsewhere(own_server: Server, tmp_path) -> Theatre:  # type: ignore[no-untyped-def,misc]
+    """A stage on a server of its own, that may crash."""
+    with Crew(own_server.url) as crew:
+        yield Theatre(Stage(tmp_path), crew, House(own_server.url))
+
+
+def test_17_a_crash_of_the_database_is_survived_and_workers_hear_again_g7(elsewhere: Theatre, own_server: Server) -> None:
+    stage, reader = elsewhere.stage, elsewhere.mortal()
+    stage.script("act", ["sleep", 0.02])
+    workers = [elsewhere.worker("--poll", "30", "--lease", "60"), elsewhere.worker("--poll", "30", "--lease", "60")]
+    for number in range(40):
+        reader.ask("request", f"act/{number}")
+    until(lambda: stage.begun() >= 10, "load")
+    own_server.crash()
+    for worker in workers:
+        worker.wait_for("db.lost")
+    own_server.start()
+    for worker in workers:
+        worker.wait_for("db.back", limit=20)
+        assert worker.alive
+    wanted = [f"act/{number}" for number in range(40)]
+    until(lambda: _stored(reader, wanted) == 40, "all wishes to be honoured", limit=60)
+    # They hear again: the next poll is thirty seconds away.
+    until(lambda: all(worker.output.count("mode listen") >= 2 for worker in workers), "both to listen again")
+    reader.ask("request", "act/heard")
+    stage.wait_begun("act/heard", limit=15)
+    assert until(lambda: reader.ask("sql", "SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == [["0"]], "no lease to be left")
+
+
+def _stored(reader: Reader, keys: list[str]) -> int:
+    listed = ", ".join(f"'{key}'" for key in keys)
+    return int(reader.ask("sql", f"SELECT count(*) FROM kck_product WHERE state = 'value' AND key IN ({listed})")[0][0])
+
+
+def test_18_a_half_open_network_is_noticed_and_the_work_done_elsewhere_g6(theatre: Theatre, proxy: Proxy) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    cut_off = theatre.worker("--lease", "3", "--grace", "2", url=proxy.url, STATEMENT_TIMEOUT=1)
+    stage.script("act/x", ["hold", "gate"], run=1)
+    reader.ask("request", "act/x")
+    stage.wait_at("act/x", "gate")
+    well = theatre.worker("--lease", "3")
+    proxy.hang()
+    until(lambda: value_of("act/x") == "act/x#2", "its refresh to run elsewhere", limit=30)
+    stage.open("gate")
+    cut_off.wait_for("db.lost", limit=40)
+    cut_off.send(signal.SIGTERM)
+    assert cut_off.wait(limit=20) == 0
+    assert value_of("act/x") == "act/x#2"
+    assert well.alive
