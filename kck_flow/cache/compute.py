@@ -285,7 +285,9 @@ class Computation:
     def _unread(self, frame: Frame) -> list[str]:
         """Return the declared sources that this computation has not read."""
         read = {key.key_base for key in frame.reads}
-        sources = [on.model._meta.label if on.model is not None else on.source_base for on in self.primer.depends_on]
+        sources = [
+            on.model._meta.label if on.model is not None else on.source_base for on in self.primer.depends_on
+        ]
         return [source for source in sources if source is not None and source not in read]
 
     def _save_edges(self, frame: Frame) -> None:

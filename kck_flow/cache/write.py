@@ -70,7 +70,12 @@ def set_value(
             hooks.run(primer, "pre_set", key, session=session, value=value)
             hooks.run(primer, "pre_write", key, session=session, value=value)
         stored = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
-        _tell(session, key, stored, old, value)
+        at = instant(stored.computed_at)
+        assert at is not None
+        # What is recorded was marked with the write itself.
+        spread.declared_from_product(
+            session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} set"
+        )
         if history:
             assert primer is not None
             text_now = codec.encode(value) if value is not None else None
@@ -133,7 +138,7 @@ def _write(
 
 
 def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> None:
-    """Mark what is declared to depend on the product; what is recorded was marked with the write itself."""
+    """Mark what depends on the product."""
     at = instant(stored.computed_at)
     assert at is not None
     spread.from_product(session, key, version=stored.version, old=old, new=new, at=at, reason=f"{key} set")

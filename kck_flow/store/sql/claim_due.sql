@@ -2,8 +2,9 @@
 -- without sorting them all), lowest lane first unless told otherwise, the oldest due first.
 -- SKIP LOCKED: a row another worker is looking at is theirs; nobody waits and nobody shares. MATERIALIZED: a plain
 -- subquery with LIMIT may be run again by a nested loop and claim too much.
--- A refresh waits (at most half a minute) for the products it was made from while those are being refreshed
--- themselves: in a diamond the lower corner is computed once, after both sides.
+-- A refresh waits (at most half a minute) for the products it was made from, and those that these were made from, while
+-- any of them is being refreshed itself: in a diamond the lower corner is computed once, after both sides, however
+-- long one of them is.
 WITH due AS MATERIALIZED (
     SELECT c.id
     FROM unnest(%(lanes)s::int[]) WITH ORDINALITY AS l (lane, place)
@@ -14,8 +15,13 @@ WITH due AS MATERIALIZED (
           AND (r.lease_until IS NULL OR r.lease_until <= {now})
           AND r.key_base = ANY(%(known)s)
           AND (r.lane <> 2 OR r.due_at < {now} - interval '30 seconds' OR NOT EXISTS (
-                SELECT 1 FROM kck_edge e JOIN kck_refresh u ON u.digest = e.upstream
-                WHERE e.downstream = r.digest AND u.parked_at IS NULL AND u.retry_at IS NULL
+                WITH RECURSIVE above AS (
+                    SELECT e.upstream FROM kck_edge e WHERE e.downstream = r.digest
+                    UNION
+                    SELECT e.upstream FROM kck_edge e JOIN above a ON e.downstream = a.upstream
+                )
+                SELECT 1 FROM above a JOIN kck_refresh u ON u.digest = a.upstream
+                WHERE u.digest <> r.digest AND u.parked_at IS NULL AND u.retry_at IS NULL
                   AND (u.lease_until > {now} OR (u.want > u.have AND u.due_at <= {now}))))
         ORDER BY r.due_at
         LIMIT %(n)s
