@@ -191,6 +191,23 @@ def requests(key: str, times: int) -> None:
         cache.request_refresh(key)
 
 
+def many_requests(keys: list[str], priority: int | None = None) -> None:
+    for key in keys:
+        cache.request_refresh(key, priority)
+
+
+def authors(count: int) -> None:
+    """Add authors, some in a transaction that is rolled back."""
+    from tests.shop.models import Author
+
+    for number in range(count):
+        Author(name=str(number)).save()
+        if number % 5 == 0:
+            begin()
+            Author(name="never").save()
+            end(commit=False)
+
+
 _blocks: list[Atomic] = []
 
 
@@ -223,7 +240,7 @@ def sql(statement: str) -> Any:
         return [list(map(str, row)) for row in cursor.fetchall()] if cursor.description else None
 
 
-def edge(key: str, pk: int, rounds: int, path: str) -> None:
+def edge(pk: int, rounds: int, path: str) -> None:
     """Save a row again and again, each with another name."""
     for number in range(rounds):
         save_author(pk, f"{os.getpid()}.{number}")
@@ -283,7 +300,7 @@ ORDERS: dict[str, Callable[..., Any]] = {
     "get": get, "get_entry": get_entry, "get_many": get_many, "mutated": mutated, "gets": gets, "gets_async": gets_async, "hammer": hammer,
     "set": set_value, "sets": sets, "unset": lambda key: cache.unset(key), "invalidate": lambda *a, **k: cache.invalidate(*a, **k),
     "refresh": lambda key: timed(lambda: cache.refresh(key).value), "request": lambda key, **k: cache.request_refresh(key, **k),
-    "requests": requests, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift,
+    "requests": requests, "many_requests": many_requests, "authors": authors, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift,
     "flow": flow, "clear": clear, "explain": lambda key: cache.explain(key), "is_refreshing": lambda key: cache.is_refreshing(key),
     "connections": connections_open, "pause": lambda base, note="": cache.pause(base, note), "resume": lambda base: cache.resume(base),
 }  # fmt: skip
