@@ -21,7 +21,11 @@ for one job. Every engine runs with its defaults, but for one job at a time in e
 run more (Celery). A job of kck_flow is the refresh of a key of its own, value and record of the run
 included.
 """
-WHY = ""
+WHY = """
+A refresh here stores a value, its next due time and a record of the run, durably, and outlives the worker that
+dies in it. Celery and RQ take a job out of Redis's memory; Celery by default before it has run, so that it is
+lost with its worker.
+"""
 WORKERS = 2
 CONTESTANTS = (
     "run-kck-psycopg2",

@@ -20,7 +20,9 @@ One job at a time is requested of two idle workers, with a random pause of up to
 that an engine which polls is met at every point of its interval. The clock runs from just before the
 request to the job's first statement.
 """
-WHY = ""
+WHY = """
+The request is a durable row, and a worker is told of it by NOTIFY after the commit.
+"""
 
 
 def measure(player: Engine, options: dict[str, Any]) -> Turn:

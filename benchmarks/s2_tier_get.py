@@ -18,7 +18,10 @@ HOW = """
 As S1, from memory. All but the dict give each caller a copy of its own; what decoding that copy costs by
 itself, for this product, is in the floors.
 """
-WHY = ""
+WHY = """
+For a record, decoding a copy costs more than the aim by itself: see the floors. The rest is Python: reading the
+key, finding the bound, and looking whether the caller stands inside a transaction, where memory must not answer.
+"""
 CONTESTANTS = (
     *("dict", "bytes-json", "bytes-pickle", "bytes-marshal"),
     *("kck-tier", "django-locmem", "dogpile-memory", "cashews-memory"),

@@ -22,7 +22,10 @@ long the slowest of the 64 waits beyond the compute, for each cold product. *p99
 rounds of the slowest of all trials of a round (ten of them, so it is the worst), *each caller* the 99th
 percentile over all callers. Through PgBouncer: transaction mode, ten server connections.
 """
-WHY = ""
+WHY = """
+64 threads in eight processes want the same two cores at the same moment, the one at which the compute ends.
+Django's RedisCache, which protects nothing and shares nothing, shows what the machine alone takes for that.
+"""
 CONTESTANTS = (
     *(f"{who}-{driver}" for driver in DRIVERS for who in ("kck", "kck-bounced")),
     *("django-db-psycopg2", "django-redis", "dogpile", "cacheops", "cashews", "diskcache"),

@@ -24,7 +24,10 @@ that took longer than half a refresh. No worker runs: a reader's process does th
 several ways, the one that serves old values is used (dogpile with a creation runner in a thread, cashews and
 cache-postgres with `early`, diskcache with `memoize_stampede`); Django's caches and cacheops have none.
 """
-WHY = ""
+WHY = """
+Nobody waits for the refresh; what is left is eight readers, their servers and the refresh on two cores. Compare
+with the caches above that coordinate nothing at all between readers.
+"""
 CONTESTANTS = (
     *(f"kck-{driver}" for driver in DRIVERS),
     *("django-db-psycopg2", "django-redis", "dogpile", "cacheops", "cashews", "diskcache", "cache-postgres"),

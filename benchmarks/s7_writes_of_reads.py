@@ -19,7 +19,7 @@ inserted, updated or deleted meanwhile (for Redis: how many commands ran that ar
 diskcache: SQLite's own count). The figures are for a million reads, scaled up from one turn.
 """
 WHY = ""
-ROUNDS_AT_MOST = 2
+ROUNDS_AT_MOST = 1
 CONTESTANTS = (
     *(
         "kck-psycopg2",
