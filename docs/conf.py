@@ -31,13 +31,16 @@ exclude_patterns = ["_build", "_ext"]
 source_suffix = {".md": "markdown"}
 nitpicky = False  # docstrings name types of Django and Python, which have no pages here
 
+smartquotes = False  # --option would become a dash, and a quoted name another name
+
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 suppress_warnings: list[str] = []  # a warning is an error: nothing is hidden
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
+napoleon_use_rtype = False
 napoleon_custom_sections = [("Source", "notes_style")]
 add_module_names = False
 

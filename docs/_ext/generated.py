@@ -7,7 +7,8 @@ and has it parsed in its place.
 from __future__ import annotations
 
 import argparse
-import inspect
+import re
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
@@ -104,35 +105,72 @@ def tables() -> Iterator[str]:
             yield row(f"`{field.column}`", kind, ", ".join(notes))
 
 
-def commands() -> Iterator[str]:
-    """Every verb of ``manage.py kck`` with its options, from its ``--help``."""
+def _verbs() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
     from django.core.management import load_command_class
 
     parser = load_command_class("kck_flow", "kck").create_parser("manage.py", "kck")
-    verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    helps = {choice.dest: choice.help for choice in verbs._choices_actions}
-    yield from table("verb", "")
-    for verb in verbs.choices:
-        yield row(f"[`{verb}`](#kck-{verb})", helps.get(verb) or "")
+    return parser, next(
+        action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    )
+
+
+def verbs() -> Iterator[str]:
+    """Every verb of ``manage.py kck`` in one line."""
+    _, found = _verbs()
+    yield from table("verb", "what it does")
+    for choice in found._choices_actions:
+        yield row(f"[`{choice.dest}`](#kck-{choice.dest})", choice.help or "")
+
+
+def commands() -> Iterator[str]:
+    """Every verb of ``manage.py kck`` with its options, from its ``--help``."""
+    parser, found = _verbs()
+    helps = {choice.dest: choice.help for choice in found._choices_actions}
     own = {option for action in parser._actions for option in action.option_strings}
-    for verb, sub in verbs.choices.items():
-        yield from ("", f"(kck-{verb})=", "", f"## `kck {verb}`", "")
-        if sub.description or helps.get(verb):
-            yield from (inspect.cleandoc(sub.description or helps[verb] or ""), "")
+    for verb, sub in found.choices.items():
+        yield from ("", f"(kck-{verb})=", "", f"## `kck {verb}`", "", helps[verb] or "", "")
         usage = " ".join(sub.format_usage().removeprefix("usage: ").split())
         for option in BASE_OPTIONS:
             usage = usage.replace(f" [{option}]", "")
-        yield from ("```text", usage, "```", "")
+        # An option and its argument stay on one line.
+        kept = re.sub(r"\[[^]]*\]", lambda part: part[0].replace(" ", "\0"), usage)
+        lines = textwrap.wrap(
+            kept, 78, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
+        )
+        yield from ("```text", *(line.replace("\0", " ") for line in lines), "```", "")
         rows = [
             row(f"`{', '.join(action.option_strings) or action.metavar or action.dest}`", action.help or "")
             for action in sub._actions
             if action.help != argparse.SUPPRESS and not set(action.option_strings) & own
         ]
         if rows:
-            yield from (*table("argument", ""), *rows)
+            yield from (*table("argument", "meaning"), *rows)
 
 
-PARTS = {"settings": settings, "attributes": attributes, "tables": tables, "commands": commands}
+def errors() -> Iterator[str]:
+    """The tree of errors, each with the built-in error that it is as well."""
+    from kck_flow.errors import KckFlowError
+
+    def below(error: type[Exception], indent: str) -> Iterator[str]:
+        children = [one for one in error.__subclasses__() if one.__module__ == KckFlowError.__module__]
+        for number, child in enumerate(children):
+            last = number == len(children) - 1
+            also = [base.__name__ for base in child.__bases__ if not issubclass(base, KckFlowError)]
+            shown = f" ({', '.join(also)})" if also else ""
+            yield f"{indent}{'└── ' if last else '├── '}{child.__name__}{shown}"
+            yield from below(child, indent + ("    " if last else "│   "))
+
+    yield from ("```text", KckFlowError.__name__, *below(KckFlowError, ""), "```")
+
+
+PARTS = {
+    "errors": errors,
+    "settings": settings,
+    "attributes": attributes,
+    "tables": tables,
+    "verbs": verbs,
+    "commands": commands,
+}
 
 
 class Generated(SphinxDirective):
@@ -151,7 +189,25 @@ class Generated(SphinxDirective):
         return node.children
 
 
+_RETURNS = re.compile(r"(?m)^Returns:\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))+)")
+
+
+def say_returns(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Write a docstring's ``Returns:`` as a field, before napoleon takes the words up to its colon for a type."""
+    text = _RETURNS.sub(lambda found: f":returns: {found[1].strip()}\n\n", "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
+def dash(app: Sphinx, doctree: nodes.document) -> None:
+    """Set the dashes that Sphinx spells with two hyphens between a name and its meaning."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     for part in PARTS:
         app.add_directive(f"kck-{part}", Generated)
+    app.connect("autodoc-process-docstring", say_returns, priority=400)  # napoleon comes at 500
+    app.connect("doctree-read", dash)
     return {"parallel_read_safe": True}
