@@ -202,7 +202,7 @@ def read_head(lines: Iterator[str]) -> dict[str, Any]:
     """Return a dump's head. Raises BadDump."""
     try:
         head = json.loads(next(lines, ""))
-    except ValueError:
+    except json.JSONDecodeError:
         head = None
     if not isinstance(head, dict) or "kck_flow_dump" not in head:
         raise BadDump("This is no dump: its first line does not say so. Make one: manage.py kck dump FILE")
@@ -225,7 +225,7 @@ def parse(lines: Iterator[str]) -> Iterator[tuple[int, str, dict[str, Any], str]
         try:
             line = json.loads(text)
             kind = line["t"]
-        except (ValueError, KeyError, TypeError):
+        except (json.JSONDecodeError, KeyError, TypeError):
             raise BadDump(f"Line {number} is broken: {words.printable(text[:60])!r}…") from None
         if kind == "end":
             told = {name: line.get(name) for name in ("products", "edges", "records")}

@@ -44,6 +44,8 @@ from ..arguments import (
 from ..console import DONE, FAILED, PARTLY, Console
 from ..tables import Column, Row, as_json
 
+# Whoever types a command waits for its answer: when the process ends, so does the compute.
+A_DAY = 86_400.0
 STATES = ("fresh", "stale", "computing", "failed", "empty")
 VALUES = "A VALUE is JSON (5, true, null, [1, 2], '{\"a\": 1}'); what does not parse as JSON is taken as a text: hello."
 
@@ -317,8 +319,9 @@ def _add_get(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait",
         type=words.seconds,
+        default=A_DAY,
         metavar="DURATION",
-        help="How long to wait for a compute (the primer's wait).",
+        help="How long to wait for a compute (as long as it takes).",
     )
     parser.add_argument(
         "--max-age", type=words.seconds, metavar="DURATION", help="Compute anew what is older."

@@ -47,7 +47,7 @@ def source(config: AppConfig) -> str:
         for name in re.findall(r"\b(IntegerParameter|StringParameter|UUIDParameter|On)\b", block)
     }
     parts = [
-        _head(config, shown, needed | {"Key", "Primer"}, counts=any("Count(" in block for block in blocks)),
+        _head(config, shown, needed | {"Key", "Primer"}, counts=any("=Count(" in block for block in blocks)),
         *blocks,
     ]
     if len(found) > MOST:
@@ -193,8 +193,9 @@ def write(config: AppConfig) -> Path:
     path = folder / "primers.py"
     if (folder / "primers").exists():
         raise FileExistsError(str(folder / "primers"))
+    text = source(config)
     with open(path, "x", encoding="utf-8") as out:
-        out.write(source(config))
+        out.write(text)
     return path
 
 

@@ -105,6 +105,14 @@ class Dough(Primer):
         return key.params["batch"]
 
 
+class Slow(Dough):
+    """It takes as long, and is to be kept warm."""
+
+    key_base = "slow"
+    domain = [1, 2]
+    autostart = False
+
+
 class Crumbs(Primer):
     """One a customer asks for; the long unread go first."""
 
