@@ -324,8 +324,8 @@ class Computation:
     def _ending(self, cost: float) -> Ending:
         now = self.seen.now + cost / 1000
         due, nominal = self.primer.upcoming(self.key, instant(self.claim.nominal), instant(now))
-        lane = refreshes.SCHEDULED if nominal else self.primer.priority
-        return Ending(lane, due, nominal, cost, self.primer.min_gap.total_seconds())
+        gap = self.primer.min_gap.total_seconds()
+        return Ending(self.primer.priority, due, nominal, cost, gap, schedule=self.primer.schedule_digest())
 
     def _publish(self, value: Any, computed: Computed, cost: float) -> None:
         primer, key, claim = self.primer, self.key, self.claim
@@ -433,12 +433,13 @@ class Computation:
                 transaction.set_rollback(True, using=self.alias)
                 return
             self._save_edges(frame)
-            pending.delete_changes(session, key)
+            contained = pending.delete_changes(session, key)
             stored = products.put(session, key, computed, self.seen)
             if stored is None:
                 outcome.kind, outcome.now = "superseded", self.seen.now
                 transaction.set_rollback(True, using=self.alias)
                 return
+            products.remember_applied(session, key.digest, contained)
             if stored.changed and pending.append_downstream(
                 session, key.digest, source=str(key), reason="changed"
             ):
@@ -506,6 +507,7 @@ class Computation:
                 park=park,
                 next_due=due,
                 nominal=nominal,
+                schedule=primer.schedule_digest(),
             )
             self._append_run(session, "failed" if told is not None else "fenced", describe(error), shown)
             if park and told is not None:

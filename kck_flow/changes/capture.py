@@ -113,7 +113,9 @@ def _after_delete(sender: type[models.Model], instance: models.Model, using: str
     if using in conf.DATABASES:
         old = _recall(instance)
         for model in _lineage[sender]:
-            _tell(model, old.get(model), None, using)
+            # The row of a parent table is still there, and may stay: its own deletion is told by its own signal.
+            own = model is sender._meta.concrete_model
+            _tell(model, old.get(model), None if own else _row(model, instance.pk, using, lock=False), using)
 
 
 def _recall(instance: models.Model) -> dict[Any, Row | None]:

@@ -24,8 +24,6 @@ logger = logging.getLogger("kck_flow")
 
 # One fold holds a product's row no longer than a web request would wait for it.
 FOLD_CHANGES = 500
-# Ids of the changes folded last, kept with the product: a change delivered twice counts once.
-APPLIED = 200
 
 
 def fresh_changes(waiting: Sequence[tuple[int, Any, str]], applied: Sequence[str] = ()) -> list[Change]:
@@ -63,6 +61,7 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
         if held is None or held.state == "unset" or held.invalid or held.primer_version != primer.version:
             # A computation that began before must not publish what lacks these: it finds another epoch.
             products.invalidate(session, key, args_of(primer, key))
+            products.remember_applied(session, key.digest, [found["id"] for _, found, _ in waiting])
             pending.delete(session, ids)
             return len(ids)
         changes = fresh_changes(waiting, held.applied)
@@ -84,6 +83,7 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
                 lane=refreshes.TRIGGERED,
                 reason=f"augment failed: {failed!r}",
             )
+            products.remember_applied(session, key.digest, [found["id"] for _, found, _ in waiting])
             pending.delete(session, ids)
     return len(ids)
 
@@ -103,7 +103,7 @@ def _store(
             [text, held.value, state, held.state],
         )[0][0]
     )
-    applied = [*held.applied, *(change.id for change in changes)][-APPLIED:]
+    applied = [*held.applied, *(change.id for change in changes)][-products.APPLIED :]
     stored = products.fold(
         session,
         key,

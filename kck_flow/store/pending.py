@@ -75,9 +75,10 @@ def delete(session: Session, ids: Sequence[int]) -> int:
     return len(session.rows("delete_pending", {"ids": list(ids)})) if ids else 0
 
 
-def delete_changes(session: Session, key: Key) -> int:
-    """Delete every change of a product that this session's snapshot sees; returns how many."""
-    return len(session.rows("delete_changes", {"key_base": key.key_base, "digest": key.digest}))
+def delete_changes(session: Session, key: Key) -> list[str]:
+    """Delete every change of a product that this session's snapshot sees; returns the ids of the changes."""
+    found = session.rows("delete_changes", {"key_base": key.key_base, "digest": key.digest})
+    return [change for _, change in sorted(found)]
 
 
 def batch(session: Session, limit: int) -> list[tuple[Any, ...]]:

@@ -18,7 +18,10 @@ _PROBE = f"""(SELECT max(CASE q.kind WHEN 'stale' THEN 2 WHEN 'refresh' THEN 1 E
  FROM kck_pending q WHERE {_ON_ITS_WAY})"""
 _CHANGES = """(SELECT jsonb_agg(jsonb_build_array(c.id, c.change, c.source) ORDER BY c.id) FROM (
   SELECT q.id, q.change, q.source FROM kck_pending q
-  WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change' ORDER BY q.id LIMIT %(limit)s) c)"""
+  WHERE q.key_base = p.key_base AND q.digest = p.digest AND q.kind = 'change'
+  AND NOT coalesce(p.applied @> (q.change -> 'id'), false) ORDER BY q.id LIMIT %(limit)s) c)"""
+# Ids of the changes that a value contains, kept with it: the last ones, since they are written with each fold.
+APPLIED = 200
 _DIRTY = """(pg_current_xact_id_if_assigned() IS NOT NULL
  OR current_setting('transaction_isolation') <> 'read committed')"""
 
@@ -312,6 +315,12 @@ def fold(
     )
     assert row is not None
     return Published(*row)
+
+
+def remember_applied(session: Session, digest: UUID, ids: Sequence[str]) -> None:
+    """Remember that a product contains some changes: delivered once more they do not count again."""
+    if ids:
+        session.rows("remember_applied", {"digest": digest, "ids": json.dumps(list(ids)), "most": APPLIED})
 
 
 def is_set(session: Session, digest: UUID) -> bool:

@@ -24,3 +24,16 @@ class Order(models.Model):
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
     cents = models.IntegerField(default=0)
     state = models.TextField(default="open")
+
+
+class Parcel(Order):
+    """An order with a table of its own beside that of all orders."""
+
+    weight = models.IntegerField(default=0)
+
+
+class OpenOrder(Order):
+    """The same rows under another name."""
+
+    class Meta:
+        proxy = True
