@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,6 @@ SETTINGS: dict[str, Setting] = {
     ),
     "KEY_MAX_CHARS": Setting(100_000, (int,), "Characters a key may have."),
     "RUN_RETENTION_DAYS": Setting(30, NUMBER, "Days that runs are kept by ``kck prune``."),
-    "AUGMENT_CHECK_SHARE": Setting(
-        0.0, NUMBER, "Share (0 to 1) of folds whose result a worker compares with a compute."
-    ),
     "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
 }
 
@@ -99,16 +97,26 @@ POSITIVE = {
 
 
 class Conf:
-    """The settings as attributes: ``conf.WAIT``. Obeys ``override_settings``, since nothing is kept."""
+    """The settings as attributes: ``conf.WAIT``. Each is kept once read, until ``override_settings`` changes it."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in SETTINGS:
             raise AttributeError(unknown(name))
         given = getattr(settings, "KCK_FLOW", None) or {}
-        return given[name] if name in given else SETTINGS[name].default
+        # As an attribute of its own: the next read does not come here. Reads of a product ask for several.
+        value = self.__dict__[name] = given[name] if name in given else SETTINGS[name].default
+        return value
 
 
 conf = Conf()
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "KCK_FLOW":
+        conf.__dict__.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="kck_flow.conf")
 
 
 def unknown(name: str) -> str:

@@ -60,6 +60,15 @@ class Key(str):
             self._digest: UUID = digest(self)
             return self._digest
 
+    @property
+    def digest_text(self) -> str:
+        """The digest in hexadecimal, as PostgreSQL reads a uuid: safe inside a literal."""
+        try:
+            return self._digest_text
+        except AttributeError:
+            self._digest_text: str = self.digest.hex
+            return self._digest_text
+
     def __repr__(self) -> str:
         return f"Key({str.__repr__(self)})"
 

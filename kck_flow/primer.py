@@ -196,6 +196,12 @@ class Primer:
         self.key_base_list: tuple[str, ...] = names_of(type(self))
         self.parameters: tuple[Parameter[Any], ...] = parameters(type(self).parameters)
         self.schedule: Schedule | None = as_schedule(type(self).schedule) if type(self).schedule else None
+        declared = self.depends_on if isinstance(self.depends_on, (list, tuple)) else ()
+        edges = [on for on in declared if isinstance(on, On)]
+        # Whether changes are folded into the products.
+        self.augments = any(on.then == "augment" for on in edges)
+        # Whether a read must look for changes on their way: something declared may have written some.
+        self.probes = bool(edges)
 
     # -- what a declaration defines
     # -----------------------------------------------------------------------------
@@ -256,16 +262,6 @@ class Primer:
         return self.key_base_list[0] if self.key_base_list else type(self).__name__
 
     @property
-    def augments(self) -> bool:
-        """Whether changes are folded into the products (an edge says ``then="augment"``)."""
-        return any(on.then == "augment" for on in self.depends_on)
-
-    @property
-    def probes(self) -> bool:
-        """Whether a read must look for changes on their way: something declared may have written some."""
-        return bool(self.depends_on)
-
-    @property
     def text(self) -> str:
         """Label for people: ``label``, else the first line of the docstring, else the name."""
         doc = (type(self).__doc__ or "").strip().splitlines()
@@ -317,6 +313,10 @@ class Primer:
         else:
             following = self.schedule.next(nominal if self.catchup == "all" else max(now, nominal))
         return (self.schedule.jittered(following, key), following) if following is not None else (None, None)
+
+    def schedule_digest(self) -> str:
+        """Return what tells this primer's schedule from another, empty for none."""
+        return self.schedule.digest() if self.schedule is not None else ""
 
     def where(self) -> str:
         """Return ``file:line`` of the declaration."""

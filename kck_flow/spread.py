@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.core.signals import setting_changed
 from django.db import router
 
 from . import waking
@@ -35,18 +36,34 @@ AUGMENT = "augment"
 
 
 def alias_of(primer: Primer | None) -> str:
-    """Return the database that holds a primer's products: its own, that of the models it augments from, or
-    the first.
+    """Return the database that holds a primer's products: its own, that of the models it depends on (their changes
+    commit with them there), or the first.
     """
     if primer is None:
         return str(conf.DATABASES[0])
+    known = _aliases.get(primer)
+    if known is None or known[0] != registry.generation:
+        known = _aliases[primer] = registry.generation, _alias_of(primer)
+    return known[1]
+
+
+_aliases: dict[Primer, tuple[int, str]] = {}
+
+
+def _alias_of(primer: Primer) -> str:
     if primer.database:
         return primer.database
-    if primer.augments:
-        for on in primer.depends_on:
-            if on.then == AUGMENT and on.model is not None:
-                return str(router.db_for_write(on.model))
-    return str(conf.DATABASES[0])
+    registry.models()  # resolves the edges
+    aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]
+    return next((alias for alias in aliases if alias in conf.DATABASES), str(conf.DATABASES[0]))
+
+
+def _forget_aliases(*, setting: str, **_: Any) -> None:
+    if setting in ("KCK_FLOW", "DATABASE_ROUTERS", "DATABASES"):
+        _aliases.clear()
+
+
+setting_changed.connect(_forget_aliases, dispatch_uid="kck_flow.spread")
 
 
 def from_product(

@@ -63,6 +63,8 @@ def _refresh(primer: Primer, key: Key, alias: str) -> None:
     here = conf.REFRESH_IN_PROCESS
     try:
         if here is True or (here == "auto" and not worker_lives(alias)):
+            if primer.min_gap and not _rested(primer, key, alias):
+                return
             boarded, new = flight.board(primer, key, alias, reason="stale", hook="refresh")
             if new:
                 flight.carry(boarded)
@@ -75,11 +77,17 @@ def _refresh(primer: Primer, key: Key, alias: str) -> None:
                 lane=min(primer.priority, refreshes.SCHEDULED),
                 reason="stale",
                 always=False,
+                gap=primer.min_gap.total_seconds(),
             )
     except (private.Busy, DatabaseErrors) as error:
         logger.debug("behind.not_asked key=%s error=%r", key, error)
         with _lock:
             _asked.pop(key.digest, None)  # the next read asks again
+
+
+def _rested(primer: Primer, key: Key, alias: str) -> bool:
+    with private.session(alias) as session:
+        return refreshes.rested(session, key.digest, primer.min_gap.total_seconds())
 
 
 def worker_lives(alias: str) -> bool:
@@ -129,7 +137,13 @@ def request_in_test(primer: Primer, key: Key, alias: str) -> None:
     ``run_worker()``.
     """
     refreshes.request(
-        caller(alias), key, args_of(primer, key), lane=primer.priority, reason="stale", always=False
+        caller(alias),
+        key,
+        args_of(primer, key),
+        lane=primer.priority,
+        reason="stale",
+        always=False,
+        gap=primer.min_gap.total_seconds(),
     )
 
 

@@ -91,12 +91,19 @@ def get(
     max_age: Any = None,
 ) -> Any:
     """Return a product's value; see ``Cache.get``."""
-    ask = Ask(prime_on_cache_miss, _seconds(wait), _seconds(max_age))
     found = registry.key(key)
-    if conf.TIER_SECONDS and ask.max_age is None and frame.current() is None:  # a compute notes what it reads
-        hit = tier.get(found)
-        if hit is not tier.MISS:
-            return hit
+    if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
+        primer = registry.primers.get(found.key_base)
+        if conf.TIER_SECONDS:
+            hit = tier.get(found)
+            if hit is not tier.MISS:
+                return hit
+        elif primer is not None and not primer.always_fresh:
+            # The common case, alone. Where the tier is on, the long way knows until when it may hold a value.
+            text = _fresh(found, primer, spread.alias_of(primer))
+            if text is not None:
+                return primer.codec.decode(text)
+    ask = Ask(prime_on_cache_miss, _seconds(wait), _seconds(max_age))
     try:
         return _answer(found, ask, value_only=True)
     except NotPrimed:
@@ -158,19 +165,6 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
                 if value_only
                 else _with_value(hint.entry, _copied(primer, hint.text))
             )
-    # The common case, alone. Inside a compute the long way notes the edge and the hint; where the tier is on,
-    # it knows until when a value may be held.
-    if (
-        value_only
-        and here is None
-        and primer is not None
-        and ask.max_age is None
-        and not primer.always_fresh
-        and not conf.TIER_SECONDS
-    ):
-        text = _fresh(key, primer, alias)
-        if text is not None:
-            return primer.codec.decode(text)
     deadline: float | None = None
     # A read that finds the product on the move asks again, until there is something to serve or the wait is
     # over.
@@ -240,9 +234,7 @@ def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
     """Return the value text of a product that may be served as it is; None where the long way must decide."""
     session = caller(alias)
     try:
-        return products.fresh(
-            session, key.digest, primer.version, probe=primer.probes or primer.name in _sourced
-        )
+        return products.fresh(session, key, primer.version, probe=primer.probes or primer.name in _sourced)
     except (OperationalError, InterfaceError):
         if session.connection.in_atomic_block:
             raise
@@ -672,7 +664,9 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             parsed[text] = registry.key(text)
         except KckFlowError as error:
             failed[text] = error
-    read = _stored_many(parsed)
+    if not landed.outcomes and frame.current() is None:
+        results = _fresh_many(parsed)
+    read = _stored_many({text: key for text, key in parsed.items() if text not in results})
     ask = Ask(None, None, None)
     missing: dict[str, tuple[Key, Primer, str, Stored | None]] = {}
     alone: list[str] = []
@@ -704,6 +698,33 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
     if wrong and errors == "return":
         return {text: results[text] if text in results else failed[text] for text in dict.fromkeys(asked)}
     return ordered
+
+
+def _fresh_many(parsed: dict[str, Key]) -> dict[str, Any]:
+    """Return those of many products that may be served as they are, in one narrow statement for each database."""
+    groups: dict[str, dict[Key, list[str]]] = {}
+    for text, key in parsed.items():
+        primer = registry.primers.get(key.key_base)
+        if primer is not None and not primer.always_fresh:
+            # Two spellings of one key are one row, and two answers, each a copy of its own.
+            groups.setdefault(spread.alias_of(primer), {}).setdefault(key, []).append(text)
+    results: dict[str, Any] = {}
+    for alias, spellings in groups.items():
+        primers = {key.key_base: registry.primers[key.key_base] for key in spellings}
+        probe = any(primer.probes or primer.name in _sourced for primer in primers.values())
+        session = caller(alias)
+        try:
+            found = products.fresh_many(session, spellings, probe=probe)
+        except (OperationalError, InterfaceError):
+            if session.connection.in_atomic_block:
+                raise
+            continue  # the long way reconnects, or says what is wrong
+        for key, texts in spellings.items():
+            version, value_text = found.get(key, (0, ""))
+            primer = primers[key.key_base]
+            if version == primer.version:
+                results.update((text, primer.codec.decode(value_text)) for text in texts)
+    return results
 
 
 def _flies(alias: str, context: str) -> bool:

@@ -305,7 +305,9 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
         waking.soon(caller(alias))
         return True
     with _slots(alias) as session:
-        asked = refreshes.request(session, key, args_of(primer, key), lane=lane, reason=reason)
+        asked = refreshes.request(
+            session, key, args_of(primer, key), lane=lane, reason=reason, gap=primer.min_gap.total_seconds()
+        )
         waking.soon(session)
     return asked is not None
 

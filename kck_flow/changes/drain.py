@@ -42,7 +42,7 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
         paused = set(families.paused(session))
         wanted: dict[str, tuple[Any, list[tuple[str, str, str]]]] = {}
         elsewhere: dict[str, list[pending.Mark]] = {}
-        for _number, key_base, digest, args, kind, source, reason, text, contained in rows:
+        for number, key_base, digest, args, kind, source, reason, text, contained in rows:
             if contained:
                 continue
             primer = registry.primers.get(key_base)
@@ -51,7 +51,7 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
                 mark = _moved(primer, kind, digest, loads(args), source, reason, text)
                 elsewhere.setdefault(home, []).append(mark)
             elif digest is None:
-                _family(session, key_base, loads(args), kind, reason, paused, done)
+                _family(session, number, key_base, loads(args), kind, reason, paused, done)
             elif text is not None:
                 wanted.setdefault(text, (key_base, []))[1].append((kind, source, reason))
             # A mark of a product without value and slot changes nothing: whoever computes it first sees the
@@ -110,7 +110,12 @@ def _one(
     if "refresh" in kinds and primer is not None and (key_base not in paused or reason == refreshes.MANUAL):
         lanes = [int(source) for kind, source, _ in marks if kind == "refresh" and source in MANUAL_SOURCES]
         refreshes.request(
-            session, key, args_of(primer, key), lane=min(lanes, default=refreshes.TRIGGERED), reason=reason
+            session,
+            key,
+            args_of(primer, key),
+            lane=min(lanes, default=refreshes.TRIGGERED),
+            reason=reason,
+            gap=primer.min_gap.total_seconds(),
         )
         done.requested.append(str(key))
     if "stale" in kinds:
@@ -120,21 +125,36 @@ def _one(
 
 
 def _family(
-    session: Session, key_base: str, args: Any, kind: str, reason: str, paused: set[str], done: Drained
+    session: Session,
+    number: int,
+    key_base: str,
+    args: Any,
+    kind: str,
+    reason: str,
+    paused: set[str],
+    done: Drained,
 ) -> None:
+    """Do to every product of a family what its mark says, but to those computed since: they have seen it."""
     primer: Primer | None = registry.primers.get(key_base)
     slots = refreshes.lock_family(session, key_base, args)
     if kind == "stale":
-        products.invalidate_family(session, key_base, args)
+        products.invalidate_family(session, key_base, args, mark=number)
         for digest, text, leased in slots:
             # A first computation under way has no row yet: it must find another epoch than none.
             if leased:
                 products.fence_missing(session, digest, text, key_base)
         return
-    found = products.soften_family(session, key_base, args)
+    found = products.soften_family(session, key_base, args, mark=number)
     if primer is None or key_base in paused:
         return
     for text in found:
         key = registry.key(text)
-        refreshes.request(session, key, args_of(primer, key), lane=refreshes.TRIGGERED, reason=reason)
+        refreshes.request(
+            session,
+            key,
+            args_of(primer, key),
+            lane=refreshes.TRIGGERED,
+            reason=reason,
+            gap=primer.min_gap.total_seconds(),
+        )
         done.requested.append(str(key))

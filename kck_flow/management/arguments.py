@@ -180,7 +180,10 @@ def unknown(key: Key) -> str:
     stored = listings.nearest(session_of(key.key_base), key)
     names = {*registry.primers, *stored}
     near = words.nearest(key, names) or words.nearest(key.key_base, registry.primers)
-    return f"Nothing is stored under {str(key)!r}, and no primer is named {key.key_base!r}. {near}List them: manage.py kck keys --primers{_broken()}"
+    return (
+        f"Nothing is stored under {str(key)!r}, and no primer is named {key.key_base!r}. {near}List "
+        f"them: manage.py kck keys --primers{_broken()}"
+    )
 
 
 def _broken() -> str:

@@ -46,8 +46,15 @@ class Console:
         return Progress(self.stderr if self.verbosity else None, total, unit)
 
     def listing(
-        self, format: str, columns: Sequence[Column], rows: Iterable[Row], *, names: Sequence[str], footer: str = "", empty: str = ""
-    ) -> None:  # fmt: skip
+        self,
+        format: str,
+        columns: Sequence[Column],
+        rows: Iterable[Row],
+        *,
+        names: Sequence[str],
+        footer: str = "",
+        empty: str = "",
+    ) -> None:
         """Write rows in the format asked for.
 
         Args:

@@ -53,8 +53,13 @@ class Chosen:
 
 
 def choose(
-    primers: Iterable[Primer], *, force: bool = False, stored: bool = True, missing: bool = False, before: datetime | None = None
-) -> Chosen:  # fmt: skip
+    primers: Iterable[Primer],
+    *,
+    force: bool = False,
+    stored: bool = True,
+    missing: bool = False,
+    before: datetime | None = None,
+) -> Chosen:
     """Return the products of some primers: those of their domains and, with ``stored``, those that have a value.
 
     Args:

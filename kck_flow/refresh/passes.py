@@ -35,6 +35,8 @@ class Passes:
         products: Key bases it is limited to, or None for all that are declared here.
         owner: The name its leases carry.
         lease: Seconds of a lease.
+        loaded_at: When the declarations of this process were loaded: those put in force later stand. None for a
+            process whose own stand in any case.
     """
 
     def __init__(
@@ -46,16 +48,17 @@ class Passes:
         products: Sequence[str] | None = None,
         owner: str = "",
         lease: float = 60.0,
+        loaded_at: datetime | None = None,
     ) -> None:
         self.alias, self.sessions, self.lanes, self.products = alias, sessions, tuple(lanes), products
-        self.owner, self.lease = owner, lease
+        self.owner, self.lease, self.loaded_at = owner, lease, loaded_at
         self._claims = 0
         self._mark: datetime | None = None
 
     def sync(self) -> int:
         """Put the declared schedules in force; returns how many changed."""
         with self.sessions() as session:
-            return plan.sync(session, self.alias, clock.now(), self.products)
+            return plan.sync(session, self.alias, clock.now(), self.products, self.loaded_at)
 
     def tidy(self) -> int:
         """End overdue leases, drain the marks on their way and fold what waits; returns how much there was."""
@@ -136,5 +139,5 @@ class Passes:
     def pause(self, longest: float) -> float:
         """Return how many seconds nothing will be due, at most ``longest``."""
         with self.sessions() as session:
-            due = refreshes.next_due(session, self.lanes, plan.known_bases(self.products))
+            due = refreshes.next_due(session, self.lanes, self._claimable(session))
         return min(longest, due) if due is not None else longest

@@ -50,11 +50,18 @@ def known_bases(products: Sequence[str] | None = None) -> list[str]:
     return [*names, *(f"{keys.INTERNAL}{PLAN}{name}" for name in names)]
 
 
-def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | None = None) -> int:
+def sync(
+    session: Session,
+    alias: str,
+    now: datetime,
+    products: Sequence[str] | None = None,
+    loaded_at: datetime | None = None,
+) -> int:
     """Put the declared schedules of one database in force; returns how many primers changed.
 
     An older process never un-schedules what a newer declaration scheduled; one that does not know a primer
-    leaves it be.
+    leaves it be. Between declarations of one version the process loaded last decides: ``loaded_at`` is when this
+    one was, None to decide in any case.
     """
     in_force = families.known(session)
     changed = 0
@@ -62,8 +69,15 @@ def sync(session: Session, alias: str, now: datetime, products: Sequence[str] | 
         if spread.alias_of(primer) != alias or (products is not None and primer.name not in products):
             continue
         digest = primer.schedule.digest() if primer.schedule is not None else ""
-        version, known_digest = in_force.get(primer.name, (0, ""))
+        version, known_digest, synced_at = in_force.get(primer.name, families.UNKNOWN)
         if version > primer.version:
+            continue
+        if (
+            known_digest != digest
+            and loaded_at is not None
+            and synced_at is not None
+            and synced_at > loaded_at
+        ):
             continue
         unheard_of = version == 0 and primer.schedule is None and primer.autostart
         if (version, known_digest) != (primer.version, digest) and not unheard_of:
@@ -96,16 +110,14 @@ def _put(session: Session, primer: Primer, digest: str, now: datetime) -> None:
         )
         return
     plan = plan_key(primer)
-    new = refreshes.schedule(session, [(plan, {}, first, first)], lane=refreshes.TRIGGERED, digest=digest)
-    if new:
-        walk(session, primer, first)
+    # Walked at once, as a refresh: a domain that raises is tried again with back-off and ends nobody.
+    refreshes.schedule(session, [(plan, {}, first, now)], lane=refreshes.TRIGGERED, digest=digest)
 
 
-def walk(session: Session, primer: Primer, nominal: datetime) -> tuple[int, int]:
-    """Walk a domain: schedule what is in it from ``nominal`` on, take off what is not; returns (new, gone)."""
+def walk(session: Session, primer: Primer, nominal: datetime, found: Sequence[Key]) -> tuple[int, int]:
+    """Schedule what is in a domain from ``nominal`` on, take off what is not; returns (new, gone)."""
     assert primer.schedule is not None
     digest = primer.schedule.digest()
-    found = primer.domain_keys()
     new = 0
     for begin in range(0, len(found), BATCH):
         rows = [

@@ -18,12 +18,13 @@ from ..key import Key
 from ..primer import Primer
 from ..progress import running
 from ..registry import registry
-from ..store import refreshes, runs
+from ..store import families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
 from . import plan
 
 logger = logging.getLogger("kck_flow")
 
+MISSED_LIMIT = 10_000
 OK = ("done", "unchanged", "skipped", "planned", "begun")
 
 
@@ -55,6 +56,7 @@ def run(
         return _skip(primer, claim, sessions)
     if isinstance(primer, Action) and primer.overlap == "parallel" and key.params.get("period") is None:
         return _begin_period(primer, claim, sessions)
+    _tell_missed(primer, claim)
     token = running.set(claim)
     try:
         computation = Computation(
@@ -93,6 +95,17 @@ def _log(claim: Claim, outcome: str, seconds: float, worker: str) -> None:
         )
 
 
+def _tell_missed(primer: Primer, claim: Claim) -> None:
+    """Log how many periods one refresh stands for, where it came so late."""
+    nominal, started = instant(claim.nominal), instant(claim.started)
+    if primer.schedule is None or primer.catchup != "coalesce" or nominal is None or started is None:
+        return
+    following = primer.schedule.next(nominal)
+    if following is not None and following <= started:
+        missed = len(primer.schedule.between(nominal, started, limit=MISSED_LIMIT))
+        logger.info("catchup.coalesced key=%s count=%d nominal=%s", claim.key, missed + 1, nominal)
+
+
 def _set_aside(claim: Claim, sessions: Sessions) -> str:
     error = f"its process ended without a word {claim.crashes - 1} times in a row"
     with sessions() as session, session.transaction():
@@ -123,12 +136,22 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
     begun = time.monotonic()
     now = instant(claim.started)
     assert now is not None
+    digest = primer.schedule_digest()
     try:
         with sessions() as session:
-            plan.walk(session, primer, instant(claim.nominal) or now)
+            in_force = families.known(session).get(primer.name)
+            if in_force is not None and in_force.schedule != digest:
+                # Another release has put another schedule in force: its workers walk the domain.
+                refreshes.release(session, claim, delay=5.0)
+                return "released"
+        found = primer.domain_keys()
+        with sessions() as session:
+            plan.walk(session, primer, instant(claim.nominal) or now, found)
             following = primer.schedule.next(now)
             cost = (time.monotonic() - begun) * 1000
-            refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, following, following, cost))
+            refreshes.finish(
+                session, claim, Ending(refreshes.TRIGGERED, following, following, cost, schedule=digest)
+            )
         return "planned"
     except Exception as error:
         # A domain that raises must neither end the worker nor be forgotten: tried again with back-off, shown
@@ -146,6 +169,7 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
                 park=False,
                 next_due=None,
                 nominal=nominal,
+                schedule=digest,
             )
             runs.append(
                 session,
@@ -182,7 +206,13 @@ def _skip(primer: Primer, claim: Claim, sessions: Sessions) -> str:
     now = instant(claim.started) or clock.now()
     following = primer.schedule.next(now)
     with sessions() as session:
-        refreshes.finish(session, claim, Ending(primer.priority, following, following, claim.cost_ms or 0))
+        refreshes.finish(
+            session,
+            claim,
+            Ending(
+                primer.priority, following, following, claim.cost_ms or 0, schedule=primer.schedule_digest()
+            ),
+        )
     logger.info("catchup.skipped key=%s nominal=%s next=%s", claim.key, instant(claim.nominal), following)
     return "skipped"
 
@@ -193,7 +223,9 @@ def _begin_period(primer: Action, claim: Claim, sessions: Sessions) -> str:
     period = primer.build_key(period=nominal)
     due, following = primer.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
     with sessions() as session, session.transaction():
-        ended = refreshes.finish(session, claim, Ending(primer.priority, due, following, 0))
+        ended = refreshes.finish(
+            session, claim, Ending(primer.priority, due, following, 0, schedule=primer.schedule_digest())
+        )
         if ended is not None:
             refreshes.request(
                 session,

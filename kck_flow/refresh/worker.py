@@ -41,6 +41,7 @@ from .run import run
 
 logger = logging.getLogger("kck_flow")
 
+LOADED_AT = clock.now()  # of this release of the code: a child is forked with it
 SEEN_SECONDS = 5.0
 SYNC_SECONDS = 60.0
 REAP_SECONDS = 1.0
@@ -85,7 +86,6 @@ class Options:
     max_rss: int | None = None
     max_age: float | None = None
     alive_file: str | None = None
-    http: str | None = None
     once: bool = False
     reload: bool = False
     quiet: bool = False
@@ -127,6 +127,7 @@ class Worker:
         self._waiting: list[tuple[str, Claim]] = []
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
+        self._in_vain = 0
         self._work: queue.SimpleQueue[tuple[str, Claim] | None] = queue.SimpleQueue()
         self._free = threading.Semaphore(options.concurrency)
         self._wake_read, self._wake_write = os.pipe()
@@ -217,6 +218,7 @@ class Worker:
                 products=self.options.products,
                 owner=f"w{number}",
                 lease=lease,
+                loaded_at=LOADED_AT,
             )
             self._passes[alias].sync()
             self._last[f"sync:{alias}"] = self._last[f"seen:{alias}"] = time.monotonic()
@@ -302,6 +304,8 @@ class Worker:
             else:
                 self._run_all()
         self._touch()
+        if moved:
+            self._in_vain = 0
         if self.stopping.is_set():
             return False
         if moved and not threaded:
@@ -458,7 +462,8 @@ class Worker:
         if pause <= 0:
             # Due, and yet not claimed: its place is taken, it waits for an upstream, or another worker has
             # it.
-            pause = 0.02
+            self._in_vain += 1
+            pause = min(0.02 * 2 ** min(self._in_vain, 10), longest)
         first, *others = self._ears.values()
         first.wait(pause if not others else min(pause, 0.1), self._wake_read)
         for ears in others:

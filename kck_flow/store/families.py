@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from .session import Session
 
@@ -22,11 +23,22 @@ def resume(session: Session, key_base: str) -> bool:
     return bool(session.rows("resume", {"key_base": key_base}))
 
 
-def known(session: Session) -> dict[str, tuple[int, str]]:
-    """Return the declarations in force: key base to (primer version, schedule digest)."""
+class Declared(NamedTuple):
+    """A declaration in force: of which version, with which schedule (its digest), since when."""
+
+    version: int
+    schedule: str
+    synced_at: datetime | None
+
+
+UNKNOWN = Declared(0, "", None)
+
+
+def known(session: Session) -> dict[str, Declared]:
+    """Return the declarations in force, by key base."""
     return {
-        row[0]: (row[1], row[2])
-        for row in session.run("SELECT key_base, primer_version, schedule_digest FROM kck_family")
+        row[0]: Declared(*row[1:])
+        for row in session.run("SELECT key_base, primer_version, schedule_digest, synced_at FROM kck_family")
     }
 
 

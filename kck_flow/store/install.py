@@ -36,7 +36,8 @@ def connect() -> None:
 def missing(session: Session) -> dict[str, dict[str, str]]:
     """Return the options that some table lacks, by table; a table that does not exist lacks nothing."""
     rows = session.run(
-        "SELECT relname, coalesce(reloptions, '{}') FROM pg_class WHERE relkind = 'r' AND relname = ANY(%s)",
+        "SELECT relname, coalesce(reloptions, '{}') FROM pg_class "
+        "WHERE relkind = 'r' AND relname = ANY(%s) AND pg_table_is_visible(oid)",
         [list(OPTIONS)],
     )
     found = {}

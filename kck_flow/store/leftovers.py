@@ -1,7 +1,7 @@
 """What nobody needs any more: expired products, those above a family's bound, old tombstones, records and runs.
 
-In short transactions, a batch each. A product is deleted only while its slot is held and idle: what is computed just now
-must find the row it began from.
+In short transactions, a batch each. A product is deleted only while its slot is held and idle: what is computed just
+now must find the row it began from.
 """
 
 from __future__ import annotations

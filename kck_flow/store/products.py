@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from .. import clock
 from ..key import Key
 from .session import Session, dumps, loads, statement
 
@@ -111,14 +112,33 @@ _PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
 }
 
 
-_CALM = f"NOT EXISTS (SELECT 1 FROM kck_pending q WHERE {_ON_ITS_WAY})"
+# Marks that some have seen already are left to the long way.
+_CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q
+ WHERE q.key_base = '{key_base}' AND (q.digest = '{digest}' OR q.digest IS NULL))"""
+_CALM_MANY = """NOT EXISTS (SELECT 1 FROM kck_pending q
+ WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL))"""
+_fresh_texts: dict[tuple[str, int, bool], list[str]] = {}
 
 
-def fresh(session: Session, digest: UUID, primer_version: int, *, probe: bool) -> str | None:
+def fresh(session: Session, key: Key, primer_version: int, *, probe: bool) -> str | None:
     """Return the value text of a product that may be served as it is, else None: then ``read`` decides."""
-    text = statement("fresh", calm=_CALM if probe else "NOT p.sourced")
-    row = session.first(text, {"digest": digest, "primer_version": primer_version})
+    name = (key.key_base, primer_version, probe)
+    pieces = _fresh_texts.get(name)
+    if pieces is None or clock.is_moved():
+        calm = _CALM.replace("{key_base}", key.key_base.replace("'", "''")) if probe else "NOT p.sourced"
+        text = statement("fresh", calm=calm, primer_version=str(int(primer_version)))
+        pieces = text.split("{digest}")
+        if not clock.is_moved():
+            _fresh_texts[name] = pieces
+    row = session.first(key.digest_text.join(pieces))
     return row[0] if row is not None else None
+
+
+def fresh_many(session: Session, keys: Iterable[Key], *, probe: bool) -> dict[str, tuple[int, str]]:
+    """Return (primer version, value text) of those of many products that may be served as they are, by key text."""
+    text = statement("fresh_many", calm=_CALM_MANY if probe else "NOT p.sourced")
+    digests = ",".join(key.digest_text for key in keys)
+    return {row[0]: (row[1], row[2]) for row in session.run(text.replace("digests", digests))}
 
 
 def read(
@@ -274,9 +294,15 @@ def invalidate(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int
     return row[0], row[1]
 
 
-def invalidate_family(session: Session, key_base: str, args: Mapping[str, Any] | None) -> list[str]:
-    """Make all stored products of a family, or those with these parameters, unservable; returns their keys."""
-    return [row[1] for row in session.rows("invalidate_family", {"key_base": key_base, "args": dumps(args)})]
+def invalidate_family(
+    session: Session, key_base: str, args: Mapping[str, Any] | None, mark: int | None = None
+) -> list[str]:
+    """Make all stored products of a family, or those with these parameters, unservable; returns their keys.
+
+    With ``mark``, those that were computed after it and have seen it are left alone.
+    """
+    params = {"key_base": key_base, "args": dumps(args), "mark": mark}
+    return [row[1] for row in session.rows("invalidate_family", params)]
 
 
 def patch(session: Session, digest: UUID, path: Sequence[str], part: str) -> tuple[Published, str] | None:
@@ -346,9 +372,12 @@ def soften(session: Session, digests: Sequence[UUID]) -> None:
     session.run(statement("soften"), {"digests": list(digests)})
 
 
-def soften_family(session: Session, key_base: str, args: Any) -> list[str]:
-    """The same for a family, or those whose parameters contain ``args``; returns their keys."""
-    return [row[0] for row in session.rows("soften_family", {"key_base": key_base, "args": dumps(args)})]
+def soften_family(session: Session, key_base: str, args: Any, mark: int | None = None) -> list[str]:
+    """Let a family, or those with these parameters, count as stale, but for those that have seen ``mark``;
+    returns their keys.
+    """
+    params = {"key_base": key_base, "args": dumps(args), "mark": mark}
+    return [row[0] for row in session.rows("soften_family", params)]
 
 
 def fence_missing(session: Session, digest: UUID, key: str, key_base: str) -> None:

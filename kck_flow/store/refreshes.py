@@ -175,7 +175,12 @@ def standing(session: Session, digests: Sequence[UUID]) -> dict[str, Standing]:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a slot goes on after its refresh: its lane, when it is due next, and the schedule's instant behind that."""
+    """How a slot goes on after its refresh: its lane, when it is due next, and the schedule's instant behind that.
+
+    Attributes:
+        schedule: Digest of the schedule from which both were reckoned; a slot that has another meanwhile keeps
+            its own.
+    """
 
     lane: int
     next_due: datetime | None
@@ -183,6 +188,7 @@ class Ending:
     cost_ms: float
     min_gap: float = 0.0
     again: bool = False
+    schedule: str = ""
 
     def params(self, claim: Claim) -> dict[str, Any]:
         """Return the parameters of ``finish.sql``."""
@@ -195,6 +201,7 @@ class Ending:
             "cost": self.cost_ms,
             "min_gap": self.min_gap,
             "again": self.again,
+            "schedule": self.schedule,
         }
 
 
@@ -217,6 +224,7 @@ def fail(
     park: bool,
     next_due: datetime | None,
     nominal: datetime | None,
+    schedule: str = "",
 ) -> int | None:
     """Record a failure; returns how many in a row, or None: the lease was lost."""
     row = session.row(
@@ -231,6 +239,7 @@ def fail(
             "final": not retry,
             "next_due": next_due,
             "nominal": nominal,
+            "schedule": schedule,
         },
     )
     return row[0] if row else None
@@ -272,6 +281,7 @@ def request(
     reason: str,
     at: datetime | None = None,
     always: bool = True,
+    gap: float = 0.0,
 ) -> tuple[int, int, bool] | None:
     """Want a refresh; returns (slot, want, whether it runs now). With ``always`` False: None where one is
     wanted already.
@@ -287,6 +297,7 @@ def request(
             "reason": reason,
             "at": at or "-infinity",
             "always": always,
+            "gap": gap,
         },
     )
     return (row[0], row[1], row[2]) if row else None
@@ -405,3 +416,8 @@ def lock_family(session: Session, key_base: str, args: Any) -> list[tuple[UUID, 
     """
     rows = session.rows("lock_family", {"key_base": key_base, "args": dumps(args)})
     return [(row[0], row[1], row[2]) for row in rows]
+
+
+def rested(session: Session, digest: UUID, gap: float) -> bool:
+    """Whether a product's last refresh ended at least ``gap`` seconds ago (or there was none)."""
+    return not session.rows("not_rested", {"digest": digest, "gap": gap})

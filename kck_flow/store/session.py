@@ -103,7 +103,7 @@ class Session:
             with connection.wrap_database_errors:
                 raise
 
-    def first(self, text: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    def first(self, text: str, params: Mapping[str, Any] | None = None) -> tuple[Any, ...] | None:
         """Run a query's text and return its first row, or None: the way of the hot reads, with nothing to
         spare.
         """

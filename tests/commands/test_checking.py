@@ -114,7 +114,7 @@ def test_setup_finds_what_waits_for_a_primer_that_is_gone() -> None:
 
 def test_checks_parse_back_as_csv() -> None:
     rows = list(csv.DictReader(io.StringIO(kck("check", "--format", "csv").out)))
-    assert [name for name in rows[0]] == ["what", "state", "text", "next"]
+    assert list(rows[0]) == ["what", "state", "text", "next"]
     assert kck("check", "--setup", "--workers", "--format", "csv").code == 2
 
 
@@ -124,8 +124,8 @@ def test_checks_parse_back_as_csv() -> None:
 def worker(seen: float, mode: str = "poll") -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO kck_worker (host, pid, mode, started_at, seen_at) VALUES ('oven-1', 7, %s, now() - interval '1 hour', "
-            "clock_timestamp() - %s * interval '1 second')",
+            "INSERT INTO kck_worker (host, pid, mode, started_at, seen_at) "
+            "VALUES ('oven-1', 7, %s, now() - interval '1 hour', clock_timestamp() - %s * interval '1 second')",
             [mode, seen],
         )
 
@@ -288,10 +288,16 @@ def test_a_whole_family_is_compared_and_what_is_not_served_skipped(customers: li
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--augment", "opening"), ("--augment", "nothing"), ("--augment", "tally/x"), ("--augment",), ("--grace", "soon"),
-        ("--within", "soon"), ("--database", "elsewhere"), ("--balance",),
+        ("--augment", "opening"),
+        ("--augment", "nothing"),
+        ("--augment", "tally/x"),
+        ("--augment",),
+        ("--grace", "soon"),
+        ("--within", "soon"),
+        ("--database", "elsewhere"),
+        ("--balance",),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_told(wrong: tuple[str, ...]) -> None:
     said = kck("check", *wrong)
     assert said.code in (1, 2)

@@ -57,7 +57,8 @@ def test_a_dump_loaded_into_an_empty_store_restores_everything(
 ) -> None:
     path = tmp_path / "products.jsonl"
     before = [rows("kck_product", "epoch", "pending_seen"), rows("kck_record"), rows("kck_edge")]
-    assert before[1] and before[2]
+    assert before[1]
+    assert before[2]
     said = kck("dump", path)
     assert said.code == 0
     assert said.out == ""
@@ -220,7 +221,8 @@ def test_files_that_cannot_be_read_or_written_are_told(tmp_path: Path) -> None:
     assert "cannot be written" in kck("dump", tmp_path / "no" / "where").err
     (tmp_path / "there").write_text("precious")
     said = kck("dump", tmp_path / "there")
-    assert said.code == 1 and "--overwrite" in said.err
+    assert said.code == 1
+    assert "--overwrite" in said.err
     assert (tmp_path / "there").read_text() == "precious"
     assert kck("dump", tmp_path / "there", "--overwrite").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["odd", "odd.gz", "there"]

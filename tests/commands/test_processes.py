@@ -107,7 +107,8 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert writer.stdout is not None and writer.stderr is not None
+    assert writer.stdout is not None
+    assert writer.stderr is not None
     writer.stdout.close()
     assert writer.wait(60) == 141
     assert writer.stderr.read() == b""
@@ -173,8 +174,13 @@ def _running(key: str) -> bool:
 def test_on_a_terminal_progress_is_one_line_and_questions_are_asked(customers: list[int]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command("refresh", "--product", "takings"), env=environment(TERM="xterm"), cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
-    )  # fmt: skip
+        command("refresh", "--product", "takings"),
+        env=environment(TERM="xterm"),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
     out, _ = process.communicate(timeout=60)
     os.close(theirs)
     said = _all_of(ours)
@@ -185,8 +191,13 @@ def test_on_a_terminal_progress_is_one_line_and_questions_are_asked(customers: l
 
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        command("invalidate", "--product", "takings"), env=environment(TERM="xterm"), cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs
-    )  # fmt: skip
+        command("invalidate", "--product", "takings"),
+        env=environment(TERM="xterm"),
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
     os.write(ours, b"n\n")
     out, _ = process.communicate(timeout=60)
     os.close(theirs)
@@ -262,8 +273,15 @@ def test_a_worker_works_until_it_is_told_to_stop() -> None:
 def test_watch_shows_again_and_again_until_it_is_ended() -> None:
     with Crew() as crew:
         watch = crew.manage(
-            "kck", "status", "--watch", "--interval", "0.1", "--format", "json", env={"DJANGO_SETTINGS_MODULE": SETTINGS}
-        )  # fmt: skip
+            "kck",
+            "status",
+            "--watch",
+            "--interval",
+            "0.1",
+            "--format",
+            "json",
+            env={"DJANGO_SETTINGS_MODULE": SETTINGS},
+        )
         for _ in range(3):
             assert "lanes" in json.loads(watch.wait_for("totals").string)
         watch.send(signal.SIGINT)
@@ -312,7 +330,27 @@ def test_a_broken_module_is_noted_and_the_others_work(tmp_path: Path) -> None:
 def test_the_verbs_are_those_of_the_design() -> None:
     from kck_flow.management.verbs import ALL
 
-    assert set(ALL) == set(
-        "keys get set unset invalidate refresh refreshes runs explain graph worker status pause resume retry warm check prune dump load init".split()
-    )
+    assert set(ALL) == {
+        "keys",
+        "get",
+        "set",
+        "unset",
+        "invalidate",
+        "refresh",
+        "refreshes",
+        "runs",
+        "explain",
+        "graph",
+        "worker",
+        "status",
+        "pause",
+        "resume",
+        "retry",
+        "warm",
+        "check",
+        "prune",
+        "dump",
+        "load",
+        "init",
+    }
     assert "sweep" not in registry.primers

@@ -71,7 +71,8 @@ def test_a_failing_product_is_an_error_with_its_cause() -> None:
 def test_set_has_expiries_and_a_version_to_check() -> None:
     kck("set", "any/1", "1", "--soft", "5m", "--hard", "never")
     entry = Cache.get_instance().get_entry("any/1")
-    assert entry.soft_expires_at is not None and entry.computed_at is not None
+    assert entry.soft_expires_at is not None
+    assert entry.computed_at is not None
     assert (entry.soft_expires_at - entry.computed_at).total_seconds() == 300
     assert entry.hard_expires_at is None
     said = kck("set", "any/1", "2", "--check-version", "7")
@@ -110,14 +111,30 @@ def test_a_family_is_invalidated_whole_or_in_part(customers: list[int]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("get", "takings/x"), ("get", "takings"), ("get", "takings/1/2"), ("get", "nothing/1"), ("get", "opening", "--wait", "soon"),
-        ("set", "takings/x", "1"), ("set", "any/1", "1", "--soft", "5y"), ("set", "any/1", "1", "--check-version", "-1"), ("set", "any/1"),
-        ("unset", "nothing/1"), ("unset",), ("invalidate",), ("invalidate", "nothing"), ("invalidate", "--product", "nothing"),
-        ("invalidate", "opening", "--product", "opening"), ("invalidate", "--product", "takings", "--param", "nobody=1"),
-        ("invalidate", "--product", "takings", "--param", "customer=x"), ("keys", "--state", "rotten"), ("keys", "--limit", "-1"),
-        ("keys", "--database", "elsewhere"), ("keys", "--product", "nothing"), ("keys", "--format", "xml"),
+        ("get", "takings/x"),
+        ("get", "takings"),
+        ("get", "takings/1/2"),
+        ("get", "nothing/1"),
+        ("get", "opening", "--wait", "soon"),
+        ("set", "takings/x", "1"),
+        ("set", "any/1", "1", "--soft", "5y"),
+        ("set", "any/1", "1", "--check-version", "-1"),
+        ("set", "any/1"),
+        ("unset", "nothing/1"),
+        ("unset",),
+        ("invalidate",),
+        ("invalidate", "nothing"),
+        ("invalidate", "--product", "nothing"),
+        ("invalidate", "opening", "--product", "opening"),
+        ("invalidate", "--product", "takings", "--param", "nobody=1"),
+        ("invalidate", "--product", "takings", "--param", "customer=x"),
+        ("keys", "--state", "rotten"),
+        ("keys", "--limit", "-1"),
+        ("keys", "--database", "elsewhere"),
+        ("keys", "--product", "nothing"),
+        ("keys", "--format", "xml"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_told_and_changes_nothing(wrong: tuple[str, ...]) -> None:
     kck("set", "any/1", "1")
     before = kck("keys", "--all", "--format", "json").rows
@@ -154,8 +171,10 @@ def test_keys_lists_products_with_their_states(customers: list[int]) -> None:
     lines = kck("keys").out.splitlines()
     assert lines[0].split() == ["PRODUCT", "KIND", "VALUE", "AGE", "STATE", "NEXT"]
     by_key = {line.split()[0]: line for line in lines[1:-1]}
-    assert "4,391" in by_key["any/1"] and "by hand" in by_key["any/1"]
-    assert "FAILED" in by_key["oven"] and "retry 1 in" in by_key["oven"]
+    assert "4,391" in by_key["any/1"]
+    assert "by hand" in by_key["any/1"]
+    assert "FAILED" in by_key["oven"]
+    assert "retry 1 in" in by_key["oven"]
     assert by_key[f"takings/{customers[0]}"].split()[-1] == "empty"
     assert lines[-1] == "4 products · 2 fresh · 1 failed · 1 empty"
     rows = {row["key"]: row for row in kck("keys", "--format", "json").rows}

@@ -94,7 +94,8 @@ def test_a_family_keeps_to_its_bound_and_the_long_unread_go_first() -> None:
     for number in range(6):
         cache.get(f"crumbs/{number}")
     execute(
-        "UPDATE kck_product SET read_at = CURRENT_DATE - CASE key WHEN 'crumbs/5' THEN 9 WHEN 'crumbs/0' THEN 0 ELSE 3 END"
+        "UPDATE kck_product SET read_at = CURRENT_DATE - "
+        "CASE key WHEN 'crumbs/5' THEN 9 WHEN 'crumbs/0' THEN 0 ELSE 3 END"
     )
     said = kck("prune", "--product", "crumbs", "--format", "json")
     assert counts(said) == {"above max_entries crumbs": 3}

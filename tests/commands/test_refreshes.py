@@ -301,14 +301,28 @@ def test_status_counts_what_goes_on() -> None:
 def test_a_worker_once_does_what_is_due_of_its_products_only() -> None:
     options = kck("worker", "--once", "--products", "opening,oven", "--lanes", "x")
     assert options.code == 2 or options.code == 1
-    from kck_flow.management.verbs.workers import _add_worker, options_of
-
     import argparse
+
+    from kck_flow.management.verbs.workers import _add_worker, options_of
 
     parser = argparse.ArgumentParser()
     _add_worker(parser)
     asked = parser.parse_args(
-        "--products opening --batch 20 --lanes 2,0 --max-rss 512M --max-age 12h --grace 5 --http :9127 --once".split()
+        [
+            "--products",
+            "opening",
+            "--batch",
+            "20",
+            "--lanes",
+            "2,0",
+            "--max-rss",
+            "512M",
+            "--max-age",
+            "12h",
+            "--grace",
+            "5",
+            "--once",
+        ]
     )
     given = options_of({**vars(asked), "verbosity": 1})
     assert given.products == ["opening"]
@@ -319,24 +333,55 @@ def test_a_worker_once_does_what_is_due_of_its_products_only() -> None:
         43_200,
         5,
     )
-    assert (given.http, given.once, given.concurrency) == ("127.0.0.1:9127", True, 1)
+    assert (given.once, given.concurrency) == (True, 1)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("refresh", "nothing"), ("refresh", "takings/x"), ("refresh", "takings"), ("refresh", "opening", "--all"), ("refresh", "any/1"),
-        ("refresh", "--product", "nothing"), ("refresh", "opening", "--priority", "1"), ("refresh", "opening", "--concurrency", "0"),
-        ("refresh", "--computed-before", "yesterday"), ("warm", "--product", "nothing"), ("warm", "opening"), ("refreshes", "--clear", "nothing"),
-        ("refreshes", "--product", "nothing"), ("refreshes", "--clear", "opening", "--parked"), ("runs", "nothing"), ("runs", "--outcome", "good"),
-        ("runs", "takings/x"), ("pause", "nothing"), ("pause",), ("resume", "nothing"), ("retry",), ("retry", "nothing"),
-        ("retry", "opening", "--parked"), ("retry", "--product", "opening"), ("explain", "nothing"), ("explain",), ("explain", "takings/x"),
-        ("graph", "nothing"), ("graph", "--depth", "0"), ("graph", "--dot", "--format", "json"), ("status", "--database", "elsewhere"),
-        ("status", "--watch", "--format", "csv"), ("worker", "--products", "nothing"), ("worker", "--once", "--reload"),
-        ("worker", "--concurrency", "0"), ("worker", "--lanes", "12"), ("worker", "--executor", "magic"), ("worker", "--http", "nowhere"),
-        ("worker", "--max-rss", "much"), ("worker", "--lease", "0"), ("verb",), (),
+        ("refresh", "nothing"),
+        ("refresh", "takings/x"),
+        ("refresh", "takings"),
+        ("refresh", "opening", "--all"),
+        ("refresh", "any/1"),
+        ("refresh", "--product", "nothing"),
+        ("refresh", "opening", "--priority", "1"),
+        ("refresh", "opening", "--concurrency", "0"),
+        ("refresh", "--computed-before", "yesterday"),
+        ("warm", "--product", "nothing"),
+        ("warm", "opening"),
+        ("refreshes", "--clear", "nothing"),
+        ("refreshes", "--product", "nothing"),
+        ("refreshes", "--clear", "opening", "--parked"),
+        ("runs", "nothing"),
+        ("runs", "--outcome", "good"),
+        ("runs", "takings/x"),
+        ("pause", "nothing"),
+        ("pause",),
+        ("resume", "nothing"),
+        ("retry",),
+        ("retry", "nothing"),
+        ("retry", "opening", "--parked"),
+        ("retry", "--product", "opening"),
+        ("explain", "nothing"),
+        ("explain",),
+        ("explain", "takings/x"),
+        ("graph", "nothing"),
+        ("graph", "--depth", "0"),
+        ("graph", "--dot", "--format", "json"),
+        ("status", "--database", "elsewhere"),
+        ("status", "--watch", "--format", "csv"),
+        ("worker", "--products", "nothing"),
+        ("worker", "--once", "--reload"),
+        ("worker", "--concurrency", "0"),
+        ("worker", "--lanes", "12"),
+        ("worker", "--executor", "magic"),
+        ("worker", "--max-rss", "much"),
+        ("worker", "--lease", "0"),
+        ("verb",),
+        (),
     ],
-)  # fmt: skip
+)
 def test_wrong_input_is_told_and_changes_nothing(wrong: tuple[str, ...]) -> None:
     kck("set", "any/1", "1")
     said = kck(*wrong)

@@ -22,7 +22,8 @@ def declared(text: str, tmp_path: Path) -> list[type[Primer]]:
     path = tmp_path / "written_primers.py"
     path.write_text(text)
     spec = importlib.util.spec_from_file_location("written_primers", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["written_primers"] = module
     spec.loader.exec_module(module)

@@ -21,10 +21,19 @@ from kck_flow.management.tables import Column
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (None, "-"), (0.0042, "4 ms"), (0.8, "0.8 s"), (5, "5 s"), (59, "59 s"), (240, "4 min"), (3600, "1 h"), (5400, "1.5 h"),
-        (86_400, "24 h"), (3 * 86_400, "3 d"), (5000 * 86_400, "5,000 d"),
+        (None, "-"),
+        (0.0042, "4 ms"),
+        (0.8, "0.8 s"),
+        (5, "5 s"),
+        (59, "59 s"),
+        (240, "4 min"),
+        (3600, "1 h"),
+        (5400, "1.5 h"),
+        (86_400, "24 h"),
+        (3 * 86_400, "3 d"),
+        (5000 * 86_400, "5,000 d"),
     ],
-)  # fmt: skip
+)
 def test_a_duration_is_said_in_its_fitting_unit(seconds: float | None, said: str) -> None:
     assert words.span(seconds) == said
 
@@ -73,10 +82,21 @@ def test_sizes_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("5", 5), ("true", True), ("null", None), ('"5"', "5"), ("hello", "hello"), ("[1, 2]", [1, 2]), ('{"a": 1}', {"a": 1}),
-        ("NaN", "NaN"), ("-", "-"), ("", ""), ("007", "007"), ("[1,", "[1,"), ("[" * 100_000, "[" * 100_000),
+        ("5", 5),
+        ("true", True),
+        ("null", None),
+        ('"5"', "5"),
+        ("hello", "hello"),
+        ("[1, 2]", [1, 2]),
+        ('{"a": 1}', {"a": 1}),
+        ("NaN", "NaN"),
+        ("-", "-"),
+        ("", ""),
+        ("007", "007"),
+        ("[1,", "[1,"),
+        ("[" * 100_000, "[" * 100_000),
     ],
-)  # fmt: skip
+)
 def test_a_value_is_json_or_the_text_itself(text: str, value: object) -> None:
     assert words.read_value(text) == value
 

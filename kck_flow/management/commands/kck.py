@@ -1,4 +1,4 @@
-"""``manage.py kck <verb>``: everything about products from the command line; each verb stands in ``management/verbs``."""
+"""``manage.py kck <verb>``: products from the command line; each verb stands in ``management/verbs``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             _add_base(own)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the verb. Raises CommandError for what the user did wrongly or cannot be done; SystemExit with its code."""
+        """Run the verb. Raises CommandError for what was asked wrongly or cannot be done; SystemExit with a code."""
         verb: Verb = ALL[options["verb"]]
         console = Console(
             self.stdout,
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             interactive=options.get("interactive", True),
         )
         if options["verbosity"] < 2 and verb.name != "worker":
-            # What a verb has to say it says itself; Python would repeat our warnings on stderr where nobody handles them.
+            # What a verb has to say it says itself; unhandled, our warnings would be repeated on stderr.
             logger = logging.getLogger("kck_flow")
             if not logger.hasHandlers():
                 logger.addHandler(logging.NullHandler())

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from ..arguments import Verb
-from . import checking, moving, products, pruning, refreshes, starting, watching, workers
+from .checking import VERBS as CHECKING
+from .moving import VERBS as MOVING
+from .products import VERBS as PRODUCTS
+from .pruning import VERBS as PRUNING
+from .refreshes import VERBS as REFRESHES
+from .starting import VERBS as STARTING
+from .watching import VERBS as WATCHING
+from .workers import VERBS as WORKERS
 
 ALL: dict[str, Verb] = {
     verb.name: verb
     for verb in (
-        *products.VERBS,
-        *refreshes.VERBS,
-        *watching.VERBS,
-        *workers.VERBS,
-        *checking.VERBS,
-        *pruning.VERBS,
-        *moving.VERBS,
-        *starting.VERBS,
+        *PRODUCTS,
+        *REFRESHES,
+        *WATCHING,
+        *WORKERS,
+        *CHECKING,
+        *PRUNING,
+        *MOVING,
+        *STARTING,
     )
 }

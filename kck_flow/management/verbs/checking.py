@@ -71,7 +71,7 @@ class Finding:
 
 
 def setup(databases: Sequence[str]) -> Iterator[Finding]:
-    """Look at everything that must be so before products can be trusted: settings, server, tables, declarations, workers."""
+    """Look at what must be so before products can be trusted: settings, server, tables, declarations, workers."""
     wrong = confs.problems()
     if wrong:
         yield Finding("settings", WRONG, " ".join(wrong), "Correct settings.KCK_FLOW")
@@ -82,9 +82,11 @@ def setup(databases: Sequence[str]) -> Iterator[Finding]:
         named = f" of {alias!r}" if len(databases) > 1 else ""
         if connections[alias].vendor != "postgresql":
             yield Finding(
-                f"database{named}", WRONG, f"It is {connections[alias].display_name}; products are kept in PostgreSQL only",
+                f"database{named}",
+                WRONG,
+                f"It is {connections[alias].display_name}; products are kept in PostgreSQL only",
                 "Use django.db.backends.postgresql, or name a PostgreSQL alias in KCK_FLOW['DATABASES']",
-            )  # fmt: skip
+            )
             tables_there = False
             continue
         try:
@@ -129,7 +131,8 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     skew = abs(clock.now().timestamp() - facts.seconds)
     if skew > SKEW_SECONDS and not clock.is_moved():
         yield Finding(
-            f"clock{named}", WARNING, f"This machine and the server differ by {words.span(skew)}: ages shown here are off by as much",
+            f"clock{named}", WARNING, f"This machine and the server differ by {words.span(skew)}: ages "
+        "shown here are off by as much",
             "Have both follow NTP; the server's clock decides when products expire",
         )  # fmt: skip
     else:
@@ -159,7 +162,8 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
-            f"indexes{named}", WRONG, f"{', '.join(beaten)} covers a column that leases are beaten in: each beat rewrites the index",
+            f"indexes{named}", WRONG, f"{', '.join(beaten)} covers a column that leases are beaten in: each "
+        "beat rewrites the index",
             f"Drop it: DROP INDEX {beaten[0]}",
         )  # fmt: skip
     else:
@@ -215,7 +219,8 @@ def _of_workers(databases: Sequence[str]) -> Iterator[Finding]:
         yield Finding("workers", OK, f"{words.count(living, 'worker')} running")
     elif timed:
         yield Finding(
-            "workers", WARNING, f"None is running: {words.count(len(timed), 'schedule')} ({', '.join(timed[:3])}{' …' if len(timed) > 3 else ''}) "
+            "workers", WARNING, f"None is running: {words.count(len(timed), 'schedule')} "
+        f"({', '.join(timed[:3])}{' …' if len(timed) > 3 else ''}) "
             "will not be kept", "manage.py kck worker",
         )  # fmt: skip
     else:
@@ -580,7 +585,8 @@ def _stale(console: Console, options: Options) -> int:
     )
     if found:
         console.note(
-            f"{SIGNS[WRONG]} {words.count(len(found), 'product')} older than was promised. Why: manage.py kck explain {found[0]['key']}"
+            f"{SIGNS[WRONG]} {words.count(len(found), 'product')} older than was promised. Why: manage.py "
+            f"kck explain {found[0]['key']}"
         )
     return FAILED if found else DONE
 
@@ -632,7 +638,8 @@ def _augment(console: Console, options: Options) -> int:
 
 VERBS = (
     Verb(
-        "check", "Check the set-up, promises of freshness, workers, or that augment equals compute.", _add_check, _check,
+        "check", "Check the set-up, promises of freshness, workers, or that augment equals "
+        "compute.", _add_check, _check,
         more="Exit code 1 where something is wrong; for CI, cron and monitors.",
     ),
 )  # fmt: skip

@@ -38,10 +38,21 @@ FORMAT = 1
 BATCH = 500
 # What the lines of each kind must have; a missing name is a broken file, an unknown one is from a newer version.
 NEEDED = {
-    "product": {"key", "key_base", "params", "value", "state", "version", "primer_version", "computed_at", "soft_expires_at", "hard_expires_at"},
+    "product": {
+        "key",
+        "key_base",
+        "params",
+        "value",
+        "state",
+        "version",
+        "primer_version",
+        "computed_at",
+        "soft_expires_at",
+        "hard_expires_at",
+    },
     "record": {"key", "key_base", "start_at", "value", "revision", "version", "written_at"},
     "edge": {"upstream_key", "downstream_key", "mode"},
-}  # fmt: skip
+}
 
 
 # -- dump -------------------------------------------------------------------------------------------------------------
@@ -151,13 +162,12 @@ def _whole(path: Path) -> Iterator[IO[str]]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or ".")
     os.close(handle)
     try:
-        opened = (
+        with (
             gzip.open(name, "wt", encoding="utf-8")
             if path.suffix == ".gz"
-            else open(name, "w", encoding="utf-8")
-        )
-        with opened as out:
-            yield out  # type: ignore[misc]
+            else open(name, "w", encoding="utf-8") as out
+        ):
+            yield out
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)
@@ -208,7 +218,8 @@ def read_head(lines: Iterator[str]) -> dict[str, Any]:
         raise BadDump("This is no dump: its first line does not say so. Make one: manage.py kck dump FILE")
     if not isinstance(head["kck_flow_dump"], int) or head["kck_flow_dump"] > FORMAT:
         raise BadDump(
-            f"This dump has format {head['kck_flow_dump']}, made by kck_flow {head.get('version', '?')}; kck_flow {__version__} reads up "
+            f"This dump has format {head['kck_flow_dump']}, made by kck_flow {head.get('version', '?')}; "
+            f"kck_flow {__version__} reads up "
             f"to {FORMAT}. Upgrade kck_flow, or make the dump with the older one."
         )
     return head
@@ -246,8 +257,13 @@ def parse(lines: Iterator[str]) -> Iterator[tuple[int, str, dict[str, Any], str]
 
 
 def load(
-    alias: str, lines: Iterator[str], *, overwrite: bool = False, stale: bool = False, told: Callable[[int], None] | None = None
-) -> Loaded:  # fmt: skip
+    alias: str,
+    lines: Iterator[str],
+    *,
+    overwrite: bool = False,
+    stale: bool = False,
+    told: Callable[[int], None] | None = None,
+) -> Loaded:
     """Put the products of a dump back, a batch a transaction: each batch wholly or not at all.
 
     What stands there and was computed later stays. What is replaced gets a higher version, and what was made from it
@@ -387,12 +403,14 @@ def _load(console: Console, options: Options) -> int:
         )
         raise
     console.note(
-        f"loaded {words.count(done.restored, 'product')}, {words.count(done.records, 'record')}, {words.count(done.edges, 'edge')}"
+        f"loaded {words.count(done.restored, 'product')}, {words.count(done.records, 'record')}, "
+        f"{words.count(done.edges, 'edge')}"
         f"{f'; left {done.kept:,} that are as new or newer' if done.kept else ''}."
     )
     if done.unsure:
         console.note(
-            f"{words.count(done.unsure, 'augmented product')} will be computed afresh: changes made since the dump are not in it."
+            f"{words.count(done.unsure, 'augmented product')} will be computed afresh: changes made since "
+            "the dump are not in it."
         )
     for base, count in done.strangers.most_common(5):
         console.note(
@@ -407,10 +425,11 @@ def _opened(path: str) -> Iterator[Iterator[str]]:
     if path == "-":
         yield (line for line in sys.stdin if line.strip())
         return
-    opened: Any = (
-        gzip.open(path, "rt", encoding="utf-8") if path.endswith(".gz") else open(path, encoding="utf-8")
-    )
-    with opened as lines:
+    with (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.endswith(".gz")
+        else open(path, encoding="utf-8") as lines
+    ):
         yield (line for line in lines if line.strip())
 
 

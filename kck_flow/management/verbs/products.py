@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from ... import key as keys
@@ -52,9 +53,23 @@ VALUES = "A VALUE is JSON (5, true, null, [1, 2], '{\"a\": 1}'); what does not p
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 NAMES = (
-    "key", "kind", "value", "state", "age", "version", "computed_at", "soft_expires_at", "hard_expires_at", "bytes", "running",
-    "due_at", "attempts", "parked", "error", "waiting_changes",
-)  # fmt: skip
+    "key",
+    "kind",
+    "value",
+    "state",
+    "age",
+    "version",
+    "computed_at",
+    "soft_expires_at",
+    "hard_expires_at",
+    "bytes",
+    "running",
+    "due_at",
+    "attempts",
+    "parked",
+    "error",
+    "waiting_changes",
+)
 PRIMER_NAMES = (
     "name", "key", "kind", "label", "schedule", "soft_expire", "hard_expire", "products", "bytes", "paused", "version",
     "declared", "database",
@@ -199,12 +214,15 @@ def _keys(console: Console, options: Options) -> int:
         ),
         Column("NEXT", lambda row: row["next"]),
     ]
+    narrowed = options["prefix"] or options["product"] or options["state"]
     found = _named(rows(), NAMES) if options["format"] != "table" else rows()
     console.listing(
-        options["format"], columns, found, names=NAMES,
-        empty=f"No products{' like that' if options['prefix'] or options['product'] or options['state'] else ' are stored yet'}. "
-        "What is declared: manage.py kck keys --primers",
-    )  # fmt: skip
+        options["format"],
+        columns,
+        found,
+        names=NAMES,
+        empty=f"No products {'like that' if narrowed else 'are stored yet'}. Declared: manage.py kck keys --primers",
+    )
     if counted:
         summary = " · ".join(
             [
@@ -291,10 +309,13 @@ def _primers(console: Console, options: Options) -> int:
     ]
     found = list(rows())
     console.listing(
-        options["format"], columns, _named(iter(found), PRIMER_NAMES) if options["format"] != "table" else found, names=PRIMER_NAMES,
+        options["format"],
+        columns,
+        _named(iter(found), PRIMER_NAMES) if options["format"] != "table" else found,
+        names=PRIMER_NAMES,
         footer=words.count(len(found), "primer"),
         empty="No primers found: put them in <app>/primers.py, or run: manage.py kck init APP",
-    )  # fmt: skip
+    )
     return DONE
 
 
@@ -404,15 +425,9 @@ def _set(console: Console, options: Options) -> int:
     key = any_key(options["key"])
     text = sys.stdin.read() if options["value"] == "-" else options["value"]
     found = text if options["text"] else words.read_value(text)
-    if (
-        options["soft"] is not UNSET
-        and options["hard"] is not UNSET
-        and None not in (options["soft"], options["hard"])
-    ):
-        if options["soft"] > options["hard"]:
-            raise usage(
-                f"--soft {options['soft']} is later than --hard {options['hard']}: a value goes stale before it goes."
-            )
+    soft, hard = options["soft"], options["hard"]
+    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft > hard:
+        raise usage(f"--soft {soft} is later than --hard {hard}: a value goes stale before it goes.")
     entry = Cache.get_instance().set(
         key,
         found,

@@ -186,7 +186,8 @@ def _nothing(product: str | None) -> str:
 VERBS = (
     Verb(
         "prune", "Delete expired products, families above max_entries, old records and runs.", _add_prune, _prune,
-        more="Products past their hard expiry · those above a primer's max_entries, the long unread first · what unset left behind and\n"
+        more="Products past their hard expiry · those above a primer's max_entries, the long unread first · "
+        "what unset left behind and\n"
         "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · records older than a primer's retention.",
     ),
 )  # fmt: skip

@@ -134,7 +134,8 @@ def _warm(console: Console, options: Options) -> int:
     if not chosen.keys and options["format"] == "table":
         if not chosen.errors:
             console.write(
-                f"computed 0: {words.count(chosen.left, 'product')} {'was' if chosen.left == 1 else 'were'} there already."
+                f"computed 0: {words.count(chosen.left, 'product')} {'was' if chosen.left == 1 else 'were'} "
+                "there already."
             )
         return FAILED if chosen.errors else DONE
     again = "manage.py kck warm" + (f" --product {options['product']}" if options["product"] else "")
@@ -194,7 +195,10 @@ def _tell_left_out(console: Console, chosen: Chosen) -> None:
 
 def _nothing(chosen: Chosen) -> str:
     if chosen.left:
-        return f"Nothing to do: {words.count(chosen.left, 'product')} {'is' if chosen.left == 1 else 'are'} computed already."
+        return (
+            f"Nothing to do: {words.count(chosen.left, 'product')} {'is' if chosen.left == 1 else 'are'} "
+            "computed already."
+        )
     return "Nothing to refresh: no primer has a domain, and nothing is stored."
 
 
@@ -214,7 +218,8 @@ def _compute(
     total, people = len(chosen.keys), options["format"] == "table"
     if people and total > 1:
         console.note(
-            f"{did.replace('ed', 'ing')} {words.count(total, 'product')}, {min(options['concurrency'], total)} at a time"
+            f"{did.replace('ed', 'ing')} {words.count(total, 'product')}, "
+            f"{min(options['concurrency'], total)} at a time"
         )
     rows: list[Row] = []
     bad: list[Done] = []
@@ -232,7 +237,8 @@ def _compute(
                     progress.step(f"{done.key} {words.span(done.seconds)}")
     except KeyboardInterrupt:
         console.stderr.write(
-            f"Interrupted: {did} {ended - len(bad):,} of {total:,}; the others are as they were.{f' To go on: {resume}' if resume else ''}"
+            f"Interrupted: {did} {ended - len(bad):,} of {total:,}; the others are as they "
+            f"were.{f' To go on: {resume}' if resume else ''}"
         )
         raise
     rows.sort(key=lambda row: [str(key) for key in chosen.keys].index(row["key"]) if total <= LINES else 0)
@@ -300,10 +306,33 @@ SLOT_NAMES = (
     "last_error", "parked_at", "parked_why", "nominal", "started_at", "finished_at", "cost_ms", "progress",
 )  # fmt: skip
 _SLOT = (
-    "id", "key", "key_base", "lane", "due_at", "want", "have", "running", "worker", "attempts", "crashes", "retry_at", "last_error",
-    "last_error_at", "parked_at", "parked_why", "reason", "requested_at", "nominal", "started_at", "finished_at", "cost_ms",
-    "progress", "token", "now", "schedule_digest",
-)  # fmt: skip
+    "id",
+    "key",
+    "key_base",
+    "lane",
+    "due_at",
+    "want",
+    "have",
+    "running",
+    "worker",
+    "attempts",
+    "crashes",
+    "retry_at",
+    "last_error",
+    "last_error_at",
+    "parked_at",
+    "parked_why",
+    "reason",
+    "requested_at",
+    "nominal",
+    "started_at",
+    "finished_at",
+    "cost_ms",
+    "progress",
+    "token",
+    "now",
+    "schedule_digest",
+)
 
 
 def slot_row(found: tuple[Any, ...]) -> dict[str, Any]:
@@ -367,7 +396,8 @@ def _refreshes(console: Console, options: Options) -> int:
         count = clear(name)
         if console.verbosity:
             console.write(
-                f"{words.count(count, 'refresh', 'refreshes')} of {name} {'is' if count == 1 else 'are'} wanted no longer."
+                f"{words.count(count, 'refresh', 'refreshes')} of {name} {'is' if count == 1 else 'are'} "
+                "wanted no longer."
             )
         return DONE
     key_base = _family_of_slots(options["product"]) if options["product"] else None
@@ -375,8 +405,13 @@ def _refreshes(console: Console, options: Options) -> int:
     found: list[dict[str, Any]] = []
     for session in sessions(options):
         rows = queue.listed(
-            session, key_base=key_base, parked=options["parked"], overdue=options["overdue"], waiting=True, limit=limit + 1
-        )  # fmt: skip
+            session,
+            key_base=key_base,
+            parked=options["parked"],
+            overdue=options["overdue"],
+            waiting=True,
+            limit=limit + 1,
+        )
         found.extend(slot_row(row) for row in rows)
     if options["overdue"]:
         found = [row for row in found if not row["running"]]
@@ -473,10 +508,8 @@ def _runs(console: Console, options: Options) -> int:
     limit = options["limit"] or 2**31 - 1
     found: list[Row] = []
     for session in asked:
-        for row in runs.last(
-            session, digest=digest, key_base=key_base, limit=limit, outcome=options["outcome"]
-        ):
-            found.append(run_row(row))
+        last = runs.last(session, digest=digest, key_base=key_base, limit=limit, outcome=options["outcome"])
+        found.extend(run_row(row) for row in last)
     found = sorted(found, key=lambda row: row["started_at"], reverse=True)[:limit]
     now = clock.now()
     columns = [
@@ -530,8 +563,8 @@ def run_row(found: tuple[Any, ...]) -> dict[str, Any]:
 def _averages(console: Console, options: Options, key_base: str | None) -> int:
     found: list[Row] = []
     for session in sessions(options):
-        for row in runs.averages(session, key_base):
-            found.append(dict(zip(AVERAGE_NAMES, row, strict=True)))
+        rows = runs.averages(session, key_base)
+        found.extend(dict(zip(AVERAGE_NAMES, row, strict=True)) for row in rows)
     now = clock.now()
     columns = [
         Column("PRIMER", lambda row: row["product"]),
@@ -561,7 +594,8 @@ def _pause(console: Console, options: Options) -> int:
         Cache.get_instance().pause(primer.name, options["note"])
         if console.verbosity:
             console.write(
-                f"{primer.name} is paused{_noted(options['note'])}: reads compute it still, the clock and changes do not."
+                f"{primer.name} is paused{_noted(options['note'])}: reads compute it still, the clock and "
+                "changes do not."
             )
     return DONE
 

@@ -37,7 +37,7 @@ def app_named(name: str) -> AppConfig:
 
 
 def source(config: AppConfig) -> str:
-    """Return a first ``primers.py`` for an app: a product for each of its models, more where their columns suggest it."""
+    """Return a first ``primers.py``: a product for each of an app's models, more where their columns suggest it."""
     found = [model for model in config.get_models() if model._meta.managed and not model._meta.proxy]
     shown = found[:MOST]
     blocks = [block for model in shown for block in _of_model(config, model, shown)] or [_example(config)]
@@ -150,8 +150,8 @@ def _example(config: AppConfig) -> str:
 
 
 def _tail() -> str:
-    return """# To have a product ready before anybody asks: schedule = every(minutes=5), or cron("0 6 * * *", tz="Europe/Paris");
-# with parameters also domain(self), which returns their values. A worker does the rest: manage.py kck worker
+    return """# To have a product ready before anybody asks: schedule = every(minutes=5), or cron("0 6 * * *"), and, where it
+# has parameters, domain(self), which returns their values. A worker does the rest: manage.py kck worker
 """
 
 
@@ -184,7 +184,7 @@ def _parameter(parent: models.Field[Any, Any]) -> str:
 
 
 def write(config: AppConfig) -> Path:
-    """Write an app's first ``primers.py`` and return its path. Raises OSError: it has one, or is not ours to write to."""
+    """Write an app's first ``primers.py``; return its path. Raises OSError: it has one, or is not ours to write."""
     folder = Path(config.path)
     if {"site-packages", "dist-packages"} & set(folder.parts):
         raise PermissionError(
@@ -213,7 +213,8 @@ def _init(console: Console, options: Options) -> int:
         path = write(config)
     except FileExistsError as error:
         raise failed(
-            f"{_shown(Path(error.filename or str(error)))} exists; nothing was written. To see what init would write: --dry-run"
+            f"{_shown(Path(error.filename or str(error)))} exists; nothing was written. To see what init "
+            "would write: --dry-run"
         ) from None
     except OSError as error:
         raise failed(f"{config.path} cannot be written to: {error.strerror or error}") from None

@@ -150,9 +150,8 @@ def _told(told: dict[str, Any], key: Key, *, traceback: bool) -> Iterator[str]:
         for line in rest if traceback else ():
             yield f"    {line}"
     yield from _neighbours("needs", told["needs"])
-    declared = [one for one in told["declared_needs"]]
-    if declared:
-        yield _line("declares", ", ".join(declared))
+    if told["declared_needs"]:
+        yield _line("declares", ", ".join(told["declared_needs"]))
     yield from _neighbours("feeds", told["feeds"])
     if slot is not None:
         yield _line("refresh", _slot_text(slot, told["waiting_for"], now))
@@ -173,16 +172,20 @@ def _line(name: str, text: str) -> str:
 
 
 def _state_text(told: dict[str, Any], now: datetime) -> str:
-    slot, state = told["slot"], told["state"]
+    slot = told["slot"]
+    state: str = told["state"]
     attempts = slot["attempts"] if slot is not None else 0
     shown = state if state in ("fresh", "empty") else state.upper()
     if attempts:
         times = "once" if attempts == 1 else f"{attempts} times"
         shown = f"FAILED {times}, last {words.instant(slot['last_error_at'], now)}"
         if told["value"] is not None or (told["state"] not in ("empty", "failed")):
-            shown += f" (last good value {words.value(told['value'], 40)}, computed {words.instant(told['computed_at'], now)}; still served)"
+            shown += (
+                f" (last good value {words.value(told['value'], 40)}, computed "
+                f"{words.instant(told['computed_at'], now)}; still served)"
+            )
         else:
-            shown += " (no good value is left to be served)"
+            shown += f" ({_in_its_place(told, now)})"
         if slot["running"]:
             shown += "; being computed"
     elif slot is not None and slot["running"]:
@@ -193,11 +196,20 @@ def _state_text(told: dict[str, Any], now: datetime) -> str:
     return shown
 
 
+def _in_its_place(told: dict[str, Any], now: datetime) -> str:
+    """Return what readers get of a failing product that is past serving."""
+    primer, hard = registry.primers.get(keys.base_of(told["key"])), told["hard_expires_at"]
+    until = hard + primer.stale_if_error if primer is not None and hard is not None else None
+    if until is not None and until > now and told["version"]:
+        return f"its last good value is served in place of the error until {words.instant(until, now)}"
+    return "no good value is left to be served"
+
+
 def progress_text(progress: dict[str, Any]) -> str:
     """Return what a computation told of itself: ``3 of 10, half way``."""
     done, total, note = progress.get("done"), progress.get("total"), progress.get("note")
     text = f"{done:,} of {total:,}" if total else f"{done:,}"
-    return f"{text} {words.printable(note)}".strip() if note else text
+    return f"{text} {words.printable(str(note))}" if note else text
 
 
 def _when(at: datetime | None, now: datetime) -> str:
@@ -251,7 +263,10 @@ def _run_text(run: dict[str, Any], now: datetime) -> str:
     if run["causes"]:
         # Each cause is [what it asked for, where it came from, why].
         causes = f" ({words.clipped('; '.join(dict.fromkeys(str(cause[2]) for cause in run['causes'])), 80)})"
-    return f"{run['outcome']} {ended} in {words.span(run['seconds'])}, because: {run['reason'] or 'schedule'}{words.printable(causes)}"
+    return (
+        f"{run['outcome']} {ended} in {words.span(run['seconds'])}, because: "
+        f"{run['reason'] or 'schedule'}{words.printable(causes)}"
+    )
 
 
 def _advice(told: dict[str, Any], key: Key) -> str:
@@ -408,7 +423,10 @@ def dot(edges: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         if name.partition("/")[0] not in registry.primers:
             yield f"  {_quoted(name)} [shape=cylinder];"
     for upstream, downstream, mode in edges:
-        yield f"  {_quoted(upstream)} -> {_quoted(downstream)} [label={_quoted(mode)}, style={style.get(mode, 'solid')}];"
+        yield (
+            f"  {_quoted(upstream)} -> {_quoted(downstream)} [label={_quoted(mode)}, "
+            f"style={style.get(mode, 'solid')}];"
+        )
     yield "}"
 
 
@@ -429,7 +447,10 @@ def tree(edges: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         for number, (child, mode) in enumerate(children):
             last = number == len(children) - 1
             again = child in shown and child in below
-            yield f"{indent}{'└──' if last else '├──'} {words.printable(child)}   {mode}{' (see above)' if again else ''}"
+            yield (
+                f"{indent}{'└──' if last else '├──'} {words.printable(child)}   "
+                f"{mode}{' (see above)' if again else ''}"
+            )
             if not again:
                 shown.add(child)
                 yield from branch(child, indent + ("    " if last else "│   "))
@@ -478,10 +499,16 @@ def status(sessions: Sequence[Session]) -> dict[str, Any]:
             slot = slot_row(found)
             if not slot["running"]:
                 break  # what runs comes first
-            told["running"].append({
-                "key": slot["key"], "seconds": slot["age"], "usual_seconds": slot["cost_ms"] / 1000 if slot["cost_ms"] else None,
-                "worker": slot["worker"], "reason": slot["reason"], "progress": slot["progress"],
-            })  # fmt: skip
+            told["running"].append(
+                {
+                    "key": slot["key"],
+                    "seconds": slot["age"],
+                    "usual_seconds": slot["cost_ms"] / 1000 if slot["cost_ms"] else None,
+                    "worker": slot["worker"],
+                    "reason": slot["reason"],
+                    "progress": slot["progress"],
+                }
+            )
         told["paused"] += [
             {"name": name, "note": note} for name, note in sorted(families.paused(session).items())
         ]
@@ -493,13 +520,29 @@ def status(sessions: Sequence[Session]) -> dict[str, Any]:
 def worker_row(alias: str, found: tuple[Any, ...]) -> dict[str, Any]:
     """Return a worker as a row of a listing; ``alive`` is whether it was seen within WORKER_SEEN_SECONDS."""
     names = (
-        "id", "host", "pid", "version", "lanes", "products", "executor", "concurrency", "mode", "started_at", "seen_at", "in_flight", "silent_seconds",
-    )  # fmt: skip
+        "id",
+        "host",
+        "pid",
+        "version",
+        "lanes",
+        "products",
+        "executor",
+        "concurrency",
+        "mode",
+        "started_at",
+        "seen_at",
+        "in_flight",
+        "silent_seconds",
+    )
     row = dict(zip(names, found, strict=True))
     return {
-        "database": alias, **row, "id": f"w{row['id']}", "lanes": loads(row["lanes"]), "products": loads(row["products"]),
+        "database": alias,
+        **row,
+        "id": f"w{row['id']}",
+        "lanes": loads(row["lanes"]),
+        "products": loads(row["products"]),
         "alive": row["silent_seconds"] <= conf.WORKER_SEEN_SECONDS,
-    }  # fmt: skip
+    }
 
 
 def _status(console: Console, options: Options) -> int:

@@ -32,13 +32,6 @@ def _lanes(text: str) -> list[int]:
     return lanes
 
 
-def _address(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65_536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: write 127.0.0.1:9127")
-    return f"{host or '127.0.0.1'}:{port}"
-
-
 def _positive(text: str) -> float:
     found = words.seconds(text)
     if not found:
@@ -101,9 +94,6 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         help="Replace a process that has grown so large.",
     )
     parser.add_argument("--max-age", type=positive, metavar="12h", help="Replace a process so old.")
-    parser.add_argument(
-        "--http", type=_address, metavar="HOST:PORT", help="Answer /livez, /readyz and /metrics there."
-    )
     parser.add_argument("--alive-file", metavar="PATH", help="Touched whenever the loop turns.")
     parser.add_argument(
         "--reload", action="store_true", help="Begin anew when the code changes (development)."
@@ -131,7 +121,6 @@ def options_of(options: Options) -> WorkerOptions:
         max_rss=options["max_rss"],
         max_age=options["max_age"],
         alive_file=options["alive_file"],
-        http=options["http"],
         once=options["once"],
         reload=options["reload"],
         quiet=options["verbosity"] == 0,
@@ -199,7 +188,8 @@ def log_to_stderr(verbosity: int) -> None:
 VERBS = (
     Verb(
         "worker", "Refresh what is due, for ever.", _add_worker, _worker,
-        more="SIGTERM or Ctrl+C: claim nothing more, end what runs within --grace, give the rest back. A second one: at once.\n"
+        more="SIGTERM or Ctrl+C: claim nothing more, end what runs within --grace, give the rest back. A "
+        "second one: at once.\n"
         "SIGHUP: replace the processes. SIGUSR1: show what runs.",
     ),
 )  # fmt: skip

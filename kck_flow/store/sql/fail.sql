@@ -4,8 +4,9 @@ UPDATE kck_refresh r SET
     attempts = r.attempts + 1,
     have = CASE WHEN %(final)s THEN r.claimed_want ELSE r.have END,
     retry_at = {now} + %(backoff)s * interval '1 second',
-    due_at = CASE WHEN %(park)s THEN NULL WHEN %(retry)s THEN {now} + %(backoff)s * interval '1 second' ELSE %(next_due)s END,
-    nominal = CASE WHEN %(retry)s THEN r.nominal ELSE %(nominal)s END,
+    due_at = CASE WHEN %(park)s THEN NULL WHEN %(retry)s THEN {now} + %(backoff)s * interval '1 second'
+             WHEN r.schedule_digest <> %(schedule)s THEN r.nominal ELSE %(next_due)s END,
+    nominal = CASE WHEN %(retry)s OR r.schedule_digest <> %(schedule)s THEN r.nominal ELSE %(nominal)s END,
     parked_at = CASE WHEN %(park)s THEN {now} END,
     parked_why = CASE WHEN %(park)s THEN 'failed' ELSE '' END,
     last_error_at = {now}, last_error = %(error)s, finished_at = {now}, progress = NULL

@@ -1,3 +1,4 @@
 -- Served still, but wanted anew: all stored ones of a family.
 UPDATE kck_product SET soft_expires_at = LEAST(soft_expires_at, {now})
-WHERE key_base = %(key_base)s AND state <> 'unset' AND (%(args)s::jsonb IS NULL OR params @> %(args)s::jsonb) RETURNING key
+WHERE key_base = %(key_base)s AND state <> 'unset' AND (%(args)s::jsonb IS NULL OR params @> %(args)s::jsonb)
+  AND NOT coalesce(pending_seen @> to_jsonb(%(mark)s::bigint), false) RETURNING key
