@@ -270,6 +270,13 @@ def _is_database(link: str) -> bool:
     return False
 
 
+def work(*products: str) -> list[str]:
+    """Do what a worker would, on this process's clock, until nothing is due; return the keys computed here."""
+    from kck_flow.testing import run_worker
+
+    return run_worker(list(products) or None).keys
+
+
 def shift(seconds: float) -> None:
     """Move this process's clock, and its statements' with it; zero sets it right again."""
     clock.override(None, timedelta(seconds=seconds))
@@ -300,7 +307,7 @@ ORDERS: dict[str, Callable[..., Any]] = {
     "get": get, "get_entry": get_entry, "get_many": get_many, "mutated": mutated, "gets": gets, "gets_async": gets_async, "hammer": hammer,
     "set": set_value, "sets": sets, "unset": lambda key: cache.unset(key), "invalidate": lambda *a, **k: cache.invalidate(*a, **k),
     "refresh": lambda key: timed(lambda: cache.refresh(key).value), "request": lambda key, **k: cache.request_refresh(key, **k),
-    "requests": requests, "many_requests": many_requests, "authors": authors, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift,
+    "requests": requests, "many_requests": many_requests, "authors": authors, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift, "work": work,
     "flow": flow, "clear": clear, "explain": lambda key: cache.explain(key), "is_refreshing": lambda key: cache.is_refreshing(key),
     "connections": connections_open, "pause": lambda base, note="": cache.pause(base, note), "resume": lambda base: cache.resume(base),
 }  # fmt: skip
