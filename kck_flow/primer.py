@@ -281,8 +281,8 @@ class Primer:
     def domain_keys(self) -> list[Key]:
         """Return the keys that the schedule keeps warm, duplicates removed, in order.
 
-        ``domain`` may be a method or a value: keys, dicts of parameters, or (with one parameter) its values;
-        or the key of a product that holds such a list.
+        ``domain`` may be a method or a value: keys, dicts of parameters, or (with one parameter) its values.
+        Where it is the key of a product that holds such a list, the worker reads that (``refresh.plan``).
         """
         if not self.parameters and self.domain is None:
             return [self.build_key()]

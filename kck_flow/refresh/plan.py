@@ -14,8 +14,9 @@ from datetime import datetime
 
 from .. import key as keys
 from .. import spread
+from ..cache.facade import Cache
 from ..key import Key
-from ..primer import Primer
+from ..primer import Primer, as_key
 from ..registry import registry
 from ..store import families, refreshes
 from ..store.session import Session
@@ -40,6 +41,16 @@ def is_plan(key: Key) -> bool:
 def planned(key: Key) -> Primer | None:
     """Return the primer whose domain a slot walks, or None where it is not known here."""
     return registry.primers.get(key.key_base.removeprefix(f"{keys.INTERNAL}{PLAN}"))
+
+
+def domain_of(primer: Primer) -> list[Key]:
+    """Return the keys that a primer's schedule keeps warm; a domain that is itself a product is read. What it
+    raises, rises.
+    """
+    if not isinstance(primer.domain, str):
+        return primer.domain_keys()
+    listed = Cache.get_instance().get(primer.domain)
+    return list(dict.fromkeys(as_key(primer, one) for one in listed or ()))
 
 
 def known_bases(products: Sequence[str] | None = None) -> list[str]:

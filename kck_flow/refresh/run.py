@@ -144,7 +144,7 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
                 # Another release has put another schedule in force: its workers walk the domain.
                 refreshes.release(session, claim, delay=5.0)
                 return "released"
-        found = primer.domain_keys()
+        found = plan.domain_of(primer)
         with sessions() as session:
             plan.walk(session, primer, instant(claim.nominal) or now, found)
             following = primer.schedule.next(now)

@@ -29,6 +29,7 @@ from kck_flow.testing import (
     run_worker,
 )
 from tests.core.conftest import Gate, Thread
+from tests.harness.locks import wait_until_queued
 from tests.harness.processes import Crew
 from tests.shop.models import Author, Book, Customer, OpenOrder, Order, Parcel
 
@@ -735,6 +736,37 @@ def test_a_fold_that_comes_first_makes_a_compute_begin_anew(
     fold()
     assert cache.get(key) == 11
     assert_augment_equals_compute(key)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_saves_of_one_row_the_second_takes_off_what_the_first_has_written(
+    revenue: Primer, ada: Customer, gates: Callable[[], Gate], threads: Callable[..., Thread]
+) -> None:
+    key, writing = key_of(ada), gates()
+    order = Order.objects.create(customer=ada, cents=1)
+    assert cache.get(key) == 1
+    other = Order.objects.get()
+
+    def write() -> None:
+        with transaction.atomic():
+            order.cents = 10
+            order.save()
+            writing.stop()
+
+    def overwrite() -> None:
+        other.cents = 100
+        other.save()
+
+    first = threads(write)
+    writing.reached()
+    second = threads(overwrite)
+    wait_until_queued()
+    writing.open()
+    first.result()
+    second.result()
+    assert cache.get(key) == 100
+    fold()
+    assert cache.get(key) == 100
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,10 +14,12 @@ from django.test.utils import CaptureQueriesContext
 from kck_flow import Cache, IntegerParameter, On, Primer, StringParameter
 from kck_flow.cache import explaining
 from kck_flow.cache.frame import Hints
+from kck_flow.changes.drain import drain
 from kck_flow.entry import Change, Entry
 from kck_flow.errors import ComputeFailed, CycleError, NotPrimed
 from kck_flow.models import Edge, Pending
 from kck_flow.registry import registry
+from kck_flow.store import private
 from kck_flow.testing import assert_computes, assert_state, count_computes, registered, run_worker
 from tests.core.conftest import Gate, Thread
 from tests.shop.models import Author, Book
@@ -408,6 +410,83 @@ def test_a_change_while_it_is_computed_is_not_lost(gate: Gate, threads: Callable
         gate.open()
         reader.result()
         assert cache.get("dep_slow") == "new"
+
+
+class Watch:
+    """What a compute reads that no edge tells of."""
+
+    value = 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("change", ["a row", "a product that it does not read", "a product that it reads"])
+def test_what_happens_while_it_is_computed_is_not_taken_for_its_own_doing(
+    change: str, gate: Gate, threads: Callable[..., Thread]
+) -> None:
+    class Upper(Primer):
+        key_base = "dep_upper"
+
+        def compute(self, key: Any) -> Any:
+            return 1
+
+    class Lower(Primer):
+        key_base = "dep_lower"
+        depends_on = [On(Author), On("dep_told"), On("dep_upper")]
+        stops = True
+
+        def compute(self, key: Any) -> Any:
+            found = [cache.get("dep_upper"), Watch.value, Author.objects.count()]
+            if type(self).stops:
+                gate.stop()
+            return found
+
+    class Told(Upper):
+        key_base = "dep_told"
+
+    with registered(Upper, Lower, Told), count_computes("dep_lower") as computes:
+        Watch.value = 1
+        reader = threads(lambda: cache.get("dep_lower"))
+        gate.reached()  # its own read has computed dep_upper, which marked it
+        if change == "a row":
+            Author.objects.create(name="Ada")
+        elif change == "a product that it does not read":
+            Watch.value = 2
+            cache.set("dep_told", 2)
+        else:
+            Watch.value = 2
+            cache.invalidate("dep_upper")
+        Lower.stops = False
+        gate.open()
+        reader.result()
+        assert cache.get("dep_lower") == [1, Watch.value, Author.objects.count()]
+        assert computes.total == 2
+        cache.get("dep_lower")
+        assert computes.total == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_drain_leaves_the_marks_of_what_is_being_computed() -> None:
+    class Upper(Primer):
+        key_base = "dep_upper"
+
+        def compute(self, key: Any) -> Any:
+            return 1
+
+    class Lower(Primer):
+        key_base = "dep_lower"
+        depends_on = [On("dep_upper")]
+
+        def compute(self, key: Any) -> Any:
+            found = cache.get("dep_upper")
+            with private.session("default") as session:
+                drain(session)  # as a worker does that is told at once
+            return found
+
+    with registered(Upper, Lower), assert_computes(1, "dep_lower"):
+        assert cache.get("dep_lower") == 1
+        assert cache.get("dep_lower") == 1
+        run_worker()
+        assert cache.get_entry("dep_lower").state == "fresh"
 
 
 # -- diamonds ------------------------------------------------------------------------------------------------
