@@ -15,7 +15,9 @@ from tests.harness.proxy import Proxy
 from tests.stage.directing import House, Reader, Stage, Theatre, one, outcomes, slot, sql, until, value_of
 
 
-def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_stored_g7(theatre: Theatre) -> None:
+def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_stored_g7(
+    theatre: Theatre,
+) -> None:
     """The lease is sixty seconds; the dead worker is noticed by its lock."""
     stage, reader = theatre.stage, theatre.reader()
     workers = [theatre.worker("--lease", "60"), theatre.worker("--lease", "60")]
@@ -34,7 +36,9 @@ def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_st
 
 
 @pytest.mark.needs_pgbouncer
-def test_2_behind_a_pooler_the_lease_is_how_a_dead_worker_is_noticed_and_the_banner_says_so_g7(theatre: Theatre, pooler: Pooler) -> None:
+def test_2_behind_a_pooler_the_lease_is_how_a_dead_worker_is_noticed_and_the_banner_says_so_g7(
+    theatre: Theatre, pooler: Pooler
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     workers = [theatre.worker("--lease", "2", url=pooler.url, env={"KCK_TEST_POOLED": "1"}) for _ in range(2)]
     for worker in workers:
@@ -81,7 +85,10 @@ def test_4_zombies_never_overwrite_a_later_token_g6(theatre: Theatre) -> None:
     stage.script("act", ["sleep", 0.05])
     for _ in range(2):
         theatre.worker("--lease", "1", "--concurrency", "2", "--claim", "2")
-    children = until(lambda: len(found := [row[0] for row in sql("SELECT pid FROM kck_worker")]) == 4 and found, "four children")
+    children = until(
+        lambda: len(found := [row[0] for row in sql("SELECT pid FROM kck_worker")]) == 4 and found,
+        "four children",
+    )
     keys = [f"act/{number}" for number in range(8)]
     for turn in range(6):
         for key in keys:
@@ -89,9 +96,17 @@ def test_4_zombies_never_overwrite_a_later_token_g6(theatre: Theatre) -> None:
         frozen = children[turn % 4]
         stage.wait_begun(keys[turn])
         os.kill(frozen, signal.SIGSTOP)
-        until(lambda: one("SELECT count(*) FROM kck_refresh WHERE want > have") == 0, "the others to do its work", limit=40)
+        until(
+            lambda: one("SELECT count(*) FROM kck_refresh WHERE want > have") == 0,
+            "the others to do its work",
+            limit=40,
+        )
         os.kill(frozen, signal.SIGCONT)
-    until(lambda: one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR want > have") == 0, "quiet", limit=40)
+    until(
+        lambda: one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR want > have") == 0,
+        "quiet",
+        limit=40,
+    )
     for key in keys:
         rows = sql("SELECT token, outcome, version FROM kck_run WHERE key = %s ORDER BY id", key)
         stored = [(token, version) for token, outcome, version in rows if outcome == "done"]
@@ -105,7 +120,9 @@ def test_4_zombies_never_overwrite_a_later_token_g6(theatre: Theatre) -> None:
 
 
 @pytest.mark.parametrize("told", ["alone", "as a group"])
-def test_5_told_to_stop_it_ends_what_it_can_and_gives_the_rest_back_row_72(theatre: Theatre, told: str) -> None:
+def test_5_told_to_stop_it_ends_what_it_can_and_gives_the_rest_back_row_72(
+    theatre: Theatre, told: str
+) -> None:
     """Service managers signal every process of a group: that is one wish to stop, not a second one."""
     stage, reader = theatre.stage, theatre.reader()
     worker = theatre.worker("--concurrency", "2", "--grace", "2", "--lease", "60")
@@ -155,7 +172,10 @@ def test_6_told_twice_it_stops_at_once_and_leaves_no_lease_row_72(theatre: Theat
 def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row_67(theatre: Theatre) -> None:
     stage, reader = theatre.stage, theatre.reader()
     stage.script("act/poison", ["exit", 9])
-    workers = [theatre.worker("--claim", "10", "--lease", "60"), theatre.worker("--claim", "10", "--lease", "60")]
+    workers = [
+        theatre.worker("--claim", "10", "--lease", "60"),
+        theatre.worker("--claim", "10", "--lease", "60"),
+    ]
     others = [f"act/{number}" for number in range(60)]
     for key in others[:30]:
         reader.ask("request", key)
@@ -166,12 +186,24 @@ def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row
     pauses = []
     while not slot("act/poison")["parked_at"]:
         crashes = slot("act/poison")["crashes"]
-        until(lambda n=crashes: (now := slot("act/poison"))["parked_at"] or (not now["leased"] and now["crashes"] == n), "its process to be missed")
-        left = one("SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM kck_refresh WHERE key = 'act/poison' AND parked_at IS NULL")
+        until(
+            lambda n=crashes: (
+                (now := slot("act/poison"))["parked_at"] or (not now["leased"] and now["crashes"] == n)
+            ),
+            "its process to be missed",
+        )
+        left = one(
+            "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM kck_refresh WHERE key = 'act/poison' AND parked_at IS NULL"
+        )
         if left is not None and left > 0.5:
             pauses.append(left)
-            sql("UPDATE kck_refresh SET due_at = clock_timestamp() WHERE key = 'act/poison'")  # as if the pause were over
-        until(lambda n=crashes: (now := slot("act/poison"))["parked_at"] or now["crashes"] > n, "the next to try")
+            sql(
+                "UPDATE kck_refresh SET due_at = clock_timestamp() WHERE key = 'act/poison'"
+            )  # as if the pause were over
+        until(
+            lambda n=crashes: (now := slot("act/poison"))["parked_at"] or now["crashes"] > n,
+            "the next to try",
+        )
     assert all(later > earlier for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
     assert 2 <= len(pauses) <= 5
     parked = slot("act/poison")
@@ -193,10 +225,15 @@ def elsewhere(own_server: Server, tmp_path) -> Theatre:  # type: ignore[no-untyp
         yield Theatre(Stage(tmp_path), crew, House(own_server.url))
 
 
-def test_17_a_crash_of_the_database_is_survived_and_workers_hear_again_g7(elsewhere: Theatre, own_server: Server) -> None:
+def test_17_a_crash_of_the_database_is_survived_and_workers_hear_again_g7(
+    elsewhere: Theatre, own_server: Server
+) -> None:
     stage, reader = elsewhere.stage, elsewhere.mortal()
     stage.script("act", ["sleep", 0.02])
-    workers = [elsewhere.worker("--poll", "30", "--lease", "60"), elsewhere.worker("--poll", "30", "--lease", "60")]
+    workers = [
+        elsewhere.worker("--poll", "30", "--lease", "60"),
+        elsewhere.worker("--poll", "30", "--lease", "60"),
+    ]
     for number in range(40):
         reader.ask("request", f"act/{number}")
     until(lambda: stage.begun() >= 10, "load")
@@ -213,15 +250,26 @@ def test_17_a_crash_of_the_database_is_survived_and_workers_hear_again_g7(elsewh
     until(lambda: all(worker.output.count("mode listen") >= 2 for worker in workers), "both to listen again")
     reader.ask("request", "act/heard")
     stage.wait_begun("act/heard", limit=15)
-    assert until(lambda: reader.ask("sql", "SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == [["0"]], "no lease to be left")
+    assert until(
+        lambda: (
+            reader.ask("sql", "SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == [["0"]]
+        ),
+        "no lease to be left",
+    )
 
 
 def _stored(reader: Reader, keys: list[str]) -> int:
     listed = ", ".join(f"'{key}'" for key in keys)
-    return int(reader.ask("sql", f"SELECT count(*) FROM kck_product WHERE state = 'value' AND key IN ({listed})")[0][0])
+    return int(
+        reader.ask("sql", f"SELECT count(*) FROM kck_product WHERE state = 'value' AND key IN ({listed})")[0][
+            0
+        ]
+    )
 
 
-def test_18_a_half_open_network_is_noticed_and_the_work_done_elsewhere_g6(theatre: Theatre, proxy: Proxy) -> None:
+def test_18_a_half_open_network_is_noticed_and_the_work_done_elsewhere_g6(
+    theatre: Theatre, proxy: Proxy
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     cut_off = theatre.worker("--lease", "3", "--grace", "2", url=proxy.url, STATEMENT_TIMEOUT=1)
     stage.script("act/x", ["hold", "gate"], run=1)

@@ -28,12 +28,18 @@ def test_22_a_failing_product_is_tried_at_growing_pauses_and_served_stale_meanwh
     pauses = []
     for attempt in range(1, 5):
         until(lambda n=attempt: slot("frail/x")["attempts"] == n, f"failure {attempt}")
-        pauses.append(one("SELECT extract(epoch FROM retry_at - last_error_at)::float8 FROM kck_refresh WHERE key = 'frail/x'"))
+        pauses.append(
+            one(
+                "SELECT extract(epoch FROM retry_at - last_error_at)::float8 FROM kck_refresh WHERE key = 'frail/x'"
+            )
+        )
         now = slot("frail/x")  # the worker waits for the back-off as readers do
         assert abs((now["due_at"] - now["retry_at"]).total_seconds()) < 1
         assert reader.get("frail/x") == "old"
         assert stage.begun("frail/x") == attempt
-        sql("UPDATE kck_refresh SET due_at = clock_timestamp(), retry_at = clock_timestamp() WHERE key = 'frail/x'")
+        sql(
+            "UPDATE kck_refresh SET due_at = clock_timestamp(), retry_at = clock_timestamp() WHERE key = 'frail/x'"
+        )
     for pause, base in zip(pauses, (10, 20, 40, 40), strict=True):
         assert base * 0.5 <= pause <= base * 1.5 + 0.1, pauses
     until(lambda: slot("frail/x")["attempts"] == 0, "the success to reset the ladder")
@@ -63,7 +69,9 @@ def test_22_66_a_product_that_fails_for_ever_is_parked_and_revived_by_retry(thea
     assert slot("quick/x")["attempts"] == 0
 
 
-def test_73_a_limited_primer_never_runs_twice_at_once_and_frees_its_place_when_its_worker_dies(theatre: Theatre) -> None:
+def test_73_a_limited_primer_never_runs_twice_at_once_and_frees_its_place_when_its_worker_dies(
+    theatre: Theatre,
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     stage.script("single", ["sleep", 0.03])
     stage.script("single/0", ["hold", "never"], run=1)
@@ -73,10 +81,16 @@ def test_73_a_limited_primer_never_runs_twice_at_once_and_frees_its_place_when_i
     held = stage.wait_at("single/0", "never")
     reader.ask("many_requests", [f"single/{number}" for number in range(1, 20)])
     reader.ask("many_requests", [f"act/{number}" for number in range(20)])
-    until(lambda: one("SELECT count(*) FROM kck_product WHERE key_base = 'act'") == 20, "others to pass it by")
+    until(
+        lambda: one("SELECT count(*) FROM kck_product WHERE key_base = 'act'") == 20, "others to pass it by"
+    )
     assert stage.begun() == 21
     os.kill(held.pid, signal.SIGKILL)  # the place is free with the lease, not after sixty seconds
-    until(lambda: one("SELECT count(*) FROM kck_product WHERE key_base = 'single' AND state = 'value'") == 20, "all of them", limit=40)
+    until(
+        lambda: one("SELECT count(*) FROM kck_product WHERE key_base = 'single' AND state = 'value'") == 20,
+        "all of them",
+        limit=40,
+    )
     lines = [line for line in stage.ledger() if line.key.startswith("single/") and line.pid != held.pid]
     now = most = 0
     for line in lines:
@@ -85,7 +99,9 @@ def test_73_a_limited_primer_never_runs_twice_at_once_and_frees_its_place_when_i
     assert most == 1
 
 
-def test_70_a_worker_that_does_what_is_due_exits_with_0_and_with_3_where_some_failed(theatre: Theatre) -> None:
+def test_70_a_worker_that_does_what_is_due_exits_with_0_and_with_3_where_some_failed(
+    theatre: Theatre,
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     for key in ("act/a", "act/b"):
         reader.ask("request", key)
@@ -130,7 +146,11 @@ def test_76_a_queue_emptied_harms_no_value_and_is_filled_again_by_planning(theat
     stage.write("domain.json", ["troupe/a", "troupe/b"])
     (reader,) = theatre.mortals(1, env=env)
     reader.ask("work", "troupe")
-    first = float(one("SELECT max(extract(epoch FROM nominal - clock_timestamp())) FROM kck_refresh WHERE key_base = 'troupe'"))
+    first = float(
+        one(
+            "SELECT max(extract(epoch FROM nominal - clock_timestamp())) FROM kck_refresh WHERE key_base = 'troupe'"
+        )
+    )
     reader.ask("shift", first + 1)
     reader.ask("work", "troupe")
     before = sql("SELECT key, value::text, version FROM kck_product ORDER BY key")
@@ -174,7 +194,11 @@ def test_25_children_are_replaced_and_no_refresh_is_lost_or_doubled(theatre: The
     if why == "hup":
         until(lambda: stage.begun() >= 20, "work")
         worker.send(signal.SIGHUP)
-    until(lambda: one("SELECT count(*) FROM kck_product WHERE state = 'value'") == count, "all of them", limit=120)
+    until(
+        lambda: one("SELECT count(*) FROM kck_product WHERE state = 'value'") == count,
+        "all of them",
+        limit=120,
+    )
     until(lambda: one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0, "quiet")
     keys = stage.keys()
     assert len(keys) == len(set(keys)) == count
@@ -187,10 +211,17 @@ def test_25_children_are_replaced_and_no_refresh_is_lost_or_doubled(theatre: The
     assert not [line for line in worker.lines if line.startswith("ERROR")]
     assert "worker.reaped" not in worker.output
     # Each child: one that listens, at most two of the cache's own, the beats', its compute's.
-    assert one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()") <= 2 * 5 + 5
+    assert (
+        one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        <= 2 * 5 + 5
+    )
 
 
-def test_19_20_a_claim_among_a_hundred_thousand_slots_reads_few_pages_even_under_a_pinned_horizon(theatre: Theatre) -> None:
+def test_19_20_a_claim_among_a_hundred_thousand_slots_reads_few_pages_even_under_a_pinned_horizon(
+    theatre: Theatre,
+) -> None:
     """The claim's statement, as the server runs it, against many slots of which few are due, in the last lane."""
     stage, (holder, reader) = theatre.stage, theatre.readers(2)
     slots = 1_000_000 if FULL else 100_000
@@ -224,7 +255,14 @@ def _pages_of_a_claim() -> int:
 
     from kck_flow.store.session import statement
 
-    params = {"n": 10, "lanes": list(range(10)), "known": ["act", "urgent"], "lease": 60, "owner": "nobody", "mark": "-infinity"}
+    params = {
+        "n": 10,
+        "lanes": list(range(10)),
+        "known": ["act", "urgent"],
+        "lease": 60,
+        "owner": "nobody",
+        "mark": "-infinity",
+    }
     with transaction.atomic():
         rows = sql_with("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement("claim_due"), params)
         plan = rows[0][0]
@@ -268,7 +306,10 @@ def test_an_idle_worker_asks_little_and_writes_nothing(theatre: Theatre) -> None
     theatre.worker("--poll", "1")
     before = _transactions()
     reader.ask("pause", "quick", "again")
-    until(lambda: one("SELECT clock_timestamp() > %s::timestamptz + interval '4 seconds'", before[1]), "four seconds to pass")
+    until(
+        lambda: one("SELECT clock_timestamp() > %s::timestamptz + interval '4 seconds'", before[1]),
+        "four seconds to pass",
+    )
     after = _transactions()
     # A dozen statements a look, two workers, one look a second: far from what a loop without pause would make.
     assert after[0] - before[0] < 200
@@ -279,4 +320,6 @@ def test_an_idle_worker_asks_little_and_writes_nothing(theatre: Theatre) -> None
 
 def _transactions() -> tuple[int, str]:
     sql("SELECT pg_stat_clear_snapshot()")
-    return sql("SELECT xact_commit, clock_timestamp()::text FROM pg_stat_database WHERE datname = current_database()")[0]  # type: ignore[return-value]
+    return sql(
+        "SELECT xact_commit, clock_timestamp()::text FROM pg_stat_database WHERE datname = current_database()"
+    )[0]  # type: ignore[return-value]

@@ -73,7 +73,12 @@ def test_9_a_change_at_the_edges_of_claim_and_finish_is_never_lost(theatre: Thea
 
 
 def _quiet() -> bool:
-    return one("SELECT (SELECT count(*) FROM kck_pending) + (SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR (due_at IS NOT NULL AND want > have))") == 0
+    return (
+        one(
+            "SELECT (SELECT count(*) FROM kck_pending) + (SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR (due_at IS NOT NULL AND want > have))"
+        )
+        == 0
+    )
 
 
 def test_augmented_counts_are_exact_while_computed_folded_and_written_at_once_g14(theatre: Theatre) -> None:
@@ -122,7 +127,9 @@ def test_67_one_bad_key_does_not_block_the_others(theatre: Theatre) -> None:
     assert "ValueError: bad" in slot("act/50")["last_error"]
 
 
-def test_68_the_lowest_lane_first_then_the_longest_waiting_and_what_is_asked_for_often_rises(theatre: Theatre) -> None:
+def test_68_the_lowest_lane_first_then_the_longest_waiting_and_what_is_asked_for_often_rises(
+    theatre: Theatre,
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     for key in ("act/a", "act/b", "act/c", "act/d"):
         reader.ask("request", key)
@@ -135,7 +142,9 @@ def test_68_the_lowest_lane_first_then_the_longest_waiting_and_what_is_asked_for
     assert stage.keys() == ["act/urgent", "act/d", "act/a", "act/b", "act/c", "act/later"]
 
 
-def test_69_70_a_worker_limited_to_products_touches_nothing_else_and_ends_when_nothing_is_due(theatre: Theatre) -> None:
+def test_69_70_a_worker_limited_to_products_touches_nothing_else_and_ends_when_nothing_is_due(
+    theatre: Theatre,
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
     for key in ("act/a", "quick/a", "act/b"):
         reader.ask("request", key)
@@ -167,7 +176,9 @@ def test_52_twenty_processes_worth_of_misses_and_a_worker_make_one_compute(theat
     for reader in readers:
         reader.tell("gets", "act/x", 5)
     readers_waiting = stage.wait_at("act/x", "gate")
-    sql("UPDATE kck_refresh SET want = want + 1, due_at = clock_timestamp() WHERE key = 'act/x'")  # wanted by a trigger, too
+    sql(
+        "UPDATE kck_refresh SET want = want + 1, due_at = clock_timestamp() WHERE key = 'act/x'"
+    )  # wanted by a trigger, too
     stage.open("gate")
     assert {answer.get("value") for reader in readers for answer in reader.answer()} == {"act/x#1"}
     assert readers_waiting.pid != 0
@@ -206,7 +217,12 @@ def test_23_writers_of_one_hot_product_never_wait_for_each_other(theatre: Theatr
         writer.tell("edge", author.pk, 20, str(stage.path / "written"))
     for writer in writers:
         writer.answer()
-    assert one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 0
+    assert (
+        one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        == 0
+    )
     holder.ask("end")
     assert writers[0].get(key) == 4
     until(_quiet, "quiet")
@@ -218,5 +234,7 @@ def test_61_a_wish_made_on_the_command_line_is_seen_in_the_queue(theatre: Theatr
     assert theatre.stage.begun() == 0
     listed = theatre.crew.manage("kck", "refreshes", "--format", "json", env=theatre.stage.env)
     assert listed.wait() == 0, listed.output
-    (found,) = json.loads("\n".join(line for line in listed.lines if not line.startswith(("INFO", "WARNING"))))
+    (found,) = json.loads(
+        "\n".join(line for line in listed.lines if not line.startswith(("INFO", "WARNING")))
+    )
     assert found["key"] == "act/x"

@@ -23,12 +23,20 @@ def timed(**when: object) -> dict[str, str]:
 
 def instants(key: str) -> list[datetime]:
     """Which instants of its schedule a product was refreshed for, in the order of its runs."""
-    return [row[0] for row in sql("SELECT nominal FROM kck_run WHERE key = %s AND outcome <> 'fenced' ORDER BY id", key)]
+    return [
+        row[0]
+        for row in sql("SELECT nominal FROM kck_run WHERE key = %s AND outcome <> 'fenced' ORDER BY id", key)
+    ]
 
 
 def seconds_to(key: str) -> float:
     """How far off the next instant of a product's schedule is."""
-    return float(one("SELECT extract(epoch FROM nominal - clock_timestamp()) FROM kck_refresh WHERE %s IN (key, key_base) AND nominal IS NOT NULL", key))
+    return float(
+        one(
+            "SELECT extract(epoch FROM nominal - clock_timestamp()) FROM kck_refresh WHERE %s IN (key, key_base) AND nominal IS NOT NULL",
+            key,
+        )
+    )
 
 
 def both_work(readers: list[Reader], at: float, *products: str) -> None:
@@ -55,7 +63,9 @@ def test_44_a_domain_of_fifty_under_two_schedulers_is_refreshed_once_a_period(th
     assert one("SELECT count(DISTINCT (key, nominal)) FROM kck_run WHERE key_base = 'troupe'") == 250
 
 
-def test_45_keys_that_leave_the_domain_are_refreshed_no_longer_and_new_ones_within_a_period(theatre: Theatre) -> None:
+def test_45_keys_that_leave_the_domain_are_refreshed_no_longer_and_new_ones_within_a_period(
+    theatre: Theatre,
+) -> None:
     stage = theatre.stage
     (reader,) = theatre.mortals(1, env=timed(company=60))
     reader.ask("set", "act/members", ["company/a", "company/b"])  # the domain is a product itself
@@ -148,7 +158,11 @@ def test_11_periods_missed_are_made_up_for_as_declared_row_220(theatre: Theatre,
     both_work([reader], first + 1, policy)
     assert instants(key) == [nominal]
     worker = theatre.worker(
-        "--once", "--products", policy, wait=False, env={**timed(**{policy: 60}), "KCK_FLOW_CLOCK_OFFSET": str(first + 30 * 60 + 5)}
+        "--once",
+        "--products",
+        policy,
+        wait=False,
+        env={**timed(**{policy: 60}), "KCK_FLOW_CLOCK_OFFSET": str(first + 30 * 60 + 5)},
     )
     assert worker.wait() == 0, worker.output
     later = [nominal + timedelta(minutes=number) for number in range(1, 31)]
@@ -166,8 +180,14 @@ def test_12_a_clock_that_jumps_over_half_past_two_runs_the_job_once_at_three(the
     stage = theatre.stage
     berlin = ZoneInfo("Europe/Berlin")
     for before, expected in (
-        (datetime(2027, 3, 27, 12, tzinfo=berlin), [datetime(2027, 3, 28, 3, 0, tzinfo=berlin), datetime(2027, 3, 29, 2, 30, tzinfo=berlin)]),
-        (datetime(2027, 10, 30, 12, tzinfo=berlin), [datetime(2027, 10, 31, 2, 30, tzinfo=berlin), datetime(2027, 11, 1, 2, 30, tzinfo=berlin)]),
+        (
+            datetime(2027, 3, 27, 12, tzinfo=berlin),
+            [datetime(2027, 3, 28, 3, 0, tzinfo=berlin), datetime(2027, 3, 29, 2, 30, tzinfo=berlin)],
+        ),
+        (
+            datetime(2027, 10, 30, 12, tzinfo=berlin),
+            [datetime(2027, 10, 31, 2, 30, tzinfo=berlin), datetime(2027, 11, 1, 2, 30, tzinfo=berlin)],
+        ),
     ):
         sql("TRUNCATE kck_refresh, kck_run, kck_family, kck_product")
         offset = (before - datetime.now(UTC)).total_seconds()
@@ -195,7 +215,10 @@ def test_15_a_schedule_changed_while_it_runs_is_followed_from_then_on(theatre: T
     stage.open("gate")
     old.answer()
     assert outcomes("coalescing") == ["done"]
-    assert (slot("coalescing")["nominal"], slot("coalescing")["due_at"] >= following - timedelta(minutes=20)) == (following, True)
+    assert (
+        slot("coalescing")["nominal"],
+        slot("coalescing")["due_at"] >= following - timedelta(minutes=20),
+    ) == (following, True)
     both_work([new], first + 600, "coalescing")
     assert stage.begun("coalescing") == 1
     both_work([new], (following - datetime.now(UTC)).total_seconds() + 5, "coalescing")
@@ -288,7 +311,10 @@ def test_219_periods_that_come_while_an_action_runs_are_skipped(theatre: Theatre
         theatre.worker(env=timed(sweep=1))
     stage.wait_at("sweep", "gate")
     began_at = slot("sweep")["nominal"]
-    until(lambda: one("SELECT clock_timestamp() > %s + interval '2.2 seconds'", began_at), "two more periods to have begun")
+    until(
+        lambda: one("SELECT clock_timestamp() > %s + interval '2.2 seconds'", began_at),
+        "two more periods to have begun",
+    )
     assert stage.begun("sweep") == 1
     stage.open("gate")
     stage.wait_ended("sweep", 3)
@@ -300,7 +326,9 @@ def test_219_periods_that_come_while_an_action_runs_are_skipped(theatre: Theatre
 
 
 @pytest.mark.parametrize("policy", ["queue", "parallel"])
-def test_219_periods_that_come_while_an_action_runs_are_queued_or_run_beside_it(theatre: Theatre, policy: str) -> None:
+def test_219_periods_that_come_while_an_action_runs_are_queued_or_run_beside_it(
+    theatre: Theatre, policy: str
+) -> None:
     stage = theatre.stage
     name = f"sweep_{policy}"
     env = timed(**{name: 60})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.stage.directing import Theatre, one, slot, sql, until
 
 
-def test_sixty_four_callers_of_a_cold_product_in_eight_processes_share_one_compute_g1(theatre: Theatre) -> None:
+def test_sixty_four_callers_of_a_cold_product_in_eight_processes_share_one_compute_g1(
+    theatre: Theatre,
+) -> None:
     stage, readers = theatre.stage, theatre.readers(8)
     stage.script("act/cold", ["hold", "gate"])
     for reader in readers:
@@ -76,7 +78,10 @@ def test_within_the_back_off_a_stale_value_is_served_and_nothing_computed_g2(the
 
     stage.script("frail/x", ["value", "new"])
     reader.ask("shift", _until_retry("frail/x"))
-    until(lambda: reader.get("frail/x") and slot("frail/x")["attempts"] == 0, "the success to reset the back-off")
+    until(
+        lambda: reader.get("frail/x") and slot("frail/x")["attempts"] == 0,
+        "the success to reset the back-off",
+    )
     assert reader.get("frail/x") == "new"
     assert slot("frail/x")["retry_at"] is None
     assert one("SELECT count(*) FROM kck_run WHERE key = 'frail/x' AND outcome = 'failed'") == 5
@@ -84,18 +89,32 @@ def test_within_the_back_off_a_stale_value_is_served_and_nothing_computed_g2(the
 
 def _until_retry(key: str) -> float:
     """Seconds from now until just after the back-off."""
-    return float(one("SELECT extract(epoch FROM retry_at - clock_timestamp()) FROM kck_refresh WHERE key = %s", key)) + 0.2
+    return (
+        float(
+            one(
+                "SELECT extract(epoch FROM retry_at - clock_timestamp()) FROM kck_refresh WHERE key = %s", key
+            )
+        )
+        + 0.2
+    )
 
 
 def _back_off(key: str) -> float:
-    return float(one("SELECT extract(epoch FROM retry_at - last_error_at) FROM kck_refresh WHERE key = %s", key))
+    return float(
+        one("SELECT extract(epoch FROM retry_at - last_error_at) FROM kck_refresh WHERE key = %s", key)
+    )
 
 
 def _wait_until_reading(processes: int) -> None:
     """Wait until the threads of all readers have asked: each has a session, and its read is over."""
     until(
-        lambda: one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", "%kck_product%")
-        >= processes * 8,
+        lambda: (
+            one(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s",
+                "%kck_product%",
+            )
+            >= processes * 8
+        ),
         "64 callers to have read",
     )
     assert sql("SELECT 1")

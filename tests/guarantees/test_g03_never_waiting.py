@@ -71,9 +71,13 @@ def test_a_hard_budget_ends_in_a_typed_error_and_the_value_comes_all_the_same_g4
     assert stage.begun("act/slow") == 1
 
 
-def test_past_its_allowance_the_error_reaches_the_caller_and_a_second_before_the_stale_value_did_g4(theatre: Theatre) -> None:
+def test_past_its_allowance_the_error_reaches_the_caller_and_a_second_before_the_stale_value_did_g4(
+    theatre: Theatre,
+) -> None:
     stage, reader = theatre.stage, theatre.reader()
-    assert reader.get("frail/x") == "frail/x#1"  # hard after 600 s, served for 1,800 s more when it cannot be computed
+    assert (
+        reader.get("frail/x") == "frail/x#1"
+    )  # hard after 600 s, served for 1,800 s more when it cannot be computed
     stage.script("frail/x", ["fail", "the source is down"])
     reader.ask("shift", 600 + 1800 - 1)
     assert reader.entry("frail/x")["state"] == "failed"

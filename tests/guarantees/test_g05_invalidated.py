@@ -42,7 +42,9 @@ def test_a_call_of_invalidate_refuses_a_later_compute_under_way_g5(theatre: Thea
 
 
 @pytest.mark.parametrize("everything", [False, True])
-def test_a_family_invalidated_refuses_a_first_compute_under_way_g5(theatre: Theatre, everything: bool) -> None:
+def test_a_family_invalidated_refuses_a_first_compute_under_way_g5(
+    theatre: Theatre, everything: bool
+) -> None:
     stage, (here, there) = theatre.stage, theatre.readers(2)
     stage.script("act/x", ["hold", "gate"], run=1)
     here.tell("get", "act/x")
@@ -144,7 +146,9 @@ def test_a_lease_taken_over_while_the_first_still_computes_is_fenced_g5(theatre:
     stage.open("gate 1")
     assert first.answer()["value"] == "act/x#1"  # its own caller has a value
     assert value_of("act/x") is None
-    assert one("SELECT lease_until > clock_timestamp() FROM kck_refresh WHERE key = 'act/x'")  # the second's, untouched
+    assert one(
+        "SELECT lease_until > clock_timestamp() FROM kck_refresh WHERE key = 'act/x'"
+    )  # the second's, untouched
     stage.open("gate 2")
     assert second.answer()["value"] == "act/x#2"
     assert value_of("act/x") == "act/x#2"

@@ -7,7 +7,9 @@ import pytest
 from tests.stage.directing import Refused, Theatre, one, outcomes, slot, until, value_of
 
 
-def test_a_computer_stopped_past_its_lease_is_refused_and_its_own_caller_gets_a_value_g6(theatre: Theatre) -> None:
+def test_a_computer_stopped_past_its_lease_is_refused_and_its_own_caller_gets_a_value_g6(
+    theatre: Theatre,
+) -> None:
     stage = theatre.stage
     stage.script("act/x", ["hold", "gate 1"], run=1)
     stage.script("act/x", ["hold", "gate 2"], run=2)
@@ -76,7 +78,16 @@ def test_a_computer_killed_with_9_is_replaced_once_however_many_wait_g7(theatre:
     stage.wait_at("act/x", "never")
     for reader in waiting:
         reader.tell("gets", "act/x", 8, wait=60)
-    until(lambda: one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", "%unnest%kck_refresh%") >= 3, "all to wait")
+    until(
+        lambda: (
+            one(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s",
+                "%unnest%kck_refresh%",
+            )
+            >= 3
+        ),
+        "all to wait",
+    )
     first.child.kill()
     answers = [answer for reader in waiting for answer in reader.answer()]
     assert [answer.get("value") for answer in answers] == ["act/x#2"] * 24, answers

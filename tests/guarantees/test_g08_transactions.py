@@ -14,7 +14,9 @@ def ada(transactional_db: None) -> Author:
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback", "savepoint"])
-def test_a_transaction_sees_its_own_change_and_others_see_it_after_its_commit_g8(theatre: Theatre, ada: Author, ending: str) -> None:
+def test_a_transaction_sees_its_own_change_and_others_see_it_after_its_commit_g8(
+    theatre: Theatre, ada: Author, ending: str
+) -> None:
     stage, (writer, other) = theatre.stage, theatre.readers(2)
     key, derived = f"name_of/{ada.pk}", f"greeting/{ada.pk}"
     assert other.get(derived) == "Hello Ada"
@@ -40,7 +42,9 @@ def test_a_transaction_sees_its_own_change_and_others_see_it_after_its_commit_g8
         assert one("SELECT count(*) FROM kck_product WHERE value::text LIKE %s", "%Grace%") == 0
 
 
-def test_a_first_read_in_a_transaction_that_has_written_is_kept_by_nobody_g8(theatre: Theatre, ada: Author) -> None:
+def test_a_first_read_in_a_transaction_that_has_written_is_kept_by_nobody_g8(
+    theatre: Theatre, ada: Author
+) -> None:
     stage, (writer, other) = theatre.stage, theatre.readers(2)
     key = f"name_of/{ada.pk}"
     writer.ask("begin")
@@ -52,7 +56,9 @@ def test_a_first_read_in_a_transaction_that_has_written_is_kept_by_nobody_g8(the
     assert {writer.get(key), other.get(key)} == {"Ada"}
 
 
-def test_requests_and_invalidations_of_a_transaction_rolled_back_leave_no_trace_row_58(theatre: Theatre) -> None:
+def test_requests_and_invalidations_of_a_transaction_rolled_back_leave_no_trace_row_58(
+    theatre: Theatre,
+) -> None:
     reader, other = theatre.readers(2)
     assert reader.get("act/x") == "act/x#1"
     reader.ask("begin")
@@ -116,7 +122,9 @@ def test_a_failed_compute_does_not_break_the_callers_transaction_g9(theatre: The
     assert Author.objects.filter(pk=author).exists()
 
 
-def test_while_a_compute_runs_and_callers_wait_the_cache_holds_no_connection_of_theirs_g10(theatre: Theatre) -> None:
+def test_while_a_compute_runs_and_callers_wait_the_cache_holds_no_connection_of_theirs_g10(
+    theatre: Theatre,
+) -> None:
     stage, (computing, waiting) = theatre.stage, theatre.readers(2)
     stage.script("act/x", ["hold", "gate"])
     computing.tell("get", "act/x")
@@ -154,10 +162,11 @@ def test_a_fresh_read_writes_nothing_and_a_stale_one_once_g11(theatre: Theatre) 
     assert sql("SELECT * FROM kck_refresh") == sql("SELECT * FROM kck_pending") == []
     for _ in range(200):
         assert reader.get("act/stale") == "value"
-    until(lambda: one("SELECT count(*) FROM kck_refresh WHERE key = 'act/stale'") == 1, "the wish to be written")
+    until(
+        lambda: one("SELECT count(*) FROM kck_refresh WHERE key = 'act/stale'") == 1, "the wish to be written"
+    )
     assert one("SELECT want FROM kck_refresh WHERE key = 'act/stale'") == 1
     other = theatre.mortal(REFRESH_IN_PROCESS=False)
     for _ in range(50):
         assert other.get("act/stale") == "value"
     assert one("SELECT want FROM kck_refresh WHERE key = 'act/stale'") == 1
-

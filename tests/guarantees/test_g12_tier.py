@@ -31,7 +31,9 @@ def test_it_does_so_when_every_connection_is_cut_meanwhile_g12(theatre: Theatre)
     assert until(lambda: there.get("act/x") == "new", "the bound to pass", limit=10)
 
 
-def test_what_is_held_is_really_served_from_memory_and_nothing_mutable_is_shared_g12(theatre: Theatre) -> None:
+def test_what_is_held_is_really_served_from_memory_and_nothing_mutable_is_shared_g12(
+    theatre: Theatre,
+) -> None:
     reader = theatre.reader(TIER_SECONDS=60.0)
     theatre.reader(TIER_SECONDS=60.0).ask("set", "act/x", {"list": [1]})
     assert reader.get("act/x") == {"list": [1]}

@@ -21,7 +21,9 @@ def elsewhere(own_server: Server, tmp_path) -> Theatre:  # type: ignore[no-untyp
 TYPED = {"StoreUnavailable", "ComputeFailed", "WaitTimeout"}
 
 
-def test_a_server_that_crashes_and_returns_serves_what_it_had_and_nothing_stale_g4(elsewhere: Theatre, own_server: Server) -> None:
+def test_a_server_that_crashes_and_returns_serves_what_it_had_and_nothing_stale_g4(
+    elsewhere: Theatre, own_server: Server
+) -> None:
     stage = elsewhere.stage
     reader = elsewhere.mortal()
     tiered = elsewhere.mortal(TIER_SECONDS=300)
@@ -41,7 +43,9 @@ def test_a_server_that_crashes_and_returns_serves_what_it_had_and_nothing_stale_
     assert stage.begun("act/x") == 2
 
 
-def test_a_crash_in_the_middle_of_a_compute_costs_neither_the_value_nor_the_next_one_g7(elsewhere: Theatre, own_server: Server) -> None:
+def test_a_crash_in_the_middle_of_a_compute_costs_neither_the_value_nor_the_next_one_g7(
+    elsewhere: Theatre, own_server: Server
+) -> None:
     stage = elsewhere.stage
     reader, other = elsewhere.mortal(LEASE_SECONDS=1), elsewhere.mortal(LEASE_SECONDS=1)
     stage.script("act/x", ["hold", "gate"], run=1)
@@ -60,7 +64,9 @@ def test_a_crash_in_the_middle_of_a_compute_costs_neither_the_value_nor_the_next
     assert stage.begun("act/x") <= 3
 
 
-def test_connections_cut_under_a_reader_are_replaced_without_a_word_g4(theatre: Theatre, proxy: Proxy) -> None:
+def test_connections_cut_under_a_reader_are_replaced_without_a_word_g4(
+    theatre: Theatre, proxy: Proxy
+) -> None:
     stage, reader = theatre.stage, theatre.mortal(url=proxy.url)
     assert reader.get("act/x") == "act/x#1"
     for number in range(3):
@@ -70,7 +76,9 @@ def test_connections_cut_under_a_reader_are_replaced_without_a_word_g4(theatre: 
         assert reader.get(f"act/new{number}") == f"act/new{number}#1"
 
 
-def test_a_database_that_refuses_is_a_typed_error_and_service_resumes_g4(theatre: Theatre, proxy: Proxy) -> None:
+def test_a_database_that_refuses_is_a_typed_error_and_service_resumes_g4(
+    theatre: Theatre, proxy: Proxy
+) -> None:
     stage, reader = theatre.stage, theatre.mortal(url=proxy.url)
     assert reader.get("act/x") == "act/x#1"
     proxy.refuse()
@@ -83,7 +91,9 @@ def test_a_database_that_refuses_is_a_typed_error_and_service_resumes_g4(theatre
     assert reader.get("act/cold") == "act/cold#1"
 
 
-def test_a_store_that_hangs_at_the_end_of_a_compute_keeps_no_caller_beyond_its_wait_g4(theatre: Theatre, proxy: Proxy) -> None:
+def test_a_store_that_hangs_at_the_end_of_a_compute_keeps_no_caller_beyond_its_wait_g4(
+    theatre: Theatre, proxy: Proxy
+) -> None:
     """Nothing passes any more, and nobody is told: the caller has its answer by its own budget."""
     stage, reader, other = theatre.stage, theatre.mortal(url=proxy.url, LEASE_SECONDS=1), theatre.reader()
     stage.script("act/x", ["hold", "gate"], run=1)
@@ -108,4 +118,3 @@ def _or_none(reader: Reader, key: str) -> str | None:
     except Refused as refused:
         assert refused.type in TYPED, refused
         return None
-

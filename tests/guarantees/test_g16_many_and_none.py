@@ -82,7 +82,9 @@ def test_a_result_of_none_is_replaced_as_soon_as_its_source_changes(theatre: The
     assert Author.objects.count() == 1
 
 
-def test_twenty_first_sets_at_once_are_one_row_and_compare_and_set_has_one_winner_rows_54_57(theatre: Theatre) -> None:
+def test_twenty_first_sets_at_once_are_one_row_and_compare_and_set_has_one_winner_rows_54_57(
+    theatre: Theatre,
+) -> None:
     readers = theatre.readers(4)
     for reader in readers:
         reader.tell("sets", "act/x", 5)

@@ -56,8 +56,12 @@ def test_sixty_four_autocommit_callers_on_ten_connections_share_one_compute_g1(p
     answers = [answer for reader in crowd for answer in reader.answer()]
     assert len(answers) == 64
     for answer in answers:
-        assert str(answer.get("value", "")).startswith("act/requests#") or answer.get("type") == "WaitTimeout", answer
-    assert until(lambda: crowd[0].ask("get", "act/requests").get("value"), "the product to be there afterwards")
+        assert (
+            str(answer.get("value", "")).startswith("act/requests#") or answer.get("type") == "WaitTimeout"
+        ), answer
+    assert until(
+        lambda: crowd[0].ask("get", "act/requests").get("value"), "the product to be there afterwards"
+    )
 
 
 def test_the_other_promises_hold_behind_a_pooler(pooled: Theatre) -> None:
@@ -138,4 +142,3 @@ def test_sixty_four_tasks_share_one_failure_g2(theatre: Theatre) -> None:
     found = reader.ask("gets_async", "act/bad", 64)
     assert {answer.get("cause") for answer in found["answers"]} == {"ValueError: no"}
     assert stage.begun("act/bad") == 1
-

@@ -31,7 +31,11 @@ def tell(kind: str, key: str, number: int, more: str = "") -> None:
 
 def script_of(key: str, number: int) -> list[Any]:
     """Return the steps of the n-th compute of a key."""
-    for name in (f"{quote(key, safe='')}.{number}.json", f"{quote(key, safe='')}.json", f"{quote(key.split('/')[0], safe='')}.json"):
+    for name in (
+        f"{quote(key, safe='')}.{number}.json",
+        f"{quote(key, safe='')}.json",
+        f"{quote(key.split('/')[0], safe='')}.json",
+    ):
         try:
             return list(json.loads((stage() / name).read_text()))
         except FileNotFoundError:

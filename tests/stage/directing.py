@@ -82,16 +82,26 @@ class Stage:
 
     def wait_begun(self, key: str, number: int = 1, *, limit: float = 30.0) -> Line:
         """Wait until a product has been begun so often; return that line."""
-        return until(lambda: self.ledger("begin", key)[number - 1 :][:1], f"compute {number} of {key} to begin", limit=limit)[0]
+        return until(
+            lambda: self.ledger("begin", key)[number - 1 :][:1],
+            f"compute {number} of {key} to begin",
+            limit=limit,
+        )[0]
 
     def wait_ended(self, key: str, number: int = 1, *, limit: float = 30.0) -> Line:
         """Wait until so many computes of a product have ended; return that line."""
-        return until(lambda: self.ledger("end", key)[number - 1 :][:1], f"compute {number} of {key} to end", limit=limit)[0]
+        return until(
+            lambda: self.ledger("end", key)[number - 1 :][:1],
+            f"compute {number} of {key} to end",
+            limit=limit,
+        )[0]
 
     def wait_at(self, key: str, gate: str, number: int = 1, *, limit: float = 30.0) -> Line:
         """Wait until so many computes of a product stand, or stood, at a gate."""
         return until(
-            lambda: [line for line in self.ledger("at", key) if line.more == gate][number - 1 :][:1], f"{key} to come to {gate!r}", limit=limit
+            lambda: [line for line in self.ledger("at", key) if line.more == gate][number - 1 :][:1],
+            f"{key} to come to {gate!r}",
+            limit=limit,
         )[0]
 
     def most_together(self, *keys: str) -> int:
@@ -228,14 +238,33 @@ class Theatre:
         """Return a reading process of this test alone, that may be stopped, killed or reach its database elsewhere."""
         return self.mortals(1, url=url, env=env, **flow)[0]
 
-    def mortals(self, count: int, *, url: str | None = None, env: dict[str, str] | None = None, **flow: Any) -> list[Reader]:
+    def mortals(
+        self, count: int, *, url: str | None = None, env: dict[str, str] | None = None, **flow: Any
+    ) -> list[Reader]:
         """Return so many of them, started side by side."""
-        given = {**self.stage.env, "KCK_TEST_FLOW": json.dumps(flow), **(env or {}), **({"DATABASE_URL": url} if url else {})}
+        given = {
+            **self.stage.env,
+            "KCK_TEST_FLOW": json.dumps(flow),
+            **(env or {}),
+            **({"DATABASE_URL": url} if url else {}),
+        }
         return [Reader(child) for child in [self.crew.spawn(reader.serve, env=given) for _ in range(count)]]
 
-    def worker(self, *options: str, url: str | None = None, env: dict[str, str] | None = None, wait: bool = True, **flow: Any) -> Daemon:
+    def worker(
+        self,
+        *options: str,
+        url: str | None = None,
+        env: dict[str, str] | None = None,
+        wait: bool = True,
+        **flow: Any,
+    ) -> Daemon:
         """Start `kck worker` with these options; returns once its banner stands."""
-        given = {**self.stage.env, "KCK_TEST_FLOW": json.dumps(flow), **(env or {}), **({"DATABASE_URL": url} if url else {})}
+        given = {
+            **self.stage.env,
+            "KCK_TEST_FLOW": json.dumps(flow),
+            **(env or {}),
+            **({"DATABASE_URL": url} if url else {}),
+        }
         daemon = self.crew.manage("kck", "worker", *options, env=given)
         if wait:
             daemon.wait_for(r"worker w\d+ pid \d+")
@@ -264,7 +293,10 @@ def value_of(key: str) -> Any:
 def slot(key: str) -> dict[str, Any]:
     """Return a product's slot, by column; empty where there is none."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT *, coalesce(lease_until > clock_timestamp(), false) AS leased FROM kck_refresh WHERE key = %s", [key])
+        cursor.execute(
+            "SELECT *, coalesce(lease_until > clock_timestamp(), false) AS leased FROM kck_refresh WHERE key = %s",
+            [key],
+        )
         names = [column[0] for column in cursor.description]
         row = cursor.fetchone()
     return dict(zip(names, row, strict=True)) if row else {}
@@ -283,4 +315,18 @@ def sized(statement: str) -> Iterator[None]:
     assert one(statement) == before
 
 
-__all__ = ["FULL", "House", "Line", "Reader", "Refused", "Stage", "Theatre", "one", "outcomes", "slot", "sql", "until", "value_of"]
+__all__ = [
+    "FULL",
+    "House",
+    "Line",
+    "Reader",
+    "Refused",
+    "Stage",
+    "Theatre",
+    "one",
+    "outcomes",
+    "slot",
+    "sql",
+    "until",
+    "value_of",
+]

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connection, connections, transaction
 from django.db.transaction import Atomic
 
@@ -171,7 +172,9 @@ def hammer(key: str, threads: int, until: str) -> dict[str, Any]:
     return {"reads": sum(counts), "longest": max(longest), "values": sorted(set(values))}
 
 
-def set_value(key: str, value: Any, soft: float | None = None, hard: float | None = None, version: int | None = None) -> int:
+def set_value(
+    key: str, value: Any, soft: float | None = None, hard: float | None = None, version: int | None = None
+) -> int:
     options: dict[str, Any] = {}
     if soft is not None:
         options["soft_expire"] = timedelta(seconds=soft)
@@ -285,6 +288,8 @@ def shift(seconds: float) -> None:
 def flow(**given: Any) -> None:
     """Set KCK_FLOW."""
     settings.KCK_FLOW = given
+    # As override_settings says it: what was read of the old ones is kept until then.
+    setting_changed.send(sender=None, setting="KCK_FLOW", value=given, enter=True)
 
 
 def clear(folder: str, given: dict[str, Any]) -> None:
