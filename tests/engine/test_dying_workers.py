@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -80,7 +81,9 @@ def test_3_a_frozen_workers_late_result_is_refused_g6(theatre: Theatre) -> None:
 
 
 def test_4_zombies_never_overwrite_a_later_token_g6(theatre: Theatre) -> None:
-    """Workers frozen at random moments past their leases: one value for each token that ended, none from an older one."""
+    """Workers frozen at random moments past their leases: one value for each token that ended, none from an
+    older one.
+    """
     stage, reader = theatre.stage, theatre.reader()
     stage.script("act", ["sleep", 0.05])
     for _ in range(2):
@@ -193,7 +196,8 @@ def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row
             "its process to be missed",
         )
         left = one(
-            "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM kck_refresh WHERE key = 'act/poison' AND parked_at IS NULL"
+            "SELECT extract(epoch FROM due_at - clock_timestamp())::float8 FROM kck_refresh"
+            " WHERE key = 'act/poison' AND parked_at IS NULL"
         )
         if left is not None and left > 0.5:
             pauses.append(left)
@@ -204,7 +208,7 @@ def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row
             lambda n=crashes: (now := slot("act/poison"))["parked_at"] or now["crashes"] > n,
             "the next to try",
         )
-    assert all(later > earlier for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+    assert all(later > earlier for earlier, later in itertools.pairwise(pauses)), pauses
     assert 2 <= len(pauses) <= 5
     parked = slot("act/poison")
     assert parked["parked_why"] == "crashed"

@@ -1,4 +1,6 @@
-"""The queue over time: failures, limits, recycling, a million slots. Tests 19, 20, 22 and 25 of the engine; rows 66, 70, 73 to 78."""
+"""The queue over time: failures, limits, recycling, a million slots. Tests 19, 20, 22 and 25 of the engine;
+rows 66, 70, 73 to 78.
+"""
 
 from __future__ import annotations
 
@@ -222,7 +224,9 @@ def test_25_children_are_replaced_and_no_refresh_is_lost_or_doubled(theatre: The
 def test_19_20_a_claim_among_a_hundred_thousand_slots_reads_few_pages_even_under_a_pinned_horizon(
     theatre: Theatre,
 ) -> None:
-    """The claim's statement, as the server runs it, against many slots of which few are due, in the last lane."""
+    """The claim's statement, as the server runs it, against many slots of which few are due, in the last
+    lane.
+    """
     stage, (holder, reader) = theatre.stage, theatre.readers(2)
     slots = 1_000_000 if FULL else 100_000
     sql(
@@ -311,7 +315,8 @@ def test_an_idle_worker_asks_little_and_writes_nothing(theatre: Theatre) -> None
         "four seconds to pass",
     )
     after = _transactions()
-    # A dozen statements a look, two workers, one look a second: far from what a loop without pause would make.
+    # A dozen statements a look, two workers, one look a second: far from what a loop without pause would
+    # make.
     assert after[0] - before[0] < 200
     stage.open("gate")
     reader.ask("resume", "quick")

@@ -1,4 +1,6 @@
-"""Wishes: coalesced, never lost, in order, taken once. Tests 8, 9, 21 and 23 of the engine; rows 52, 61 to 69."""
+"""Wishes: coalesced, never lost, in order, taken once. Tests 8, 9, 21 and 23 of the engine; rows 52, 61 to
+69.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ def test_9_a_change_at_the_edges_of_claim_and_finish_is_never_lost(theatre: Thea
 def _quiet() -> bool:
     return (
         one(
-            "SELECT (SELECT count(*) FROM kck_pending) + (SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR (due_at IS NOT NULL AND want > have))"
+            "SELECT (SELECT count(*) FROM kck_pending) + (SELECT count(*) FROM kck_refresh"
+            " WHERE lease_until IS NOT NULL OR (due_at IS NOT NULL AND want > have))"
         )
         == 0
     )
@@ -195,7 +198,7 @@ def test_21_a_lane_that_never_empties_starves_no_other(theatre: Theatre) -> None
     reader.ask("many_requests", [f"quick/{number}" for number in range(30)], priority=5)
     worker = theatre.worker("--once", "--executor", "inline", "--claim", "1", wait=False)
     assert worker.wait(limit=120) == 0
-    order = [key.split("/")[0] for key in stage.keys()]
+    order = [key.split("/")[0] for key in stage]
     assert order[:160].count("act") >= 16
     assert order[:160].count("urgent") >= 120
     # One asked for now, with someone waiting, goes before all that waits in other lanes.

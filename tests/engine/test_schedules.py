@@ -1,4 +1,6 @@
-"""Instants served once each, whoever schedules: tests 10 to 12, 15 and 16 of the engine; rows 44, 45, 74, 218 to 221."""
+"""Instants served once each, whoever schedules: tests 10 to 12, 15 and 16 of the engine; rows 44, 45, 74, 218
+to 221.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def seconds_to(key: str) -> float:
     """How far off the next instant of a product's schedule is."""
     return float(
         one(
-            "SELECT extract(epoch FROM nominal - clock_timestamp()) FROM kck_refresh WHERE %s IN (key, key_base) AND nominal IS NOT NULL",
+            "SELECT extract(epoch FROM nominal - clock_timestamp()) FROM kck_refresh"
+            " WHERE %s IN (key, key_base) AND nominal IS NOT NULL",
             key,
         )
     )

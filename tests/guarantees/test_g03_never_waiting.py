@@ -1,4 +1,6 @@
-"""G3, G4: nobody waits while there is something to serve, and nobody waits for ever. Behaviours 2, 3, 4 and 6."""
+"""G3, G4: nobody waits while there is something to serve, and nobody waits for ever. Behaviours 2, 3, 4 and
+6.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""G5: an invalidation that has returned is never undone by a compute that began before it. Behaviours 8 and 9."""
+"""G5: an invalidation that has returned is never undone by a compute that began before it. Behaviours 8 and
+9.
+"""
 
 from __future__ import annotations
 

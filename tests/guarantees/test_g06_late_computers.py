@@ -1,4 +1,6 @@
-"""G6, G7: a late computer overwrites nothing and releases nobody's lease; a dead one is replaced once. Behaviours 10 and 11."""
+"""G6, G7: a late computer overwrites nothing and releases nobody's lease; a dead one is replaced once.
+Behaviours 10 and 11.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,7 @@ def test_a_compute_past_its_limit_fails_and_the_next_try_is_possible_row_59(thea
         try:
             return other.get("guarded/x")
         except Refused as refused:
-            assert refused.type in ("ComputeFailed", "ComputeTimeout")
+            assert refused.type in ("ComputeFailed", "ComputeTimeout")  # noqa: PT017  (until it is over)
             return None
 
     assert until(again, "the next try after the back-off") == "guarded/x#2"

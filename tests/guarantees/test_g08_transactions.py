@@ -17,7 +17,7 @@ def ada(transactional_db: None) -> Author:
 def test_a_transaction_sees_its_own_change_and_others_see_it_after_its_commit_g8(
     theatre: Theatre, ada: Author, ending: str
 ) -> None:
-    stage, (writer, other) = theatre.stage, theatre.readers(2)
+    writer, other = theatre.readers(2)
     key, derived = f"name_of/{ada.pk}", f"greeting/{ada.pk}"
     assert other.get(derived) == "Hello Ada"
     writer.ask("begin")
@@ -45,7 +45,7 @@ def test_a_transaction_sees_its_own_change_and_others_see_it_after_its_commit_g8
 def test_a_first_read_in_a_transaction_that_has_written_is_kept_by_nobody_g8(
     theatre: Theatre, ada: Author
 ) -> None:
-    stage, (writer, other) = theatre.stage, theatre.readers(2)
+    writer, other = theatre.readers(2)
     key = f"name_of/{ada.pk}"
     writer.ask("begin")
     writer.ask("save_author", ada.pk, "Grace")
@@ -75,7 +75,7 @@ def test_requests_and_invalidations_of_a_transaction_rolled_back_leave_no_trace_
 
 
 def test_a_transaction_that_read_or_missed_a_product_delays_nobody_g9(theatre: Theatre, ada: Author) -> None:
-    stage, (holder, dirty, other) = theatre.stage, theatre.readers(3)
+    holder, dirty, other = theatre.readers(3)
     key = f"name_of/{ada.pk}"
     holder.ask("begin")
     assert holder.get("act/cold") == "act/cold#1"  # missed, computed, published by another thread

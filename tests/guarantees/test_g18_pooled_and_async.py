@@ -43,7 +43,8 @@ def test_sixty_four_autocommit_callers_on_ten_connections_share_one_compute_g1(p
     answers = [answer for reader in crowd for answer in reader.answer()]
     assert {answer.get("cause") for answer in answers} == {"ValueError: no"}, answers
     assert stage.begun("act/broken") == 1
-    # Nothing of a session is left on the servers' connections: no lock, no listener, no prepared statement, no setting.
+    # Nothing of a session is left on the servers' connections: no lock, no listener, no prepared statement,
+    # no setting.
     assert one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
     for _ in range(20):
         assert crowd[0].ask("sql", "SELECT count(*) FROM pg_prepared_statements") == [["0"]]

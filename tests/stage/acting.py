@@ -1,7 +1,9 @@
-"""What a product of the stage does when it is computed: its script, step by step, told in a ledger that all share.
+"""What a product of the stage does when it is computed: its script, step by step, told in a ledger that all
+share.
 
-The stage is a folder (KCK_TEST_STAGE). A script is a file of it: `<key>.json`, or `<key>.<n>.json` for the n-th compute
-of that key alone. A gate is a file that a compute waits for. The ledger has a line for every begin, stop and end.
+The stage is a folder (KCK_TEST_STAGE). A script is a file of it: `<key>.json`, or `<key>.<n>.json` for the
+n-th compute of that key alone. A gate is a file that a compute waits for. The ledger has a line for every
+begin, stop and end.
 """
 
 from __future__ import annotations

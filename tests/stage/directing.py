@@ -47,7 +47,9 @@ class Stage:
         self.env = {**SETTINGS, "KCK_TEST_STAGE": str(path)}
 
     def script(self, key: str, *steps: list[Any], run: int | None = None) -> None:
-        """Write down what computes of a key (or of a whole family) do; with `run` only that compute of the key."""
+        """Write down what computes of a key (or of a whole family) do; with `run` only that compute of the
+        key.
+        """
         name = quote(key, safe="") + (f".{run}" if run is not None else "")
         fresh = self.path / f"{name}.new"
         fresh.write_text(json.dumps(steps))
@@ -235,7 +237,9 @@ class Theatre:
         return self.readers(1, **flow)[0]
 
     def mortal(self, *, url: str | None = None, env: dict[str, str] | None = None, **flow: Any) -> Reader:
-        """Return a reading process of this test alone, that may be stopped, killed or reach its database elsewhere."""
+        """Return a reading process of this test alone, that may be stopped, killed or reach its database
+        elsewhere.
+        """
         return self.mortals(1, url=url, env=env, **flow)[0]
 
     def mortals(

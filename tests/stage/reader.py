@@ -1,6 +1,8 @@
-"""A process that asks the cache what a test tells it to ask, in one thread or many, and says what it got and how long it took.
+"""A process that asks the cache what a test tells it to ask, in one thread or many, and says what it got and
+how long it took.
 
-Its main thread carries out one order after another, so that a transaction begun by one is still open in the next.
+Its main thread carries out one order after another, so that a transaction begun by one is still open in the
+next.
 """
 
 from __future__ import annotations
@@ -309,10 +311,34 @@ def clear(folder: str, given: dict[str, Any]) -> None:
 
 
 ORDERS: dict[str, Callable[..., Any]] = {
-    "get": get, "get_entry": get_entry, "get_many": get_many, "mutated": mutated, "gets": gets, "gets_async": gets_async, "hammer": hammer,
-    "set": set_value, "sets": sets, "unset": lambda key: cache.unset(key), "invalidate": lambda *a, **k: cache.invalidate(*a, **k),
-    "refresh": lambda key: timed(lambda: cache.refresh(key).value), "request": lambda key, **k: cache.request_refresh(key, **k),
-    "requests": requests, "many_requests": many_requests, "authors": authors, "begin": begin, "end": end, "save_author": save_author, "sql": sql, "edge": edge, "shift": shift, "work": work,
-    "flow": flow, "clear": clear, "explain": lambda key: cache.explain(key), "is_refreshing": lambda key: cache.is_refreshing(key),
-    "connections": connections_open, "pause": lambda base, note="": cache.pause(base, note), "resume": lambda base: cache.resume(base),
-}  # fmt: skip
+    "get": get,
+    "get_entry": get_entry,
+    "get_many": get_many,
+    "mutated": mutated,
+    "gets": gets,
+    "gets_async": gets_async,
+    "hammer": hammer,
+    "set": set_value,
+    "sets": sets,
+    "unset": lambda key: cache.unset(key),
+    "invalidate": lambda *a, **k: cache.invalidate(*a, **k),
+    "refresh": lambda key: timed(lambda: cache.refresh(key).value),
+    "request": lambda key, **k: cache.request_refresh(key, **k),
+    "requests": requests,
+    "many_requests": many_requests,
+    "authors": authors,
+    "begin": begin,
+    "end": end,
+    "save_author": save_author,
+    "sql": sql,
+    "edge": edge,
+    "shift": shift,
+    "work": work,
+    "flow": flow,
+    "clear": clear,
+    "explain": lambda key: cache.explain(key),
+    "is_refreshing": lambda key: cache.is_refreshing(key),
+    "connections": connections_open,
+    "pause": lambda base, note="": cache.pause(base, note),
+    "resume": lambda base: cache.resume(base),
+}
