@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import date, datetime
 from decimal import Decimal
 from types import UnionType
@@ -105,8 +105,8 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
             ``domain`` …
 
     Annotated arguments become typed parameters; others are kept as JSON. Keyword and positional calls meet in
-    one entry. The function gets the attributes ``primer``, ``key(*args, **kwargs)`` and ``uncached``
-    (itself).
+    one entry. An ``async def`` is awaited as before. The function gets the attributes ``primer``,
+    ``key(*args, **kwargs)`` and ``uncached`` (itself).
 
     Raises:
         DeclarationError: it takes ``*args`` or ``**kwargs``, whose names a key cannot carry.
@@ -159,7 +159,8 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
         def ask(*args: P.args, **kwargs: P.kwargs) -> R:
             from .cache.facade import Cache  # the cache needs the app registry; declarations do not
 
-            result: R = Cache.get_instance().get(key(*args, **kwargs))
+            cache, asked = Cache.get_instance(), key(*args, **kwargs)
+            result: R = cache.aget(asked) if inspect.iscoroutinefunction(function) else cache.get(asked)  # type: ignore[assignment]
             return result
 
         ask.primer, ask.key, ask.uncached = primer, key, function  # type: ignore[attr-defined]
@@ -193,6 +194,11 @@ def updates(
         raise DeclarationError(f"@updates: then must be 'stale' or 'refresh', not {then!r}.")
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.iscoroutinefunction(function):
+            raise DeclarationError(
+                f"@updates: {function.__qualname__} is async, and a transaction is not: "
+                "declare a sync function and call it with sync_to_async."
+            )
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -222,7 +228,16 @@ class Action(Primer):
 
     def compute(self, key: Key) -> Any:
         result = type(self).function()
-        return result if isinstance(result, (int, float, str, bool, list, dict, type(None))) else str(result)
+        return _awaited(result) if inspect.iscoroutine(result) else _plain(result)
+
+
+def _plain(result: Any) -> Any:
+    """Return what an action returned as something to be kept: it says what it did, to people."""
+    return result if isinstance(result, (int, float, str, bool, list, dict, type(None))) else str(result)
+
+
+async def _awaited(result: Coroutine[Any, Any, Any]) -> Any:
+    return _plain(await result)
 
 
 def scheduled(

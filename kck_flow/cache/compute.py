@@ -10,17 +10,17 @@ together with storing a value that contains them.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import time
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from .. import clock, hooks, spread, waking
@@ -105,8 +105,13 @@ def call(
             frame.hints = hints
         value = primer.compute(key)
         if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+            # What it asks of Django runs in this thread, hence on this connection, in its transaction or snapshot.
+            value = async_to_sync(_awaited)(value)
         return value, frame
+
+
+async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
+    return await value
 
 
 def private_sessions(alias: str) -> Sessions:
