@@ -49,6 +49,7 @@ HELD = ("55P03", *SERIALIZATION)
 # Connection lost, no resources, ended by an operator, crash or timeout, trouble with files: classes of SQLSTATE.
 ABSENT = ("08", "53", "57", "58")
 TRIES = 5
+TRY_SECONDS = 3.0  # a caller waits for the value, stored or not
 
 
 @dataclass(slots=True)
@@ -251,6 +252,7 @@ class Computation:
         if self.ended:
             return
         self.outcome.text = computed.value
+        patient_until = time.monotonic() + TRY_SECONDS
         for attempt in range(1, TRIES + 1):
             try:
                 self._save_edges(frame)
@@ -264,7 +266,7 @@ class Computation:
                     and not str(sqlstate(error)).startswith(ABSENT)
                 ):
                     raise  # not the store's absence, nor somebody else's lock: a fault in what we sent
-                if attempt == TRIES or self.claim.lost:
+                if attempt == TRIES or self.claim.lost or time.monotonic() > patient_until:
                     self._unstored(error)
                     return
                 time.sleep(0.05 * attempt)

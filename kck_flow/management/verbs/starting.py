@@ -1,4 +1,6 @@
-"""``init``: read an app's models and write its first ``primers.py``, with a comment on each thing worth knowing."""
+"""``init``: read an app's models and write its first ``primers.py``, with a comment on each thing worth
+knowing.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def app_named(name: str) -> AppConfig:
 
 
 def source(config: AppConfig) -> str:
-    """Return a first ``primers.py``: a product for each of an app's models, more where their columns suggest it."""
+    """Return a first ``primers.py``: a product for each of an app's models, more where their columns suggest
+    it.
+    """
     found = [model for model in config.get_models() if model._meta.managed and not model._meta.proxy]
     shown = found[:MOST]
     blocks = [block for model in shown for block in _of_model(config, model, shown)] or [_example(config)]
@@ -90,7 +94,8 @@ def _of_model(config: AppConfig, model: Model, shown: list[Model]) -> Iterator[s
     """How many {many} there are."""
 
     key_base = "{label}.{plural}"
-    # After five minutes it is still served, but a new value is wanted. hard_expire = ... would stop serving it.
+    # After five minutes it is still served, but a new value is wanted. hard_expire = ... would stop serving
+    # it.
     soft_expire = timedelta(minutes=5)
     # A saved or deleted row wants a new value, too. TODO: leave it out where rows change all the time.
     depends_on = [On({name}, then="refresh")]
@@ -141,7 +146,8 @@ def _example(config: AppConfig) -> str:
     """TODO: what it is, in one sentence."""
 
     key_base = "{config.label}.answer"
-    # After five minutes it is still served, but a new value is wanted. hard_expire = ... would stop serving it.
+    # After five minutes it is still served, but a new value is wanted. hard_expire = ... would stop serving
+    # it.
     soft_expire = timedelta(minutes=5)
 
     def compute(self, key: Key) -> int:
@@ -150,13 +156,15 @@ def _example(config: AppConfig) -> str:
 
 
 def _tail() -> str:
-    return """# To have a product ready before anybody asks: schedule = every(minutes=5), or cron("0 6 * * *"), and, where it
-# has parameters, domain(self), which returns their values. A worker does the rest: manage.py kck worker
+    return """# To have a product ready before anybody asks: schedule = every(minutes=5), or cron("0 6 * * *"), and, where
+# it has parameters, domain(self), which returns their values. A worker does the rest: manage.py kck worker
 """
 
 
 def few_valued(model: Model) -> models.Field[Any, Any] | None:
-    """Return the model's first column of few values: one with choices, one named like it, or a boolean; else None."""
+    """Return the model's first column of few values: one with choices, one named like it, or a boolean; else
+    None.
+    """
     fields = [
         field for field in model._meta.concrete_fields if not field.primary_key and not field.is_relation
     ]
@@ -184,7 +192,9 @@ def _parameter(parent: models.Field[Any, Any]) -> str:
 
 
 def write(config: AppConfig) -> Path:
-    """Write an app's first ``primers.py``; return its path. Raises OSError: it has one, or is not ours to write."""
+    """Write an app's first ``primers.py``; return its path. Raises OSError: it has one, or is not ours to
+    write.
+    """
     folder = Path(config.path)
     if {"site-packages", "dist-packages"} & set(folder.parts):
         raise PermissionError(
