@@ -275,11 +275,11 @@ def test_18_a_half_open_network_is_noticed_and_the_work_done_elsewhere_g6(
     theatre: Theatre, proxy: Proxy
 ) -> None:
     stage, reader = theatre.stage, theatre.reader()
-    cut_off = theatre.worker("--lease", "3", "--grace", "2", url=proxy.url, STATEMENT_TIMEOUT=1)
+    cut_off = theatre.worker("--lease", "2", "--grace", "1", url=proxy.url, STATEMENT_TIMEOUT=1)
     stage.script("act/x", ["hold", "gate"], run=1)
     reader.ask("request", "act/x")
     stage.wait_at("act/x", "gate")
-    well = theatre.worker("--lease", "3")
+    well = theatre.worker("--lease", "2")
     proxy.hang()
     until(lambda: value_of("act/x") == "act/x#2", "its refresh to run elsewhere", limit=30)
     stage.open("gate")

@@ -58,8 +58,10 @@ def test_a_family_invalidated_refuses_a_first_compute_under_way_g5(
         there.ask("invalidate", key_base="act", name="x")
     stage.open("gate")
     here.answer()
-    assert there.get("act/x") == "act/x#2"
-    assert here.get("act/x") == "act/x#2"
+    # Its second compute may itself meet the mark's delivery, and be repeated: never is the first one served.
+    assert there.get("act/x") in ("act/x#2", "act/x#3")
+    assert here.get("act/x") in ("act/x#2", "act/x#3")
+    assert value_of("act/x") != "act/x#1"
 
 
 def test_a_saved_row_refuses_a_compute_that_has_read_it_before_g5(theatre: Theatre, ada: Author) -> None:
