@@ -16,7 +16,7 @@ import time
 import traceback as tracebacks
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -58,10 +58,10 @@ class Outcome:
 
     Attributes:
         text: The value in its codec's text; None for a None value.
-        entry_of: Builds an ``Entry`` with its own copy of the value.
         stored: How it was published, or None: fenced, superseded, or computed without storing.
         error: What the waiting are to get instead, or None.
-        kind: ``done, unchanged, failed, fenced, superseded, released, found``.
+        kind: ``done, unchanged, failed, fenced, superseded, unstored, released, found, live``.
+        epoch: How often the product had been invalidated when this value was made, or found.
     """
 
     key: Key
@@ -72,6 +72,7 @@ class Outcome:
     kind: str = "done"
     now: float = 0.0
     again: bool = False
+    epoch: int = 0
 
     def value(self) -> Any:
         """Return a copy of the value, equal to what any later read returns."""
@@ -213,6 +214,7 @@ class Computation:
         try:
             with self.sessions() as session:
                 self.seen = products.begin(session, self.key, self.args)
+            self.outcome.epoch = self.seen.epoch
         except (DatabaseError, InterfaceError, private.Busy):
             self._release()
             raise
@@ -243,7 +245,7 @@ class Computation:
 
     def _straight(self) -> None:
         begun = time.monotonic()
-        hooks.run(self.primer, f"pre_{self.hook}", self.key)
+        hooks.run(self.primer, f"pre_{self.hook}", self.key, session=caller(self.alias))
         # On somebody else's connection (a test's), what the computation breaks there is rolled back.
         with nullcontext() if self.own_thread else transaction.atomic(using=self.alias):
             value, frame = call(self.primer, self.key)
@@ -255,7 +257,7 @@ class Computation:
         patient_until = time.monotonic() + TRY_SECONDS
         for attempt in range(1, TRIES + 1):
             try:
-                self._save_edges(frame)
+                computed = replace(computed, moved=self._save_edges(frame))
                 self._publish(value, computed, cost)
                 break
             except (DatabaseError, InterfaceError, private.Busy) as error:
@@ -274,7 +276,7 @@ class Computation:
 
     def _encoded(self, value: Any, frame: Frame) -> Computed:
         primer = self.primer
-        hooks.run(primer, "pre_write", self.key, value=value)
+        hooks.run(primer, "pre_write", self.key, session=caller(self.alias), value=value)
         text, state = encode(primer, primer.codec, value)
         soft, hard = expiries(primer, value)
         return Computed(
@@ -291,29 +293,37 @@ class Computation:
 
     def _unread(self, frame: Frame) -> list[str]:
         """Return the declared sources that this computation has not read."""
-        read = {key.key_base for key in frame.reads}
+        read = {upstream.key_base for upstream in frame.reads}
         sources = [
             on.model._meta.label if on.model is not None else on.source_base for on in self.primer.depends_on
         ]
         return [source for source in sources if source is not None and source not in read]
 
-    def _save_edges(self, frame: Frame) -> None:
-        """First, on their own: an upstream that changes from now on finds them."""
-        if frame.reads or self.seen.sourced:
-            rows = self._edge_rows(frame)
-            with self.sessions() as session:
-                edges.save(session, self.key, [row for row in rows if alias_of_key(row[0]) == self.alias])
-            # An edge stands where its upstream's changes are committed; from another database its mark is delivered.
-            for alias in {alias_of_key(row[0]) for row in rows} - {self.alias}:
-                with nullcontext(caller(alias)) if not self.watched else private.session(alias) as session:
-                    edges.save(session, self.key, [row for row in rows if alias_of_key(row[0]) == alias])
+    def _save_edges(self, frame: Frame) -> bool:
+        """First, on their own: an upstream that changes from now on finds them. Returns whether one has already."""
+        if not frame.reads and not self.seen.sourced:
+            return False
+        rows = self._edge_rows(frame)
+        moved = False
+        # An edge stands where its upstream's changes are committed; from another database its mark is delivered.
+        for alias in {self.alias, *(alias_of_key(row.key) for row in rows)}:
+            with self._session_of(alias) as session:
+                there = [row for row in rows if alias_of_key(row.key) == alias]
+                edges.save(session, self.key, there)
+                moved = edges.moved(session, there) or moved
+        return moved
 
-    def _edge_rows(self, frame: Frame) -> list[tuple[Key, int | None, str]]:
+    def _session_of(self, alias: str) -> AbstractContextManager[Session]:
+        if alias == self.alias:
+            return self.sessions()
+        return private.session(alias) if self.watched else nullcontext(caller(alias))
+
+    def _edge_rows(self, frame: Frame) -> list[edges.Read]:
         """Return the edges of a computation; a declared edge on the same product decides its mode."""
-        rows: list[tuple[Key, int | None, str]] = []
-        for upstream, version in frame.reads.items():
+        rows: list[edges.Read] = []
+        for upstream, (version, epoch) in frame.reads.items():
             declared = [on.then for on in self.primer.depends_on if on.source_base == upstream.key_base]
-            rows.append((upstream, version, declared[0] if declared else "stale"))
+            rows.append(edges.Read(upstream, version, epoch, declared[0] if declared else "stale"))
         return rows
 
     def _unstored(self, error: BaseException) -> None:
@@ -412,6 +422,7 @@ class Computation:
                     return
                 with self.sessions() as session:
                     self.seen = products.begin(session, self.key, self.args)
+                self.outcome.epoch = self.seen.epoch
         if self.ended:
             return
         self.ended = True
@@ -420,8 +431,6 @@ class Computation:
             with self.sessions() as session, session.transaction():
                 ending = self._ending((time.monotonic() - begun) * 1000)
                 self.outcome.again = bool(refreshes.finish(session, self.claim, ending))
-                # The snapshot could not see an upstream that moved while we computed; the edges can.
-                edges.mark_moved(session, self.key)
                 self._append_run(session, self.outcome.kind)
         except (DatabaseError, InterfaceError, private.Busy) as error:
             # The value is stored; the slot's lease ends by itself, and the next claim finds it fresh.
@@ -432,7 +441,7 @@ class Computation:
         with transaction.atomic(using=self.alias):
             if self.own_thread:
                 session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            hooks.run(primer, f"pre_{self.hook}", key)
+            hooks.run(primer, f"pre_{self.hook}", key, session=session)
             value, frame = call(primer, key, snapshot=True)
             computed = self._encoded(value, frame)
             outcome.text = computed.value
@@ -440,7 +449,7 @@ class Computation:
                 outcome.kind = "fenced"
                 transaction.set_rollback(True, using=self.alias)
                 return
-            self._save_edges(frame)
+            computed = replace(computed, moved=self._save_edges(frame))
             contained = pending.delete_changes(session, key)
             stored = products.put(session, key, computed, self.seen)
             if stored is None:
@@ -448,13 +457,19 @@ class Computation:
                 transaction.set_rollback(True, using=self.alias)
                 return
             products.remember_applied(session, key.digest, contained)
-            if stored.changed and pending.append_downstream(
-                session, key.digest, source=str(key), reason="changed"
-            ):
-                waking.soon(session)
+            if stored.changed:
+                self._mark_below()
             self._beside(session, value, computed, stored, hooks.anything(primer))
         outcome.stored, outcome.now = stored, stored.computed_at
         outcome.kind = "done" if stored.changed else "unchanged"
+
+    def _mark_below(self) -> None:
+        """Mark what has read the product, from outside of the snapshot, which may be older than their edges, while the
+        product's row is ours: until our commit nobody can publish what was made from the value before.
+        """
+        with self.sessions() as outside:
+            if pending.append_downstream(outside, self.key.digest, source=str(self.key), reason="changed"):
+                waking.soon(outside)
 
     # -- failures
     # -----------------------------------------------------------------------------------------------------

@@ -370,6 +370,7 @@ def _delivered(flight: Flight, stored: Stored) -> Outcome:
         stored.hard_expires_at,
         False,
     )
+    outcome.epoch = stored.epoch
     return outcome
 
 

@@ -30,6 +30,7 @@ class Hint:
     at: float
     entry: Entry | None
     text: str | None
+    epoch: int = 0
 
 
 class Hints:
@@ -38,9 +39,9 @@ class Hints:
     def __init__(self) -> None:
         self._known: dict[UUID, Hint] = {}
 
-    def set(self, key: Key, entry: Entry, text: str | None, at: float) -> None:
+    def set(self, key: Key, entry: Entry, text: str | None, at: float, epoch: int = 0) -> None:
         """Remember a value known at ``at`` (POSIX seconds)."""
-        self._tell(key.digest, Hint(at, entry, text))
+        self._tell(key.digest, Hint(at, entry, text, epoch))
 
     def deleted(self, key: Key, at: float) -> None:
         """Remember that a product was unset at ``at``."""
@@ -71,7 +72,8 @@ class Frame:
     """One product under computation.
 
     Attributes:
-        reads: Upstream products read so far, with the version read (None for one that has no version).
+        reads: Upstream products read so far, with (version, epoch) as read; version 0 where nothing was there, None for
+            one that has no version.
         inline: Whether it is computed on the caller's connection and not stored; nested reads are then too.
         snapshot: Whether it is computed inside a snapshot of its own (augmented products).
     """
@@ -81,7 +83,7 @@ class Frame:
     hints: Hints
     inline: bool = False
     snapshot: bool = False
-    reads: dict[Key, int | None] = field(default_factory=dict)
+    reads: dict[Key, tuple[int | None, int]] = field(default_factory=dict)
     progress: Any = None
 
     def path(self) -> list[str]:
@@ -132,9 +134,9 @@ def enter(key: Key, *, inline: bool = False, snapshot: bool = False) -> Iterator
         _frame.reset(token)
 
 
-def note(key: Key, version: int | None) -> None:
+def note(key: Key, version: int | None, epoch: int = 0) -> None:
     """Remember that the product being computed here has read ``key``."""
     frame = _frame.get()
     if frame is not None:
         # The first version read counts: if a later read saw another, what was made from the first is old.
-        frame.reads.setdefault(key, version)
+        frame.reads.setdefault(key, (version, epoch))

@@ -159,7 +159,7 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
     if here is not None and ask.max_age is None:
         hint = here.hints.get(key)
         if hint is not None and hint.entry is not None:
-            frame.note(key, hint.entry.version or None)
+            frame.note(key, hint.entry.version or None, hint.epoch)
             return (
                 _copied(primer, hint.text)
                 if value_only
@@ -178,9 +178,11 @@ def _answer(key: Key, ask: Ask, *, value_only: bool) -> Any:
             assert stored is not None
             return _serve(key, primer, alias, context, stored, text, verdict, value_only)
         if primer is None:
+            _note_absent(key, stored)
             raise _unknown_or_unset(key, stored)
         may_prime = primer.prime_on_cache_miss if ask.prime is None else ask.prime
         if not may_prime:
+            _note_absent(key, stored)
             raise NotPrimed(
                 f"{str(key)!r} is not primed, and this call may not compute it. Run: manage.py kck refresh {key}"
             )
@@ -262,6 +264,7 @@ def _read(key: Key, primer: Primer | None, alias: str, context: str) -> Stored |
 
 
 T = TypeVar("T")
+NEVER_STORED: Final = -1
 
 
 def _once_more(alias: str, context: str, what: str, ask: Callable[[], T]) -> T:
@@ -349,9 +352,9 @@ def _serve(
         state = _stale_state(key, alias, context)
     entry = entry_of(key, stored, value, state)
     if here is not None:
-        frame.note(key, stored.version)
+        frame.note(key, stored.version, stored.epoch)
         if verdict == FRESH:
-            here.hints.set(key, entry, text, stored.now)
+            here.hints.set(key, entry, text, stored.now, stored.epoch)
     return value if value_only else entry
 
 
@@ -411,6 +414,14 @@ def _with_value(entry: Entry, value: Any) -> Entry:
         entry.state,
         entry.age,
     )
+
+
+def _note_absent(key: Key, stored: Stored | None) -> None:
+    """A compute that finds nothing depends on there being nothing: it may go on with a default."""
+    if stored is None:
+        frame.note(key, 0)
+    else:
+        frame.note(key, stored.version, stored.epoch)
 
 
 def _unknown_or_unset(key: Key, stored: Stored | None) -> KckFlowError:
@@ -567,12 +578,14 @@ def in_test(
 
 def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> Any:
     value = outcome.value()
-    version = outcome.stored.version if outcome.stored is not None else None
     here = frame.current()
-    if here is not None:
-        frame.note(key, version)
-        if outcome.stored is not None and not outcome.stored.stale:
-            here.hints.set(key, outcome.entry(), outcome.text, outcome.now)
+    if here is not None and outcome.stored is not None:
+        frame.note(key, outcome.stored.version, outcome.epoch)
+        if not outcome.stored.stale:
+            here.hints.set(key, outcome.entry(), outcome.text, outcome.now, outcome.epoch)
+    elif here is not None:
+        # What was refused was old when it was delivered: no version that is stored is the one that was read.
+        frame.note(key, None if outcome.kind == "live" else NEVER_STORED)
     return value if value_only else outcome.entry()
 
 
@@ -584,7 +597,7 @@ def _last_good(
     if policy and stored is not None and _within_policy(primer, stored, ask):
         logger.info("served.last_good key=%s error=%s", key, error)
         value = _copied(primer, stored.value)
-        frame.note(key, stored.version)
+        frame.note(key, stored.version, stored.epoch)
         state = "stale" if isinstance(error, WaitTimeout) else "failed"
         return value if value_only else entry_of(key, stored, value, state)
     raise ones_own(error)

@@ -57,38 +57,24 @@ def set_value(
     edges = registry.on_product(key.key_base)
     history = primer is not None and primer.keep_history
     if not listened and not edges and not history:
-        stored, value_text, old = (
-            _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire),
-            None,
-            None,
-        )
-        return _entry(key, codec.decode(value_text) if value_text else value, stored)
+        stored, kept = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
+        return _entry(key, codec.decode(kept) if kept is not None else None, stored)
     with session.transaction():
         held = products.lock(session, key.digest)
         old = codec.decode(held.value) if held is not None and held.value is not None else None
         if run_hooks:
             hooks.run(primer, "pre_set", key, session=session, value=value)
             hooks.run(primer, "pre_write", key, session=session, value=value)
-        stored = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
+        stored, kept = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
         at = instant(stored.computed_at)
         assert at is not None
         # What is recorded was marked with the write itself.
         spread.declared_from_product(
             session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} set"
         )
-        if history:
-            assert primer is not None
-            text_now = codec.encode(value) if value is not None else None
-            number = records.append(
-                session,
-                key,
-                value=text_now,
-                version=stored.version,
-                primer_version=primer.version,
-                at=stored.computed_at,
-            )
-            hooks.run(primer, "post_record", key, session=session, record=number)
-        entry = _entry(key, value, stored)
+        if primer is not None and primer.keep_history:
+            _record(session, primer, key, kept, stored)
+        entry = _entry(key, codec.decode(kept) if kept is not None else None, stored)
         if run_hooks:
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
             hooks.run(primer, "post_set", key, session=session, entry=entry, old=old)
@@ -104,7 +90,7 @@ def _write(
     expected: int | None,
     soft_expire: Any,
     hard_expire: Any,
-) -> Published:
+) -> tuple[Published, str | None]:
     text, state = encode(primer, codec, value)
     soft, hard = expiries(primer, value, soft_expire, hard_expire)
     written = products.write(
@@ -127,14 +113,14 @@ def _write(
             "Read it again, and decide anew.",
             version=version,
         )
-    stored, marked = written
+    stored, marked, epoch = written
     if marked:
         waking.soon(session)
     tier.drop(key)
     here = frame.current()
     if here is not None:
-        here.hints.set(key, _entry(key, value, stored), text, stored.computed_at)
-    return stored
+        here.hints.set(key, _entry(key, value, stored), text, stored.computed_at, epoch)
+    return stored, text
 
 
 def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> None:
@@ -142,6 +128,19 @@ def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> 
     at = instant(stored.computed_at)
     assert at is not None
     spread.from_product(session, key, version=stored.version, old=old, new=new, at=at, reason=f"{key} set")
+
+
+def _record(session: Session, primer: Primer, key: Key, text: str | None, stored: Published) -> None:
+    """Append to a product's history what it holds from now on."""
+    number = records.append(
+        session,
+        key,
+        value=text,
+        version=stored.version,
+        primer_version=primer.version,
+        at=stored.computed_at,
+    )
+    hooks.run(primer, "post_record", key, session=session, record=number)
 
 
 def _entry(key: Key, value: Any, stored: Published) -> Entry:
@@ -188,6 +187,8 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
         stored, now_text = done
         new = codec.decode(now_text)
         _tell(session, key, stored, old, new)
+        if primer is not None and primer.keep_history:
+            _record(session, primer, key, now_text, stored)
         entry = _entry(key, new, stored)
         hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
     tier.drop(key)
@@ -248,7 +249,7 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
         )
         if args is None:
             spread.from_family(session, key_base, at=clock.now(), reason=f"{key_base} invalidated")
-        for one in found:
+        for _, one in found:
             spread.below(
                 session,
                 registry.key(one),

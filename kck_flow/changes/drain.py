@@ -8,8 +8,10 @@ or row changed.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from .. import spread, waking
 from ..primer import Primer
@@ -120,8 +122,17 @@ def _one(
         done.requested.append(str(key))
     if "stale" in kinds:
         products.invalidate(session, key, args_of(primer, key))
+        _below(session, [(key.digest, text)], reason)
     elif "refresh" in kinds:
         products.soften(session, [key.digest])
+
+
+def _below(session: Session, stale: Sequence[tuple[UUID, str]], reason: str) -> None:
+    """Mark once more what is derived from what is stale: some of it may have been computed, from what was still fresh
+    then, while the transaction that changed the source was open.
+    """
+    if stale and pending.append_unmarked_downstream(session, stale, reason=reason):
+        waking.soon(session)
 
 
 def _family(
@@ -138,11 +149,12 @@ def _family(
     primer: Primer | None = registry.primers.get(key_base)
     slots = refreshes.lock_family(session, key_base, args)
     if kind == "stale":
-        products.invalidate_family(session, key_base, args, mark=number)
+        stale = products.invalidate_family(session, key_base, args, mark=number)
         for digest, text, leased in slots:
             # A first computation under way has no row yet: it must find another epoch than none.
             if leased:
                 products.fence_missing(session, digest, text, key_base)
+        _below(session, stale, reason)
         return
     found = products.soften_family(session, key_base, args, mark=number)
     if primer is None or key_base in paused:

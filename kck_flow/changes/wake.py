@@ -68,6 +68,10 @@ def _mark(
             products.invalidate(session, key, args_of(primer, key))
         else:
             products.invalidate_family(session, primer.name, partial)
+    elif key is not None:
+        products.soften(session, [key.digest])
+    else:
+        products.soften_family(session, primer.name, partial)
     pending.append(session, [pending.Mark(primer.name, then, key, partial, source=reason, reason=reason)])
     if then == spread.STALE and key is not None:
         spread.below(session, key, at=clock.now(), reason=reason)

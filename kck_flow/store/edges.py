@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,19 +11,52 @@ from ..key import Key
 from .session import Session
 
 
-def save(session: Session, key: Key, reads: Sequence[tuple[Key, int | None, str]]) -> None:
-    """Replace the recorded edges of ``key``: (upstream key, version read, mode) each."""
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a computation has read.
+
+    Attributes:
+        version: The upstream's version; 0 when nothing was there, None when it has none (computed, not stored).
+        epoch: How often it had been invalidated.
+        mode: What its change does downstream.
+    """
+
+    key: Key
+    version: int | None
+    epoch: int
+    mode: str
+
+
+def save(session: Session, key: Key, reads: Sequence[Read]) -> None:
+    """Replace the recorded edges of ``key``."""
     session.rows(
         "save_edges",
         {
             "digest": key.digest,
             "key": str(key),
-            "upstreams": [upstream.digest for upstream, _, _ in reads],
-            "keys": [str(upstream) for upstream, _, _ in reads],
-            "versions": [version for _, version, _ in reads],
-            "modes": [mode for _, _, mode in reads],
+            "upstreams": [read.key.digest for read in reads],
+            "keys": [str(read.key) for read in reads],
+            "key_bases": [read.key.key_base for read in reads],
+            "versions": [read.version for read in reads],
+            "modes": [read.mode for read in reads],
         },
     )
+
+
+def moved(session: Session, reads: Sequence[Read]) -> bool:
+    """Whether something that was read is no longer as it was read; asked after the edges are committed."""
+    held = [read for read in reads if read.version is not None]
+    if not held:
+        return False
+    row = session.row(
+        "upstreams_moved",
+        {
+            "upstreams": [read.key.digest for read in held],
+            "versions": [read.version for read in held],
+            "epochs": [read.epoch for read in held],
+        },
+    )
+    return bool(row and row[0])
 
 
 def around(session: Session, digests: Sequence[UUID], depth: int) -> list[tuple[Any, ...]]:
@@ -47,10 +81,3 @@ def applied(session: Session, upstream: UUID, downstream: UUID) -> int | None:
         "SELECT version_read FROM kck_edge WHERE upstream = %s AND downstream = %s", [upstream, downstream]
     )
     return rows[0][0] if rows else None
-
-
-def mark_moved(session: Session, key: Key) -> bool:
-    """Append a stale mark for a product one of whose upstreams has another version than it read; returns
-    whether.
-    """
-    return bool(session.rows("mark_moved", {"digest": key.digest, "key_base": key.key_base}))

@@ -1,4 +1,4 @@
-"""What the tables need beside their columns: fillfactor and autovacuum, put in place after ``migrate``.
+"""What the tables need beside their columns: fillfactor, autovacuum and one function, put in place after ``migrate``.
 
 By one ``post_migrate`` receiver, not by migrations: test databases made without migrations need it too, and
 drift is repaired by the next ``migrate``. One query when nothing is to be done.
@@ -6,6 +6,8 @@ drift is repaired by the next ``migrate``. One query when nothing is to be done.
 
 from __future__ import annotations
 
+from hashlib import sha256
+from importlib import resources
 from typing import Any
 
 from django.db import connections
@@ -28,9 +30,36 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 
 
+# Functions by name; their texts are files in sql/, and what is installed says which it is made from.
+FUNCTIONS = {"kck_mark_below": "function_mark_below"}
+
+
 def connect() -> None:
     """Put the options in place after each ``migrate``."""
     post_migrate.connect(_after_migrate, dispatch_uid="kck_flow.install")
+
+
+def function_text(name: str) -> str:
+    """Return the statement that creates a function, its reason included."""
+    return resources.files(__package__).joinpath("sql", f"{FUNCTIONS[name]}.sql").read_text()
+
+
+def missing_functions(session: Session) -> list[str]:
+    """Return the functions that are missing or made from another text; none where our tables are not there."""
+    if session.run("SELECT to_regclass('kck_edge')")[0][0] is None:
+        return []
+    rows = session.run(
+        "SELECT p.proname, d.description FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass "
+        "WHERE p.proname = ANY(%s) AND n.nspname = ANY(current_schemas(false))",
+        [list(FUNCTIONS)],
+    )
+    there = dict(rows)
+    return [name for name in FUNCTIONS if there.get(name) != _mark(name)]
+
+
+def _mark(name: str) -> str:
+    return f"kck_flow {sha256(function_text(name).encode()).hexdigest()[:16]}"
 
 
 def missing(session: Session) -> dict[str, dict[str, str]]:
@@ -50,13 +79,20 @@ def missing(session: Session) -> dict[str, dict[str, str]]:
 
 
 def install(alias: str) -> int:
-    """Put what is missing in place; returns how many tables were changed."""
+    """Put what is missing in place; returns how many tables and functions were changed."""
     session = Session(connections[alias])
     changed = missing(session)
     for name, options in changed.items():
         shown = ", ".join(f"{option} = {value}" for option, value in options.items())
         session.run(f"ALTER TABLE {name} SET ({shown})")
-    return len(changed)
+    functions = missing_functions(session)
+    for name in functions:
+        session.run(function_text(name))
+        session.run(f"COMMENT ON FUNCTION {name} IS '{_mark(name)}'")
+    if session.run("SELECT to_regclass('kck_edge')")[0][0] is None:
+        for name in FUNCTIONS:  # `migrate kck_flow zero` leaves nothing behind
+            session.run(f"DROP FUNCTION IF EXISTS {name}")
+    return len(changed) + len(functions)
 
 
 def _after_migrate(sender: Any, using: str, **_: Any) -> None:

@@ -51,7 +51,19 @@ def append(session: Session, marks: Sequence[Mark]) -> None:
 
 def append_downstream(session: Session, digest: UUID, *, source: str, reason: str) -> int:
     """Append the marks of everything whose computation read this product; returns how many."""
-    return len(session.rows("append_edges_pending", {"digest": digest, "source": source, "reason": reason}))
+    return _below(session, [(digest, source)], reason, unmarked=False)
+
+
+def append_unmarked_downstream(session: Session, products: Sequence[tuple[UUID, str]], *, reason: str) -> int:
+    """Append marks below some products (digest, key) where none waits yet; returns how many."""
+    return _below(session, products, reason, unmarked=True)
+
+
+def _below(session: Session, products: Sequence[tuple[UUID, str]], reason: str, *, unmarked: bool) -> int:
+    digests, sources = [digest for digest, _ in products], [source for _, source in products]
+    params = {"digests": digests, "sources": sources, "reason": reason, "unmarked": unmarked}
+    row = session.row("append_edges_pending", params)
+    return int(row[0]) if row else 0
 
 
 def marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:

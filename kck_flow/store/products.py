@@ -167,7 +167,8 @@ def read_many(
 
 def begin(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
     """Begin a computation: consume the product's marks and return what has been seen of it."""
-    row = session.row("begin", {"digest": key.digest, "key_base": key.key_base, "args": dumps(dict(args))})
+    params = {"digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args))}
+    row = session.row("begin", params)
     assert row is not None
     found = Seen(*row[:11]) if row[0] is not None else Seen(now=row[10])
     found.family_pending, found.causes, found.marked = loads(row[11]), loads(row[12]), row[13]
@@ -180,6 +181,7 @@ class Computed:
 
     Attributes:
         unread: Sources (key bases, model labels) that are declared and were not read: their marks always count.
+        moved: Whether something that was read has changed since.
     """
 
     args: Mapping[str, Any]
@@ -191,6 +193,7 @@ class Computed:
     soft: float | None
     hard: float | None
     unread: Sequence[str] = ()
+    moved: bool = False
 
     def params(self, key: Key, seen: Seen) -> dict[str, Any]:
         """Return the parameters of ``put.sql``."""
@@ -207,6 +210,7 @@ class Computed:
             "primer_version": self.primer_version,
             "sourced": self.sourced,
             "unread": list(self.unread),
+            "moved": self.moved,
             "seen": dumps(seen.family_pending),
             "soft": self.soft,
             "hard": self.hard,
@@ -231,8 +235,8 @@ def write(
     soft: float | None,
     hard: float | None,
     expected: int | None,
-) -> tuple[Published, int] | None:
-    """Set a value in this session's transaction; returns (what is stored, how many readers it marked), or
+) -> tuple[Published, int, int] | None:
+    """Set a value in this session's transaction; returns (what is stored, how many readers it marked, the epoch), or
     None when ``expected`` is not the stored version.
     """
     params = {
@@ -251,7 +255,7 @@ def write(
     row = session.row("write_alone", params) if expected is None else None
     if row is None:
         row = session.row("write", params)
-    return (Published(row[0], True, False, *row[1:5]), row[5]) if row else None
+    return (Published(row[0], True, False, *row[1:5]), row[5], row[6]) if row else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,14 +299,15 @@ def invalidate(session: Session, key: Key, args: Mapping[str, Any]) -> tuple[int
 
 
 def invalidate_family(
-    session: Session, key_base: str, args: Mapping[str, Any] | None, mark: int | None = None
-) -> list[str]:
-    """Make all stored products of a family, or those with these parameters, unservable; returns their keys.
+    session: Session, key_base: str, args: Mapping[str, Any] | None, *, mark: int | None = None
+) -> list[tuple[UUID, str]]:
+    """Make all stored products of a family, or those with these parameters, unservable; returns (digest, key) each.
 
-    With ``mark``, those that were computed after it and have seen it are left alone.
+    Args:
+        mark: The mark that says so, when it is drained: what was computed in its knowledge is left alone.
     """
-    params = {"key_base": key_base, "args": dumps(args), "mark": mark}
-    return [row[1] for row in session.rows("invalidate_family", params)]
+    rows = session.rows("invalidate_family", {"key_base": key_base, "args": dumps(args), "mark": mark})
+    return [(row[0], row[1]) for row in rows if row[2]]
 
 
 def patch(session: Session, digest: UUID, path: Sequence[str], part: str) -> tuple[Published, str] | None:
@@ -372,10 +377,10 @@ def soften(session: Session, digests: Sequence[UUID]) -> None:
     session.run(statement("soften"), {"digests": list(digests)})
 
 
-def soften_family(session: Session, key_base: str, args: Any, mark: int | None = None) -> list[str]:
-    """Let a family, or those with these parameters, count as stale, but for those that have seen ``mark``;
-    returns their keys.
-    """
+def soften_family(
+    session: Session, key_base: str, args: Mapping[str, Any] | None, *, mark: int | None = None
+) -> list[str]:
+    """The same for a family, or those whose parameters contain ``args``; returns their keys."""
     params = {"key_base": key_base, "args": dumps(args), "mark": mark}
     return [row[0] for row in session.rows("soften_family", params)]
 

@@ -3,22 +3,13 @@
 -- One statement is enough: the slot's row is locked first, and a drain locks it before it touches the product; the
 -- product's row is judged as it stands when it is locked (ON CONFLICT), not as the snapshot saw it; marks that commit
 -- after the snapshot are found by every later read.
-WITH RECURSIVE slot AS (
+WITH slot AS (
     {finish}
 ), put AS (
     {put}
 ), below AS (
-    SELECT e.downstream, e.downstream_key, e.mode FROM kck_edge e WHERE e.upstream = %(digest)s
-    UNION
-    SELECT e.downstream, e.downstream_key, e.mode FROM kck_edge e JOIN below b ON e.upstream = b.downstream
-    WHERE b.mode = 'stale' AND e.mode = 'stale'
-), marks AS (
-    INSERT INTO kck_pending (key_base, digest, kind, source, reason)
-    SELECT split_part(b.downstream_key, '/', 1), b.downstream, min(b.mode), %(key)s, 'changed'
-    FROM below b JOIN put ON put.changed
-    WHERE b.downstream <> %(digest)s AND b.mode <> 'augment'
-    GROUP BY b.downstream, b.downstream_key, (b.mode = 'stale')
-    RETURNING id
+    -- After the row is ours: see function_mark_below.sql.
+    SELECT CASE WHEN put.changed THEN kck_mark_below(%(digest)s, %(key)s, 'changed') ELSE 0 END AS marked FROM put
 ), run AS (
     INSERT INTO kck_run (digest, key, key_base, token, reason, causes, lane, nominal, started_at, finished_at, outcome, version, bytes, worker)
     SELECT %(digest)s, %(key)s, %(key_base)s, %(token)s, %(reason)s, %(causes)s::jsonb, %(run_lane)s, to_timestamp(%(run_nominal)s),
@@ -27,5 +18,5 @@ WITH RECURSIVE slot AS (
            p.version, %(bytes)s, %(worker)s
     FROM (SELECT 1) one LEFT JOIN slot s ON true LEFT JOIN put p ON true
 )
-SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, (SELECT count(*) FROM marks)::int
+SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, coalesce((SELECT marked FROM below), 0)
 FROM slot s LEFT JOIN put p ON true

@@ -29,8 +29,7 @@ WITH RECURSIVE own AS (
         WHERE key_base = %(key_base)s AND digest IS NULL AND (args IS NULL OR %(params)s::jsonb @> args)
           AND NOT coalesce(%(seen)s::jsonb @> to_jsonb(id), false)
         UNION ALL
-        SELECT 'stale' FROM kck_edge e JOIN kck_product u ON u.digest = e.upstream
-        WHERE %(sourced)s AND e.downstream = %(digest)s AND e.version_read IS NOT NULL AND u.version <> e.version_read
+        SELECT 'stale' WHERE %(moved)s
     ) q
 )
 INSERT INTO kck_product AS p
