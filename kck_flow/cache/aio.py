@@ -20,7 +20,7 @@ from ..entry import Entry
 from ..errors import ones_own
 from ..registry import registry
 from ..store import refreshes
-from . import flight, read
+from . import flight, frame, read
 from .compute import Outcome
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ async def refresh(cache: Cache, key: str) -> Entry:
     found = registry.key(key)
     primer = cache.primer(found)
     alias = spread.alias_of(primer)
-    if await in_thread(read.context_of, alias) != read.OPEN:
+    # Inside a compute it is computed by that thread: the pool's could all wait for one another.
+    if frame.current() is not None or await in_thread(read.context_of, alias) != read.OPEN:
         entry: Entry = await in_thread(cache.refresh, key)
         return entry
     while True:
