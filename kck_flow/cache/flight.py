@@ -165,7 +165,7 @@ def carry(flight: Flight) -> None:
         return
     primer, key, alias = flight.primer, flight.key, flight.alias
     try:
-        claim = _claim(flight)
+        claim = _claim_in_time(flight)
         if claim is None:
             _follow(flight)
             return
@@ -212,6 +212,17 @@ def is_lock_timeout(error: BaseException) -> bool:
     """Whether a statement was given up because somebody else holds its row."""
     cause = error.__cause__
     return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == "55P03"
+
+
+def _claim_in_time(flight: Flight) -> refreshes.Claim | None:
+    """Claim, again and again while somebody waits: a crowd at the cache's own connections is no answer."""
+    while True:
+        try:
+            return _claim(flight)
+        except (private.Busy, DatabaseErrors) as error:
+            crowded = isinstance(error, private.Busy) or is_lock_timeout(error)
+            if not crowded or time.monotonic() >= flight.deadline:
+                raise
 
 
 def _claim(flight: Flight) -> refreshes.Claim | None:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from kck_flow import Cache, IntegerParameter, On
+from kck_flow.cache import flight
 from kck_flow.codec import SignedPickle
 from kck_flow.errors import (
     ComputeFailed,
@@ -24,6 +25,7 @@ from kck_flow.errors import (
     WaitTimeout,
 )
 from kck_flow.models import DataProduct, Edge, Pending, Refresh, Run
+from kck_flow.store import private
 from kck_flow.testing import freeze_time
 from tests.core.conftest import Declared, Gate, at_rest
 from tests.harness.wait import until
@@ -631,3 +633,27 @@ def test_a_compute_that_reads_from_the_tier_still_depends_on_what_it_read(
         with CaptureQueriesContext(connection) as queries:
             cache.get("up")
         assert len(queries) == 1, "inside a transaction the tier is not read"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crowd_at_the_caches_own_connections_is_waited_out(
+    declare: Declared, cache: Cache, settings: Any, gate: Gate, threads: Any, monkeypatch: Any
+) -> None:
+    settings.KCK_FLOW = {"PRIVATE_CONNECTIONS": 1, "CLAIM_TIMEOUT": 0.05}
+    tries: list[str] = []
+    claim = flight._claim
+    monkeypatch.setattr(flight, "_claim", lambda one: tries.append(str(one.key)) or claim(one))
+    declare("page", lambda key: key.params["n"], parameters=[IntegerParameter("n")])
+
+    def crowd() -> None:
+        with private.session("default", timeout=20):
+            gate.stop()
+
+    held = threads(crowd)
+    gate.reached()
+    mine = threads(lambda: cache.get_many([f"page/{n}" for n in range(3)]))
+    until(lambda: all(tries.count(f"page/{n}") > 2 for n in range(3)), "each to be turned away twice")
+    gate.open()
+    held.result()
+    assert mine.result() == {f"page/{n}": n for n in range(3)}
+    assert len(declare.calls) == 3

@@ -159,6 +159,13 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
         )
     else:
         yield Finding(f"options{named}", OK, "Storage options are in place")
+    functions = install.missing_functions(session)
+    if functions:
+        yield Finding(
+            f"functions{named}", WRONG, f"Missing or of another version: {', '.join(functions)}", "manage.py migrate"
+        )
+    else:
+        yield Finding(f"functions{named}", OK, "Functions are in place")
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
