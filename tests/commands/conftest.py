@@ -32,6 +32,8 @@ DECLARED = [
         if isinstance(found, type)
         and issubclass(found, Primer)
         and found.__module__ == bakery_primers.__name__
+        # It takes a minute: only for processes, which can be stopped.
+        and found is not bakery_primers.Slow
     ),
     SWEEP,
 ]
