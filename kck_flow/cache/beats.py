@@ -30,6 +30,7 @@ class Held:
     deadline: float | None
     overdue: Callable[[], None] | None
     permit: bool = False
+    beat_at: float = 0.0
 
 
 class Beats:
@@ -51,10 +52,15 @@ class Beats:
         permit: bool = False,
     ) -> None:
         """Beat a lease until ``let_go``."""
+        now = time.monotonic()
         with self._lock:
-            self._held[alias, claim.slot, claim.token] = Held(
-                alias, claim, time.monotonic() + limit if limit is not None else None, overdue, permit
-            )
+            name = alias, claim.slot, claim.token
+            before = self._held.get(name)
+            # A worker holds what it has claimed; the computation holds it again, with its limit.
+            permit = permit or (before is not None and before.permit)
+            beat_at = before.beat_at if before is not None else now + claim.lease / 4
+            deadline = now + limit if limit is not None else None
+            self._held[name] = Held(alias, claim, deadline, overdue, permit, beat_at)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._loop, name="kck-beat", daemon=True)
                 self._thread.start()
@@ -84,18 +90,21 @@ class Beats:
                         self._thread = None
                         return
                     continue
-                shortest = min(held.claim.lease for held in self._held.values())
-                nearest = min(
-                    (held.deadline for held in self._held.values() if held.deadline is not None), default=None
-                )
-                pause = min(max(shortest / 4, 0.1), 15.0)
-                if nearest is not None:
-                    pause = min(pause, max(nearest - time.monotonic(), 0.01))
-                self._lock.wait(pause)
+                deadlines = [held.deadline for held in self._held.values() if held.deadline is not None]
+                next_at = min([held.beat_at for held in self._held.values()] + deadlines)
+                now = time.monotonic()
+                if next_at > now:
+                    # What is held anew, or let go, may be due sooner, or later: look again.
+                    self._lock.wait(next_at - now)
+                    continue
                 held_now = list(self._held.values())
             self._end_overdue(held_now)
-            for alias in {held.alias for held in held_now}:
-                self._beat(alias, [held for held in held_now if held.alias == alias])
+            # A lease is beaten first when a quarter of it is over: most computations have ended by then.
+            for alias in {held.alias for held in held_now if held.beat_at <= now}:
+                beaten = [held for held in held_now if held.alias == alias]
+                self._beat(alias, beaten)
+                for held in beaten:
+                    held.beat_at = time.monotonic() + max(held.claim.lease / 4, 0.1)
 
     def _end_overdue(self, held_now: list[Held]) -> None:
         for held in held_now:

@@ -46,7 +46,7 @@ from ..store.products import Stored
 from ..store.refreshes import instant
 from ..store.session import Session, caller, loads
 from ..storing import args_of, encode
-from . import behind, compute, flight, frame, tier
+from . import behind, compute, flight, frame, reach, tier
 from .compute import Computation, Outcome
 
 logger = logging.getLogger("kck_flow")
@@ -235,8 +235,13 @@ boarding: ContextVar[bool] = ContextVar("kck_flow_boarding", default=False)
 def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
     """Return the value text of a product that may be served as it is; None where the long way must decide."""
     session = caller(alias)
+    if reach.is_lost(alias):
+        return None
     try:
-        return products.fresh(session, key, primer.version, probe=primer.probes or primer.name in _sourced)
+        with reach.bounded(session.connection):
+            return products.fresh(
+                session, key, primer.version, probe=primer.probes or primer.name in _sourced
+            )
     except (OperationalError, InterfaceError):
         if session.connection.in_atomic_block:
             raise
@@ -269,13 +274,17 @@ NEVER_STORED: Final = -1
 
 def _once_more(alias: str, context: str, what: str, ask: Callable[[], T]) -> T:
     """Ask the database; on a connection that has gone, perhaps only the connection, once more on a new one."""
+    connection = connections[alias]
+    if context == OPEN and reach.is_lost(alias):
+        reach.look(alias)
     try:
-        return ask()
+        with reach.bounded(connection):
+            return ask()
     except (OperationalError, InterfaceError) as error:
         if context != OPEN:
             raise
-        connection = connections[alias]
         connection.close()
+        reach.look(alias, error)
         try:
             return ask()
         except DatabaseErrors:
@@ -726,8 +735,11 @@ def _fresh_many(parsed: dict[str, Key]) -> dict[str, Any]:
         primers = {key.key_base: registry.primers[key.key_base] for key in spellings}
         probe = any(primer.probes or primer.name in _sourced for primer in primers.values())
         session = caller(alias)
+        if reach.is_lost(alias):
+            continue
         try:
-            found = products.fresh_many(session, spellings, probe=probe)
+            with reach.bounded(session.connection):
+                found = products.fresh_many(session, spellings, probe=probe)
         except (OperationalError, InterfaceError):
             if session.connection.in_atomic_block:
                 raise

@@ -296,7 +296,7 @@ class Worker:
             claims = passes.claim(self._room(threaded))
             moved += len(claims)
             for claim in claims:
-                beats().hold(alias, claim, permit=True)
+                beats().hold(alias, claim, permit=_limited(claim))
             with self._lock:
                 self._waiting.extend((alias, claim) for claim in claims)
             if threaded:
@@ -543,6 +543,12 @@ class Worker:
                 with private.session(alias, timeout=1.0) as session:
                     workers.leave(session, number)
         self._disconnect()
+
+
+def _limited(claim: Claim) -> bool:
+    """Whether a refresh holds one of its family's places, to be beaten like its lease."""
+    primer = registry.primers.get(claim.key.key_base)
+    return primer is not None and primer.max_concurrency is not None
 
 
 def rss() -> int:

@@ -11,8 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 LOOK_SECONDS = 0.5
@@ -23,17 +22,13 @@ class _Watch:
     def __init__(self) -> None:
         self.waiting: dict[int, tuple[float, Any]] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     def awake(self) -> None:
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="kck-watch", daemon=True)
-                self._thread.start()
-
-    @property
-    def is_awake(self) -> bool:
-        return self._thread is not None
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._loop, name="kck-watch", daemon=True)
+                self.thread.start()
 
     def _loop(self) -> None:
         busy_at = time.monotonic()
@@ -46,10 +41,10 @@ class _Watch:
                     _cut(raw)
             with self._lock:
                 if now - busy_at > IDLE_SECONDS and not self.waiting:
-                    self._thread = None
+                    self.thread = None
                     if not self.waiting:
                         return
-                    self._thread = threading.current_thread()  # somebody came in between, and saw us awake
+                    self.thread = threading.current_thread()  # somebody came in between, and saw us awake
 
 
 def _cut(raw: Any) -> None:
@@ -61,17 +56,22 @@ def _cut(raw: Any) -> None:
 _watches: dict[int, _Watch] = {}
 
 
-@contextmanager
-def answering(raw: Any, seconds: float) -> Iterator[None]:
-    """Give a driver connection so long to answer within the block; the driver raises when it has not."""
-    watch = _watches.get(os.getpid())
-    if watch is None:
-        watch = _watches.setdefault(os.getpid(), _Watch())
-    number = id(raw)
-    watch.waiting[number] = (time.monotonic() + seconds, raw)
-    if not watch.is_awake:
-        watch.awake()
-    try:
-        yield
-    finally:
-        watch.waiting.pop(number, None)
+class answering:  # noqa: N801  # read as a word: with answering(connection, 5.0)
+    """Give a driver connection so many seconds to answer within the block; the driver raises when it has not."""
+
+    __slots__ = ("_raw", "_seconds", "_watch")
+
+    def __init__(self, raw: Any, seconds: float) -> None:
+        self._raw, self._seconds = raw, seconds
+
+    def __enter__(self) -> None:
+        watch = _watches.get(os.getpid())
+        if watch is None:
+            watch = _watches.setdefault(os.getpid(), _Watch())
+        self._watch = watch
+        watch.waiting[id(self._raw)] = (time.monotonic() + self._seconds, self._raw)
+        if watch.thread is None:
+            watch.awake()
+
+    def __exit__(self, *_error: object) -> None:
+        self._watch.waiting.pop(id(self._raw), None)

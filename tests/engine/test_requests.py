@@ -34,6 +34,24 @@ def test_8_a_thousand_wishes_during_a_run_are_one_more_run_rows_62_63(theatre: T
     assert stage.most_together(key) == 1
 
 
+def test_8_a_thousand_wishes_for_what_runs_are_exactly_one_more_run_row_63(theatre: Theatre) -> None:
+    stage, asking = theatre.stage, theatre.readers(4)
+    for _ in range(2):
+        theatre.worker()
+    stage.script("act/x", ["hold", "gate"], run=1)
+    asking[0].ask("request", "act/x")
+    stage.wait_at("act/x", "gate")
+    for reader in asking:
+        reader.tell("requests", "act/x", 250)
+    for reader in asking:
+        reader.answer()
+    stage.open("gate")
+    stage.wait_ended("act/x", 2)
+    until(lambda: (now := slot("act/x"))["have"] == now["want"] == 1001 and not now["leased"], "quiet")
+    assert stage.begun("act/x") == 2
+    assert stage.most_together("act/x") == 1
+
+
 def test_a_thousand_wishes_before_any_run_are_one_run_row_62(theatre: Theatre) -> None:
     stage, asking = theatre.stage, theatre.readers(4)
     for reader in asking:

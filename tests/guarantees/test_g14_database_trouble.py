@@ -91,6 +91,28 @@ def test_a_database_that_refuses_is_a_typed_error_and_service_resumes_g4(
     assert reader.get("act/cold") == "act/cold#1"
 
 
+def test_a_database_that_hangs_is_a_typed_error_within_seconds_and_service_resumes_g4(theatre: Theatre, proxy: Proxy) -> None:
+    """Nothing passes any more, and nobody is told: no read waits for ever, in whatever thread."""
+    stage = theatre.stage
+    reader, tiered = theatre.mortals(2, url=proxy.url, STATEMENT_TIMEOUT=1, TIER_SECONDS=0)
+    tiered.ask("flow", TIER_SECONDS=300)
+    assert reader.get("act/x") == tiered.get("act/x") == "act/x#1"
+    assert tiered.get("act/x") == "act/x#1"
+    proxy.hang()
+    for question in ("get", "get", "get_many"):
+        found = reader.ask(question, ["act/x", "act/y"] if question == "get_many" else "act/x")
+        assert found["type"] in TYPED, found
+        assert found["seconds"] < 20
+    for found in reader.ask("gets", "act/cold", 4):
+        assert found["type"] in TYPED, found
+        assert found["seconds"] < 25
+    assert tiered.get("act/x") == "act/x#1"
+    proxy.heal()
+    assert until(lambda: _or_none(reader, "act/x"), "service to resume", limit=20) == "act/x#1"
+    assert until(lambda: _or_none(reader, "act/cold"), "service to resume", limit=20).startswith("act/cold#")
+    assert stage.begun("act/x") == 1
+
+
 def test_a_store_that_hangs_at_the_end_of_a_compute_keeps_no_caller_beyond_its_wait_g4(
     theatre: Theatre, proxy: Proxy
 ) -> None:
