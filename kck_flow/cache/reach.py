@@ -48,7 +48,9 @@ def look(alias: str, error: BaseException | None = None) -> None:
     except private.Busy as busy:
         # Its own connections wait as well: for the database, if that was out of reach before; else for each other.
         if known:
-            raise StoreUnavailable(f"The database {alias!r} does not answer: {error or busy}".strip()) from busy
+            raise StoreUnavailable(
+                f"The database {alias!r} does not answer: {error or busy}".strip()
+            ) from busy
     except DatabaseErrors as found:
         raise StoreUnavailable(f"The database {alias!r} does not answer: {error or found}".strip()) from found
     _lost.discard(alias)

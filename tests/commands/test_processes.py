@@ -21,7 +21,7 @@ from tests.harness.daemons import ROOT
 from tests.harness.processes import Crew
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def test_done_is_0_and_data_are_on_stdout() -> None:

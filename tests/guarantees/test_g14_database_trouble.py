@@ -91,7 +91,9 @@ def test_a_database_that_refuses_is_a_typed_error_and_service_resumes_g4(
     assert reader.get("act/cold") == "act/cold#1"
 
 
-def test_a_database_that_hangs_is_a_typed_error_within_seconds_and_service_resumes_g4(theatre: Theatre, proxy: Proxy) -> None:
+def test_a_database_that_hangs_is_a_typed_error_within_seconds_and_service_resumes_g4(
+    theatre: Theatre, proxy: Proxy
+) -> None:
     """Nothing passes any more, and nobody is told: no read waits for ever, in whatever thread."""
     stage = theatre.stage
     reader, tiered = theatre.mortals(2, url=proxy.url, STATEMENT_TIMEOUT=1, TIER_SECONDS=0)

@@ -162,7 +162,10 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     functions = install.missing_functions(session)
     if functions:
         yield Finding(
-            f"functions{named}", WRONG, f"Missing or of another version: {', '.join(functions)}", "manage.py migrate"
+            f"functions{named}",
+            WRONG,
+            f"Missing or of another version: {', '.join(functions)}",
+            "manage.py migrate",
         )
     else:
         yield Finding(f"functions{named}", OK, "Functions are in place")

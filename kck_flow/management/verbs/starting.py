@@ -156,8 +156,8 @@ def _example(config: AppConfig) -> str:
 
 
 def _tail() -> str:
-    return """# To have a product ready before anybody asks: schedule = every(minutes=5), and, where it has parameters,
-# domain(self), which returns their values. A worker does the rest: manage.py kck worker
+    return """# To have a product ready before anybody asks, give it a schedule: every(minutes=5), or cron("0 6 * * *");
+# one with parameters also has domain(self), which returns their values. A worker does the rest: manage.py kck worker
 """
 
 
