@@ -22,7 +22,7 @@ _UNBOUNDED: AbstractContextManager[None] = nullcontext()
 
 
 def bounded(connection: Any) -> AbstractContextManager[None]:
-    """Give the caller's connection as long to answer as the cache's own, unless a transaction of the caller's is open."""
+    """Give the caller's connection as long to answer as the cache's own, unless a transaction is open on it."""
     raw = connection.connection
     if raw is None or connection.in_atomic_block:
         return _UNBOUNDED
