@@ -1,7 +1,9 @@
-"""Whether the database is within reach: a read on the caller's own connection is bounded where it is ours to bound.
+"""Whether the database is within reach: a read on the caller's own connection is bounded where it is ours to
+bound.
 
-Outside of a transaction a hanging database is a ``StoreUnavailable`` within seconds. Django's own connections may be
-without a ``connect_timeout``: while a database is known to be out of reach, one of the cache's own tries it first.
+Outside of a transaction a hanging database is a ``StoreUnavailable`` within seconds. Django's own connections
+may be without a ``connect_timeout``: while a database is known to be out of reach, one of the cache's own
+tries it first.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ def look(alias: str, error: BaseException | None = None) -> None:
         with private.session(alias, timeout=conf.CLAIM_TIMEOUT) as session:
             session.run("SELECT 1")
     except private.Busy as busy:
-        # Its own connections wait as well: for the database, if that was out of reach before; else for each other.
+        # Its own connections wait as well: for the database, if that was out of reach before; else for each
+        # other.
         if known:
             raise StoreUnavailable(
                 f"The database {alias!r} does not answer: {error or busy}".strip()
