@@ -9,6 +9,7 @@ from . import signals
 from .errors import HookFailed
 from .key import Key
 from .primer import HOOKS, Primer
+from .store import records
 from .store.session import Session
 
 logger = logging.getLogger("kck_flow")
@@ -68,6 +69,12 @@ def run(
             raise HookFailed(
                 f"{name} of {str(key)!r} raised {type(error).__name__}: {error}. Nothing was stored."
             ) from error
+
+
+def record(session: Session, primer: Primer, key: Key, text: str | None, *, version: int, at: float) -> None:
+    """Append to a product's history what it holds from ``at`` (POSIX seconds) on, and tell ``post_record``."""
+    number = records.append(session, key, value=text, version=version, primer_version=primer.version, at=at)
+    run(primer, "post_record", key, session=session, record=number)
 
 
 def _call(primer: Primer | None, name: str, key: Key, arguments: dict[str, Any]) -> None:

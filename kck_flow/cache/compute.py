@@ -30,7 +30,7 @@ from ..errors import ComputeTimeout, CycleError, KckFlowError, UnstorableValue
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
-from ..store import edges, pending, private, products, publishing, records, refreshes, runs
+from ..store import edges, pending, private, products, publishing, refreshes, runs
 from ..store.products import Computed, Published, Seen
 from ..store.refreshes import Claim, Ending, instant
 from ..store.session import Session, caller
@@ -381,15 +381,9 @@ class Computation:
                 session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} changed"
             )
             if primer.keep_history:
-                number = records.append(
-                    session,
-                    key,
-                    value=computed.value,
-                    version=stored.version,
-                    primer_version=primer.version,
-                    at=stored.computed_at,
+                hooks.record(
+                    session, primer, key, computed.value, version=stored.version, at=stored.computed_at
                 )
-                hooks.run(primer, "post_record", key, session=session, record=number)
         if hooked:
             entry = Outcome(key, primer.codec, computed.value, stored).entry()
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)

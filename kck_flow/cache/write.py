@@ -20,7 +20,7 @@ from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, Vers
 from ..key import Key
 from ..primer import UNSET, Primer
 from ..registry import registry
-from ..store import pending, private, products, records, refreshes
+from ..store import pending, private, products, refreshes
 from ..store.products import Published
 from ..store.refreshes import instant
 from ..store.session import Session, caller
@@ -73,7 +73,7 @@ def set_value(
             session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} set"
         )
         if primer is not None and primer.keep_history:
-            _record(session, primer, key, kept, stored)
+            hooks.record(session, primer, key, kept, version=stored.version, at=stored.computed_at)
         entry = _entry(key, codec.decode(kept) if kept is not None else None, stored)
         if run_hooks:
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
@@ -130,19 +130,6 @@ def _tell(session: Session, key: Key, stored: Published, old: Any, new: Any) -> 
     spread.from_product(session, key, version=stored.version, old=old, new=new, at=at, reason=f"{key} set")
 
 
-def _record(session: Session, primer: Primer, key: Key, text: str | None, stored: Published) -> None:
-    """Append to a product's history what it holds from now on."""
-    number = records.append(
-        session,
-        key,
-        value=text,
-        version=stored.version,
-        primer_version=primer.version,
-        at=stored.computed_at,
-    )
-    hooks.run(primer, "post_record", key, session=session, record=number)
-
-
 def _entry(key: Key, value: Any, stored: Published) -> Entry:
     return Entry(
         str(key),
@@ -188,7 +175,7 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
         new = codec.decode(now_text)
         _tell(session, key, stored, old, new)
         if primer is not None and primer.keep_history:
-            _record(session, primer, key, now_text, stored)
+            hooks.record(session, primer, key, now_text, version=stored.version, at=stored.computed_at)
         entry = _entry(key, new, stored)
         hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
     tier.drop(key)

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import Error as DatabaseErrors
+
 from .. import hooks, spread
 from ..entry import Change, Entry
 from ..key import Key
@@ -66,12 +68,15 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
             return len(ids)
         changes = fresh_changes(waiting, held.applied)
         try:
-            _store(session, primer, key, held, changes)
+            with session.transaction():  # what a failing hook would leave behind goes with it
+                _store(session, primer, key, held, changes)
+                pending.delete(session, ids)
+        except DatabaseErrors:
+            raise  # somebody else's lock, or no database: it is folded later
         except Exception as error:
             failed: Exception | None = error
         else:
             failed = None
-            pending.delete(session, ids)
     if failed is not None:
         logger.error("augment.failed key=%s error=%r; it is computed afresh", key, failed)
         with session.transaction():
@@ -122,6 +127,8 @@ def _store(
         spread.from_product(
             session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} augmented"
         )
+        if primer.keep_history:
+            hooks.record(session, primer, key, text, version=stored.version, at=stored.computed_at)
     if hooks.anything(primer):
         entry = Entry(
             str(key),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ..key import Key
@@ -33,10 +33,8 @@ def between(session: Session, key: Key, start: datetime, end: datetime) -> list[
     """Return (instant, value text) of the records in ``[start, end)`` and the one before ``start``, oldest
     first.
     """
-    return [
-        (row[0], row[1])
-        for row in session.rows("records", {"digest": key.digest, "start": start, "end": end})
-    ]
+    rows = session.rows("records", {"digest": key.digest, "start": start, "end": end})
+    return [(datetime.fromtimestamp(row[0], UTC), row[1]) for row in rows]
 
 
 def count(session: Session, keys: Sequence[Key]) -> int:
