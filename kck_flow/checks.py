@@ -57,14 +57,26 @@ def check_primers(**_: Any) -> list[CheckMessage]:
     """E001 to E003, E005 to E007, E009: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
-        found.append(  # noqa: PERF401  (one message a sentence)
-            Error(
-                f"{broken.module} cannot be imported: {type(broken.error).__name__}: {broken.error}",
-                hint="Import it in a shell to see the whole trace; the other apps' primers work meanwhile.",
-                obj=broken.module,
-                id="kck_flow.E001",
+        error = f"{type(broken.error).__name__}: {broken.error}"
+        if broken.declared is None:
+            found.append(
+                Error(
+                    f"{broken.module} cannot be imported: {error} ({broken.where()}).",
+                    hint="Import it in a shell to see the whole trace; the other apps' primers work meanwhile.",
+                    obj=broken.module,
+                    id="kck_flow.E001",
+                )
             )
-        )
+        elif not problems(broken.declared):
+            named = _named(broken.declared)
+            found.append(
+                Error(
+                    f"{named} cannot be set up: {error}.",
+                    hint="Correct its declaration.",
+                    obj=named,
+                    id="kck_flow.E003",
+                )
+            )
     for name, first, second in registry.duplicates:
         found.append(
             Error(
@@ -80,19 +92,44 @@ def check_primers(**_: Any) -> list[CheckMessage]:
                 Error(f"{_named(declared)}: {what}.", hint=hint, obj=_named(declared), id="kck_flow.E003")
             )
     for primer in registry.unique():
-        for on in primer.depends_on if isinstance(primer.depends_on, (list, tuple)) else ():
-            if isinstance(on, On):
-                found.extend(_edge(primer, on))
+        for on in primer.depends_on:
+            found.extend(_edge(primer, on))
+        found.extend(_databases(primer))
     cycle = registry.cycle()
     if cycle:
+        places = ", ".join(f"{name} ({registry.primers[name].where()})" for name in dict.fromkeys(cycle))
         found.append(
             Error(
-                f"These products depend on each other in a circle: {' → '.join(cycle)}.",
+                f"These products depend on each other in a circle: {' → '.join(cycle)}. Declared: {places}.",
                 hint="Take one of these edges out of depends_on: none of them could ever be computed first.",
+                obj=_named(type(registry.primers[cycle[0]])),
                 id="kck_flow.E006",
             )
         )
     return found
+
+
+def _databases(primer: Primer) -> Iterator[CheckMessage]:
+    """E009: what lives in a database that the cache does not know, or augments from several."""
+    named = _named(type(primer))
+    if primer.database and primer.database not in conf.DATABASES:
+        yield Error(
+            f"{named}: database is {primer.database!r}, and KCK_FLOW['DATABASES'] has {list(conf.DATABASES)}.",
+            hint=f"Add {primer.database!r} to KCK_FLOW['DATABASES'] and migrate it.",
+            obj=named,
+            id="kck_flow.E009",
+        )
+    augmented = [on.model for on in primer.depends_on if on.then == "augment" and on.model is not None]
+    aliases = {router.db_for_write(model) for model in augmented} | (
+        {primer.database} if primer.database else set()
+    )
+    if augmented and len(aliases) > 1:
+        yield Error(
+            f"{named}: it is augmented from {len(aliases)} databases: {', '.join(sorted(map(str, aliases)))}.",
+            hint="A change must commit with its row: augment from one database, and mark stale from the others.",
+            obj=named,
+            id="kck_flow.E009",
+        )
 
 
 def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
@@ -161,5 +198,5 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
 
 
 def _named(declared: type[Primer]) -> str:
-    named = "/".join(names_of(declared)) or "none"
+    named = "/".join(map(str, names_of(declared))) or "none"
     return f"{declared.__module__}.{declared.__qualname__} ({where(declared)}, key_base {named})"

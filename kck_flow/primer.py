@@ -197,7 +197,8 @@ class Primer:
         self.parameters: tuple[Parameter[Any], ...] = parameters(type(self).parameters)
         self.schedule: Schedule | None = as_schedule(type(self).schedule) if type(self).schedule else None
         declared = self.depends_on if isinstance(self.depends_on, (list, tuple)) else ()
-        edges = [on for on in declared if isinstance(on, On)]
+        # What is no edge is told by the checks; it must not stop the saving of rows and the other primers.
+        self.depends_on = edges = tuple(on for on in declared if isinstance(on, On))
         # Whether changes are folded into the products.
         self.augments = any(on.then == "augment" for on in edges)
         # Whether a read must look for changes on their way: something declared may have written some.
@@ -362,6 +363,9 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
         declared = parameters(primer.parameters)
     except DeclarationError as error:
         wrong(str(error).rstrip("."), "See 'Parameters' in the reference.")
+        declared = ()
+    except TypeError:
+        wrong(f"parameters is {primer.parameters!r}", "Give a list of parameters, even of one.")
         declared = ()
     required_after = [
         p.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import os
 import threading
 import traceback
 from collections import defaultdict
@@ -33,11 +34,26 @@ PARSED_KEYS = 20_000
 
 @dataclass
 class Broken:
-    """A ``primers`` module that could not be imported, or a primer that could not be set up."""
+    """A ``primers`` module that could not be imported, or a primer that could not be set up.
+
+    Attributes:
+        module: Its name; of a primer, where it is declared (``file:line``).
+        declared: The primer, or None for a module.
+    """
 
     module: str
     error: BaseException
     text: str
+    declared: type[Primer] | None = None
+
+    def where(self) -> str:
+        """Return ``file:line`` of the error: the last line of the module itself, else of what it called."""
+        frames = traceback.extract_tb(self.error.__traceback__)
+        own = [one for one in frames if one.filename.endswith(f"{self.module.replace('.', os.sep)}.py")]
+        frame = own[-1] if own else frames[-1] if frames else None
+        if isinstance(self.error, SyntaxError) and self.error.filename:
+            return f"{self.error.filename}:{self.error.lineno}"
+        return f"{frame.filename}:{frame.lineno}" if frame is not None else "?"
 
 
 @dataclass
@@ -109,9 +125,11 @@ class Registry:
             try:
                 primer = declared()
             except Exception as error:
-                self.broken.append(Broken(where(declared), error, traceback.format_exc()))
+                self.broken.append(Broken(where(declared), error, traceback.format_exc(), declared))
                 return None
             for name in primer.key_base_list:
+                if not isinstance(name, str):
+                    continue  # no name, say the checks
                 if name in self.primers:
                     self.duplicates.append((name, type(self.primers[name]), declared))
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -256,6 +257,6 @@ def test_steps_cover_the_range_without_gap_or_overlap(
         steps = history._steps(start, start + long, by)
     assert steps[0][0].timestamp() == start.timestamp()
     assert steps[-1][1].timestamp() >= (start + long).timestamp() > steps[-1][0].timestamp()
-    for one, two in zip(steps, steps[1:], strict=False):
+    for one, two in pairwise(steps):
         assert one[1].timestamp() == two[0].timestamp()
         assert one[0].timestamp() < one[1].timestamp()

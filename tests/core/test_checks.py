@@ -1,0 +1,342 @@
+"""What is declared wrongly is told before the first request (features 2, 3, 86, 227; the settings)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks
+from django.core.checks import Error
+
+from kck_flow import Cache, IntegerParameter, On, Primer, StringParameter, cached, every, scheduled
+from kck_flow.conf import SETTINGS, conf
+from kck_flow.primer import where
+from kck_flow.registry import Registry, registry
+from tests.core.conftest import Declared
+from tests.harness.daemons import ROOT
+from tests.shop.models import Author, Book, Order
+
+
+def told() -> list[Error]:
+    return [message for message in checks.run_checks(tags=["kck"]) if isinstance(message, Error)]
+
+
+@pytest.fixture
+def wrongly() -> Iterator[Callable[..., list[Error]]]:
+    """Declare a primer with these attributes; returns what the checks say of it."""
+    made: list[type[Primer]] = []
+
+    def declare(name: str = "wrong", **body: Any) -> list[Error]:
+        class Wrong(Primer):
+            key_base = name
+
+            def compute(self, key: Any) -> Any:
+                return 1
+
+            locals().update(body)
+
+        made.append(Wrong)
+        registry.register(Wrong)
+        return told()
+
+    yield declare
+    for one in made:
+        registry.withdraw(one)
+    registry.broken[:] = [one for one in registry.broken if one.declared not in made]
+
+
+def test_what_the_suite_declares_is_right() -> None:
+    assert told() == []
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no name": ({"key_base": "a/b"}, "E003", "key_base 'a/b' is no name"),
+    "a name that is no text": ({"key_base": 5}, "E003", "key_base 5 is no name"),
+    "no compute": ({"compute": Primer.compute}, "E003", "no compute(self, key)"),
+    "a parameter outside of a list": ({"parameters": IntegerParameter("n")}, "E003", "parameters is"),
+    "two parameters of one name": (
+        {"parameters": [IntegerParameter("n"), StringParameter("n")]},
+        "E003",
+        "Two parameters are named 'n'",
+    ),
+    "a parameter misspelt": ({"parameters": [{"nmae": "n"}]}, "E003", "not understood"),
+    "a required parameter after an optional one": (
+        {"parameters": [IntegerParameter("a", default=1), IntegerParameter("b")]},
+        "E003",
+        "'b' has no default but follows",
+    ),
+    "seconds for a duration": ({"soft_expire": 300}, "E003", "soft_expire is 300"),
+    "a negative duration": ({"backoff": -timedelta(1)}, "E003", "backoff is"),
+    "soft after hard": (
+        {"soft_expire": timedelta(2), "hard_expire": timedelta(1)},
+        "E003",
+        "later than hard_expire",
+    ),
+    "a version of nothing": ({"version": 0}, "E003", "version is 0"),
+    "a share above one": ({"jitter": 2}, "E003", "jitter is 2"),
+    "a policy that is none": ({"hook_errors": "ignore"}, "E003", "hook_errors is 'ignore'"),
+    "a bound of nothing": ({"max_concurrency": 0}, "E003", "max_concurrency is 0"),
+    "a schedule that is none": ({"schedule": "now and then"}, "E003", "schedule:"),
+    "a schedule without a domain": (
+        {"schedule": every(hours=1), "parameters": [IntegerParameter("n")]},
+        "E003",
+        "no domain",
+    ),
+    "always fresh on a schedule": (
+        {"schedule": every(hours=1), "always_fresh": True},
+        "E003",
+        "always_fresh",
+    ),
+    "an edge outside of a list": ({"depends_on": On(Author)}, "E003", "depends_on is"),
+    "an edge that is none": ({"depends_on": ["shop.Author"]}, "E003", "depends_on is"),
+    "augment without augment": ({"depends_on": [On(Author, then="augment")]}, "E003", "there is no augment"),
+    "one column for two parameters": (
+        {
+            "parameters": [IntegerParameter("a"), IntegerParameter("b")],
+            "depends_on": [On(Order, key="customer_id")],
+        },
+        "E003",
+        "fits one parameter and there are 2",
+    ),
+    "a mapping to no parameter": (
+        {"parameters": [IntegerParameter("a")], "depends_on": [On(Order, key={"x": "customer_id"})]},
+        "E003",
+        "'x', which is no parameter",
+    ),
+    "a source that is not there": ({"depends_on": [On("book_cuont")]}, "E005", "Did you mean 'book_count'"),
+    "a model that is not there": ({"depends_on": [On("shop.Auhtor")]}, "E005", "no model 'shop.Auhtor'"),
+    "a primer without a name": (
+        {"depends_on": [On(type("Nameless", (Primer,), {}))]},
+        "E005",
+        "Nameless has no key_base",
+    ),
+    "the relation for its column": (
+        {"parameters": [IntegerParameter("c")], "depends_on": [On(Order, key="customer")]},
+        "E007",
+        "the column 'customer'",
+    ),
+    "a field that is not there": ({"depends_on": [On(Book, fields=["prize"])]}, "E007", "the field 'prize'"),
+    "an upstream's parameter that is not there": (
+        {"parameters": [IntegerParameter("n")], "depends_on": [On("first_data_product", key="number")]},
+        "E007",
+        "has no such parameter",
+    ),
+    "a database that is none of ours": ({"database": "archive"}, "E009", "database is 'archive'"),
+    "a circle of one": ({"depends_on": [On("wrong")]}, "E006", "wrong → wrong"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_seeded_mistake_is_told_with_id_place_and_what_to_do(
+    wrongly: Callable[..., list[Error]], mistake: str
+) -> None:
+    body, number, says = MISTAKES[mistake]
+    found = wrongly(**body)
+    (error,) = [one for one in found if says in one.msg] or pytest.fail(f"told was: {found}")
+    assert error.id == f"kck_flow.{number}"
+    assert error.hint
+    assert f"{__file__}:" in error.msg, "file and line"
+    assert error.msg.endswith(".")
+    assert {one.id for one in found} == {error.id}, f"one mistake is told once: {found}"
+
+
+def test_a_wrong_primer_does_not_stop_the_others(wrongly: Callable[..., list[Error]], db: None) -> None:
+    for mistake in ("an edge outside of a list", "a source that is not there", "a parameter misspelt"):
+        wrongly(f"wrong_{len(mistake)}", **MISTAKES[mistake][0])
+    assert Cache.get_instance().get("book_count") == 0
+    Book.objects.create(author=Author.objects.create(name="a"), title="t")
+    assert Cache.get_instance().get("book_count") == 1
+
+
+def test_an_edge_declared_wrongly_is_refused_where_it_stands() -> None:
+    for wrong in ({"then": "stael"}, {"fields": "name"}):
+        with pytest.raises(ValueError, match="On"):
+            On(Author, **wrong)  # type: ignore[arg-type]
+
+
+def test_two_primers_of_one_name_are_both_told(wrongly: Callable[..., list[Error]]) -> None:
+    wrongly("twin")
+    (error,) = wrongly("twin")
+    assert error.id == "kck_flow.E002"
+    assert error.msg.count(f"{__file__}:") == 2
+    assert "Rename one of them" in (error.hint or "")
+    (error,) = wrongly("book_count")[1:] or wrongly("book_count")[:1]
+    assert "Two primers are named" in error.msg
+
+
+def test_a_circle_is_told_with_its_path_and_where_each_is_declared(
+    wrongly: Callable[..., list[Error]],
+) -> None:
+    wrongly("one", depends_on=[On("two")])
+    wrongly("two", depends_on=[On("three")])
+    found = wrongly("three", depends_on=[On("one")])
+    (error,) = [one for one in found if one.id == "kck_flow.E006"]
+    assert "one → three → two → one" in error.msg
+    assert error.msg.count(f"{__file__}:") == 3
+    assert found == [error]
+
+
+def test_a_function_is_told_by_its_own_place() -> None:
+    @cached("wrong cached name")
+    def answer() -> int:
+        return 42
+
+    try:
+        (error,) = told()
+        line = answer.uncached.__code__.co_firstlineno
+        assert f"{__file__}:{line}" in error.msg
+    finally:
+        registry.withdraw(type(answer.primer))
+
+    @scheduled(every(hours=1), retries=-1)
+    def tidy() -> None: ...
+
+    try:
+        (error,) = told()
+        assert "retries is -1" in error.msg
+        assert f"{__file__}:" in error.msg
+    finally:
+        registry.withdraw(type(registry.primers[tidy.action]))
+
+
+# -- settings
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"WIAT": 5}, "KCK_FLOW has no setting 'WIAT'. Did you mean 'WAIT'?"),
+        ({"COLOUR": 1}, "There are: "),
+        ([("WAIT", 5)], "KCK_FLOW must be a dict, not list"),
+        ({"WAIT": "5"}, "KCK_FLOW['WAIT'] must be int or float, not '5'"),
+        ({"WAIT": True}, "must be int or float, not True"),
+        ({"WAIT": -1}, "must not be negative, and is -1"),
+        ({"LEASE_SECONDS": 0}, "must be above 0, not 0"),
+        ({"POOL_THREADS": 2.5}, "must be int, not 2.5"),
+        ({"REFRESH_IN_PROCESS": "sometimes"}, "must be one of ('auto', True, False)"),
+        ({"DATABASES": ["default", "archive"]}, "names ['archive']"),
+        ({"DATABASES": []}, "names nothing"),
+        ({"ALLOW_PICKLE": 1}, "must be bool, not 1"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_was_expected(settings: Any, given: Any, says: str) -> None:
+    settings.KCK_FLOW = given
+    (error,) = [one for one in told() if one.id == "kck_flow.E004"]
+    assert says in error.msg
+    assert error.hint
+
+
+def test_every_setting_obeys_override_and_has_a_default_of_its_kind(settings: Any) -> None:
+    for name, setting in SETTINGS.items():
+        assert isinstance(setting.default, setting.kinds)
+        assert setting.text.endswith(".")
+        settings.KCK_FLOW = {}
+        assert getattr(conf, name) == setting.default
+    settings.KCK_FLOW = {"WAIT": 3}
+    assert conf.WAIT == 3
+    del settings.KCK_FLOW
+    assert SETTINGS["WAIT"].default == conf.WAIT
+    with pytest.raises(AttributeError, match="Did you mean 'WAIT'"):
+        conf.WIAT  # noqa: B018
+
+
+def test_another_database_than_postgresql_is_told(settings: Any) -> None:
+    settings.DATABASES = {**settings.DATABASES, "lite": {"ENGINE": "django.db.backends.sqlite3"}}
+    settings.KCK_FLOW = {"DATABASES": ["lite"]}
+    (error,) = [one for one in told() if one.id == "kck_flow.E008"]
+    assert "'lite' uses django.db.backends.sqlite3" in error.msg
+
+
+# -- manage.py check, as a developer sees it
+
+
+def check(tmp_path: Path, apps: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` in a project with these apps (name to the text of its primers.py)."""
+    for name, text in apps.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+        (tmp_path / name / "primers.py").write_text(text)
+    (tmp_path / "its_settings.py").write_text(
+        f"from tests.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, {', '.join(map(repr, apps))}]\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "django", "check", "--tag", "kck"],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "its_settings",
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+GOOD = """
+from kck_flow import Primer
+class Good(Primer):
+    key_base = "good"
+    def compute(self, key):
+        return 1
+"""
+
+
+def test_a_module_that_imports_what_is_missing_fails_the_check_by_name_and_line(tmp_path: Path) -> None:
+    ran = check(
+        tmp_path, {"good_app": GOOD, "broken_app": "import os\nimport no_such_module\n", "typo": "def x(:\n"}
+    )
+    assert ran.returncode == 1
+    assert "kck_flow.E001" in ran.stderr
+    assert (
+        "broken_app.primers cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
+        in ran.stderr
+    )
+    assert f"{tmp_path / 'broken_app' / 'primers.py'}:2" in ran.stderr
+    assert "typo.primers cannot be imported: SyntaxError" in ran.stderr
+    assert f"{tmp_path / 'typo' / 'primers.py'}:1" in ran.stderr
+    assert "HINT" in ran.stderr
+    assert "2 issues" in ran.stderr
+
+
+def test_an_apps_primers_are_found_and_the_same_name_in_another_app_is_an_error(tmp_path: Path) -> None:
+    assert check(tmp_path, {"good_app": GOOD}).returncode == 0
+    for name in ("good_app", "its_settings.py"):
+        path = tmp_path / name
+        if path.is_dir():
+            for one in sorted(path.rglob("*"), reverse=True):
+                one.unlink() if one.is_file() else one.rmdir()
+            path.rmdir()
+    ran = check(tmp_path, {"good_app": GOOD, "other_app": GOOD.replace("class Good", "class Other")})
+    assert ran.returncode == 1
+    assert "Two primers are named 'good'" in ran.stderr
+    assert "good_app.primers.Good" in ran.stderr
+    assert "other_app.primers.Other" in ran.stderr
+
+
+def test_a_registry_of_its_own_finds_what_is_installed() -> None:
+    found = Registry()
+    found.discover()
+    assert {"first_data_product", "book_count"} <= set(found.primers)
+    assert found.broken == []
+    assert where(type(found.primers["book_count"])).endswith(
+        f"{Path('tests/shop/primers.py')}:{_line_of('class BookCount')}"
+    )
+
+
+def _line_of(text: str) -> int:
+    lines = (ROOT / "tests/shop/primers.py").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.startswith(text))
+
+
+def test_a_declaration_withdrawn_is_forgotten(declare: Declared) -> None:
+    declare("passing", 1, depends_on=[On("book_count")])
+    assert [primer.name for primer, _ in registry.on_product("book_count")] == ["passing"]
+    registry.withdraw(declare.classes[-1])
+    assert registry.on_product("book_count") == ()
