@@ -240,12 +240,13 @@ def test_every_setting_obeys_override_and_has_a_default_of_its_kind(settings: An
         assert getattr(conf, name) == setting.default
     settings.KCK_FLOW = {"WAIT": 3}
     assert conf.WAIT == 3
-    del settings.KCK_FLOW
+    settings.KCK_FLOW = None
     assert SETTINGS["WAIT"].default == conf.WAIT
     with pytest.raises(AttributeError, match="Did you mean 'WAIT'"):
         conf.WIAT  # noqa: B018
 
 
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 def test_another_database_than_postgresql_is_told(settings: Any) -> None:
     settings.DATABASES = {**settings.DATABASES, "lite": {"ENGINE": "django.db.backends.sqlite3"}}
     settings.KCK_FLOW = {"DATABASES": ["lite"]}
