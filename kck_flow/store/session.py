@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timezone
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,8 @@ class Session:
         # it.
         if connection.execute_wrappers or connection.force_debug_cursor or settings.DEBUG:
             with connection.cursor() as cursor:
+                if not settings.USE_TZ:
+                    _keep_aware(cursor.cursor)
                 cursor.execute(text, params)
                 return cursor.fetchall() if cursor.description else []
         connection.ensure_connection()
@@ -95,6 +98,8 @@ class Session:
         try:
             cursor = connection.connection.cursor()
             try:
+                if not settings.USE_TZ:
+                    _keep_aware(cursor)
                 cursor.execute(text, params)
                 return cursor.fetchall() if cursor.description else []
             finally:
@@ -131,6 +136,16 @@ class Session:
         """All or nothing: a transaction, or a savepoint inside the caller's."""
         with transaction.atomic(using=self.connection.alias):
             yield
+
+
+def _keep_aware(cursor: Any) -> None:
+    """Have a cursor give aware instants in a project that uses naive ones: ours always know their offset."""
+    if hasattr(cursor, "adapters"):  # psycopg 3, whose connections Django has told to strip them
+        from psycopg.types.datetime import TimestamptzLoader
+
+        cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
+    else:
+        cursor.tzinfo_factory = timezone
 
 
 def caller(alias: str) -> Session:

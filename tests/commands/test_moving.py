@@ -192,7 +192,11 @@ def test_loaded_products_may_be_wanted_anew(tmp_path: Path) -> None:
         (lambda lines: lines[1:], "This is no dump"),
         (lambda lines: [], "This is no dump"),
         (
-            lambda lines: [lines[0], lines[1].replace('+00:00"', "o'clock\""), *lines[2:]],
+            lambda lines: [
+                lines[0],
+                lines[1].replace('"computed_at": "', '"computed_at": "noon of '),
+                *lines[2:],
+            ],
             "Lines 2 to 4 cannot be stored",
         ),
     ],

@@ -9,6 +9,7 @@ import os
 import pty
 import signal
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,30 @@ def test_a_broken_module_is_noted_and_the_others_work(tmp_path: Path) -> None:
     assert "Could not be imported: cellar.primers" in said.err
     assert "cellar.primers" in run("get", "wine", env=env).err
     assert "a_module_that_is_not_there" in run("check", env=env).out
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_instants_are_aware_in_a_project_of_naive_ones(driver: str) -> None:
+    env = {"KCK_TEST_USE_TZ": "0", "KCK_TEST_TZ": "America/New_York", "KCK_TEST_DRIVER": driver}
+    run("worker", "--once", "--products", "bread", env=env)
+    run("refresh", "bread", "oven", env=env)
+    told = run("explain", "bread", "--format", "json", env=env).rows
+    assert datetime.fromisoformat(told["next"][0]).utcoffset() is not None
+    for arguments in (
+        ("explain", "bread"),
+        ("explain", "oven"),
+        ("runs",),
+        ("runs", "--averages"),
+        ("refreshes",),
+        ("status",),
+        ("keys",),
+    ):
+        said = run(*arguments, env=env)
+        assert (said.code, said.err) == (0, ""), said
+    assert all(
+        row["started_at"].endswith(("-05:00", "-04:00", "+00:00"))
+        for row in run("runs", "--format", "json", env=env).rows
+    )
 
 
 def test_the_verbs_are_those_of_the_design() -> None:
