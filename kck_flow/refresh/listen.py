@@ -72,6 +72,8 @@ class Ears:
             heard = not pooled and self._wait_for(token)
             self._run(f"UNLISTEN {token}")
             if heard:
+                # It may say nothing for as long as a refresh takes: its lock must not go meanwhile.
+                self._run("SET idle_session_timeout = 0")
                 self._run(f"LISTEN {refreshes.CHANNEL}")
                 self.mode = "listen"
                 return self.mode

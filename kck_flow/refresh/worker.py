@@ -129,7 +129,11 @@ class Worker:
         self._last: dict[str, float] = {}
         self._in_vain = 0
         self._work: queue.SimpleQueue[tuple[str, Claim] | None] = queue.SimpleQueue()
-        self._free = threading.Semaphore(options.concurrency)
+        self._threads: list[threading.Thread] = []
+        # Threads whose compute is past its limit: counted no longer, they end when it does.
+        self._written_off: set[threading.Thread] = set()
+        self._struck_off = threading.Event()
+        self._suspicious = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         os.set_blocking(self._wake_read, False)
@@ -139,11 +143,11 @@ class Worker:
 
     def serve(self) -> Tally:
         """Work until told to stop (or, with ``once``, until nothing is due)."""
-        threads = (
-            self._begin_threads()
-            if self.options.executor == "thread" and self.options.concurrency > 1
-            else []
-        )
+        threaded = self.options.executor == "thread" and self.options.concurrency > 1
+        for _ in range(self.options.concurrency if threaded else 0):
+            self._begin_thread()
+        over = threading.Event()
+        threading.Thread(target=self._say_seen, args=(over,), name="kck-seen", daemon=True).start()
         down_since: float | None = None
         try:
             while not self.stopping.is_set():
@@ -153,7 +157,7 @@ class Worker:
                         if down_since is not None:
                             logger.warning("db.back after_s=%.1f", time.monotonic() - down_since)
                             down_since = None
-                    if not self._turn(bool(threads)):
+                    if not self._turn(threaded):
                         break
                 except (DatabaseErrors, OSError, private.Busy) as error:
                     if self.stopping.is_set():
@@ -174,8 +178,24 @@ class Worker:
                     )
                     break
         finally:
-            self._stop(threads)
+            over.set()
+            self._stop()
         return self.tally
+
+    def _say_seen(self, over: threading.Event) -> None:
+        """Say that this worker lives, in a thread of its own: a long compute keeps the loop from turning."""
+        while not over.wait(SEEN_SECONDS):
+            for alias, number in list(self._numbers.items()):
+                # Without a database nobody is seen; the loop finds that out, and says so.
+                with (
+                    contextlib.suppress(DatabaseErrors, private.Busy),
+                    private.session(alias, private.BEAT) as session,
+                ):
+                    if (
+                        not workers.seen(session, number, len(self._running))
+                        and self._numbers.get(alias) == number
+                    ):
+                        self._struck_off.set()
 
     def stop(self, hurry: bool = False) -> None:
         """Claim nothing more; end what runs within the grace, or at once."""
@@ -221,7 +241,7 @@ class Worker:
                 loaded_at=LOADED_AT,
             )
             self._passes[alias].sync()
-            self._last[f"sync:{alias}"] = self._last[f"seen:{alias}"] = time.monotonic()
+            self._last[f"sync:{alias}"] = time.monotonic()
         self._banner()
 
     def _disconnect(self) -> None:
@@ -320,6 +340,8 @@ class Worker:
         return True
 
     def _room(self, threaded: bool) -> int:
+        if threaded and self._suspicious:
+            return 0 if self._running else 1
         if threaded:
             return max(self.options.concurrency - len(self._running) - len(self._waiting), 0)
         # Many short refreshes are claimed together; a long one alone, or it would keep the others from idle
@@ -353,26 +375,48 @@ class Worker:
     def _hand_out(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            for alias, claim in waiting:
+            # What may have ended a process runs alone, or those beside it would be suspected with it next time.
+            suspects = [one for one in waiting if one[1].crashes > 1]
+            if suspects or not self._running:
+                self._suspicious = bool(suspects)
+            alone = suspects[:1] if suspects and not self._running and len(waiting) == len(suspects) else []
+            given_back = [one for one in suspects if one not in alone]
+            handed = [one for one in waiting if one not in suspects] + alone
+            for alias, claim in handed:
                 self._running[alias, claim.slot] = (claim, alias)
-        for one in waiting:
+        for alias, claim in given_back:
+            self._release(alias, claim)
+        for one in handed:
             self._work.put(one)
 
     def _run(self, alias: str, claim: Claim) -> None:
         passes = self._passes.get(alias)
+        me = threading.current_thread()
+
+        def timed_out(error: ComputeTimeout) -> None:
+            with self._lock:
+                if me not in self._threads:
+                    return  # the main thread is interrupted instead
+                self._threads.remove(me)
+                self._written_off.add(me)
+                self._running.pop((alias, claim.slot), None)
+            self._begin_thread()
+
         with self._lock:
             self._running[alias, claim.slot] = (claim, alias)
         try:
             if claim.lost:
                 return
             with self._limited(claim):
-                outcome = run(claim, alias, compute.private_sessions(alias), worker=self._owner(alias))
+                sessions = compute.private_sessions(alias)
+                outcome = run(claim, alias, sessions, worker=self._owner(alias), timed_out=timed_out)
             self.tally.count(outcome)
         except (DatabaseErrors, OSError, private.Busy) as error:
             logger.error("refresh.unfinished key=%s error=%r; its lease will end", claim.key, error)
         finally:
             with self._lock:
-                self._running.pop((alias, claim.slot), None)
+                if self._running.get((alias, claim.slot), (None,))[0] is claim:
+                    del self._running[alias, claim.slot]
             beats().let_go(alias, claim)
             if passes is not None:
                 with contextlib.suppress(DatabaseErrors, private.Busy):
@@ -426,11 +470,9 @@ class Worker:
 
     def _regular(self, alias: str, passes: Passes) -> None:
         now = time.monotonic()
-        if now - self._last.get(f"seen:{alias}", 0) >= SEEN_SECONDS:
-            self._last[f"seen:{alias}"] = now
-            with passes.sessions() as session:
-                if not workers.seen(session, self._numbers[alias], len(self._running)):
-                    raise OSError("this worker was struck off: taken for dead while it was held up")
+        if self._struck_off.is_set():
+            self._struck_off.clear()
+            raise OSError("this worker was struck off: taken for dead while it was held up")
         if now - self._last.get(f"sync:{alias}", 0) >= SYNC_SECONDS:
             self._last[f"sync:{alias}"] = now
             passes.sync()
@@ -489,18 +531,19 @@ class Worker:
     # -- threads
     # ------------------------------------------------------------------------------------------------------
 
-    def _begin_threads(self) -> list[threading.Thread]:
-        threads = [
-            threading.Thread(target=self._thread, name=f"kck-run-{n}", daemon=True)
-            for n in range(self.options.concurrency)
-        ]
-        for thread in threads:
-            thread.start()
-        return threads
+    def _begin_thread(self) -> None:
+        thread = threading.Thread(target=self._thread, name="kck-run", daemon=True)
+        with self._lock:
+            self._threads.append(thread)
+        thread.start()
 
     def _thread(self) -> None:
-        while (work := self._work.get()) is not None:
-            self._run(*work)
+        me = threading.current_thread()
+        while me not in self._written_off and (work := self._work.get()) is not None:
+            try:
+                self._run(*work)
+            except Exception:
+                logger.exception("refresh.broken key=%s; its lease will end", work[1].key)
             with contextlib.suppress(OSError):
                 os.write(self._wake_write, b"d")
         connections.close_all()
@@ -525,7 +568,7 @@ class Worker:
         except (DatabaseErrors, private.Busy) as error:
             logger.warning("refresh.not_released key=%s error=%r", claim.key, error)
 
-    def _stop(self, threads: list[threading.Thread]) -> None:
+    def _stop(self) -> None:
         self._release_waiting()
         deadline = time.monotonic() + self.options.grace
         while self._running and not self.hurry.is_set() and time.monotonic() < deadline:
@@ -536,7 +579,7 @@ class Worker:
             logger.info("refresh.released key=%s", claim.key)
             self._release(alias, claim)
         if not left:
-            for _ in threads:
+            for _ in self._threads:
                 self._work.put(None)
         with contextlib.suppress(DatabaseErrors, private.Busy):
             for alias, number in self._numbers.items():

@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from postgres import Server
+from tests.harness.daemons import Daemon
 from tests.harness.pgbouncer import Pooler
 from tests.harness.processes import Crew
 from tests.harness.proxy import Proxy
@@ -220,6 +221,48 @@ def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row
     # Said to try again, it is tried.
     assert theatre.crew.manage("kck", "retry", "act/poison", env=stage.env).wait() == 0
     stage.wait_begun("act/poison", 6)
+
+
+def test_7_threads_beside_a_product_that_kills_their_process_are_not_parked_with_it_row_67(
+    theatre: Theatre,
+) -> None:
+    """The process ends with all that runs in it; a service manager, here the test, begins it again."""
+    stage, reader = theatre.stage, theatre.reader()
+    stage.script("act/poison", ["exit", 9])
+    stage.script("act", ["sleep", 0.3])
+    others = [f"act/{number}" for number in range(6)]
+    reader.ask("many_requests", [*others[:3], "act/poison", *others[3:]])
+
+    def over(worker: Daemon) -> bool:
+        # Let the growing pauses before the next try be over.
+        sql("UPDATE kck_refresh SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
+        return not worker.alive or slot("act/poison")["parked_at"] is not None
+
+    for _ in range(12):
+        worker = theatre.worker("--executor", "thread", "--concurrency", "4")
+        until(lambda worker=worker: over(worker), "it to end, or the poison to be parked")
+        if worker.alive:
+            break
+    assert slot("act/poison")["parked_why"] == "crashed"
+    until(lambda: all(value_of(key) for key in others), "the others to be done", limit=60)
+    assert [key for key in others if slot(key)["parked_at"]] == []
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_a_compute_past_its_limit_costs_a_worker_no_place_row_59(theatre: Theatre, executor: str) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    stage.script("guarded", ["hold", "never"])
+    worker = theatre.worker("--executor", executor, "--concurrency", "2", "--grace", "1")
+    reader.ask("many_requests", ["guarded/a", "guarded/b"])
+    stage.wait_at("guarded/a", "never")
+    stage.wait_at("guarded/b", "never")
+    reader.ask("request", "act/x")  # both are busy: only when a limit is over does it get its turn
+    until(lambda: value_of("act/x") == "act/x#1", "another to be done")
+    until(lambda: slot("guarded/a")["attempts"] and slot("guarded/b")["attempts"], "both to have failed")
+    assert "compute_limit" in slot("guarded/a")["last_error"]
+    stage.wait_begun("guarded/a", 2)
+    worker.send(signal.SIGTERM)
+    assert worker.wait(limit=20) == 0
 
 
 @pytest.fixture
