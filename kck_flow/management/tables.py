@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ def lines(columns: Sequence[Column], rows: Sequence[Row], *, width: int | None =
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: instants in ISO 8601, durations in seconds, the rest as people read it."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if (isinstance(value, str) and value.isascii()) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, datetime):
         return value.isoformat()

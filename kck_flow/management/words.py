@@ -19,7 +19,8 @@ from ..codec import encode_plain
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALF = re.compile(r"[\ud800-\udfff]")
 # What a terminal without UTF-8 gets for the signs that we use ourselves.
 _ASCII = str.maketrans(
     {
@@ -127,7 +128,7 @@ def read_value(text: str) -> Any:
 
 def spell_value(found: Any) -> str:
     """Return what ``read_value`` reads back: a text as it is unless that would be read as something else, else JSON."""
-    if isinstance(found, str) and read_value(found) == found and isinstance(read_value(found), str):
+    if isinstance(found, str) and isinstance(read_value(found), str) and not _HALF.search(found):
         return found
     return encode_plain(found)
 

@@ -119,6 +119,15 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     assert words.printable("a\x1b[2Jb\r\nc\u202ed") == "a\\x1b[2Jb\\r\\nc\\u202ed"
 
 
+def test_half_a_surrogate_pair_and_infinity_are_written_as_json_can() -> None:
+    assert words.spell_value("a\ud800").isascii() or words.spell_value("a\ud800").encode()
+    assert words.printable("a\ud800") == "a\\ud800"
+    assert (
+        tables.as_json({"n": float("inf"), "t": "a\ud800", "f": 1.5}).encode()
+        == '{"n": null, "t": "a�", "f": 1.5}'.encode()
+    )
+
+
 def test_our_own_signs_have_an_ascii_spelling() -> None:
     assert words.ascii_only("✓ a — b → c …").isascii()
 

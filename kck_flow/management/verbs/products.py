@@ -78,16 +78,7 @@ PRIMER_NAMES = (
 
 def state_of(row: Listed) -> str:
     """Return the state of a listed product, in the words that a read would use."""
-    primer = registry.primers.get(row.key_base)
-    missing = (
-        row.state == "unset"
-        or row.invalid_at is not None
-        or (row.hard_expires_at is not None and row.hard_expires_at <= row.now)
-        or row.pending == 2
-        or row.changes > conf.PENDING_LIMIT
-        or (primer is not None and (row.primer_version != primer.version or primer.always_fresh))
-    )
-    if missing:
+    if not servable(row):
         return "computing" if row.running else "failed" if row.attempts else "empty"
     if row.pending == 1 or (row.soft_expires_at is not None and row.soft_expires_at <= row.now):
         if row.running:
@@ -98,11 +89,16 @@ def state_of(row: Listed) -> str:
 
 
 def servable(row: Listed) -> bool:
-    """Whether a read would serve what is stored (fresh or not)."""
-    return row.state != "unset" and state_of(
-        # Neither a running compute nor a failed one says anything about the stored value.
-        Listed(**{name: getattr(row, name) for name in Listed.__slots__} | {"running": False, "attempts": 0})
-    ) in ("fresh", "stale")
+    """Whether a read would serve what is stored, fresh or not."""
+    primer = registry.primers.get(row.key_base)
+    return (
+        row.state != "unset"
+        and row.invalid_at is None
+        and (row.hard_expires_at is None or row.hard_expires_at > row.now)
+        and row.pending != 2
+        and row.changes <= conf.PENDING_LIMIT
+        and (primer is None or (row.primer_version == primer.version and not primer.always_fresh))
+    )
 
 
 def list_products(session: Session, found: Iterator[Listed]) -> Iterator[Row]:
