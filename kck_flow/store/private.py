@@ -228,7 +228,7 @@ def _pool(alias: str, purpose: str) -> _Pool:
 def _lend(pool: _Pool, alias: str, most: int, timeout: float | None) -> tuple[BaseDatabaseWrapper, bool]:
     deadline = time.monotonic() + (conf.CLAIM_TIMEOUT if timeout is None else timeout)
     with pool.lock:
-        while not pool.idle and pool.lent >= most:
+        while pool.lent >= most:
             left = deadline - time.monotonic()
             if left <= 0 or not pool.lock.wait(left):
                 raise Busy(
