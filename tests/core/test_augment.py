@@ -818,7 +818,7 @@ def test_what_a_compute_reads_on_its_way_is_of_its_own_snapshot(
         def compute(self, key: Any) -> Any:
             return 0
 
-    with registered(ByHand, Below, Tree):
+    with registered(ByHand, Below, Tree), assert_computes(1, "aug_below"):
         cache.set("aug_count_by_hand", 1)
         tree = threads(lambda: cache.get("aug_tree"))
         gate.reached()
