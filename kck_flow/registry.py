@@ -232,8 +232,22 @@ class Registry:
     ) -> Iterator[tuple[Primer, On, Key | None, Change]]:
         """Yield the products that a change belongs to, with their edge and their side of the change."""
         for primer, on in edges:
-            for key, side in on.keys(primer, change):
+            for key, side in self.reached(primer, on, change):
                 yield primer, on, key, side
+
+    def reached(self, primer: Primer, on: On, change: Change) -> list[tuple[Key | None, Change]]:
+        """Return the products that a change belongs to by one edge; the whole family where its mapping raises.
+
+        Whoever saves a row must not fail because of what is derived from it, and no change may be lost: what
+        cannot be told to one product may belong to any.
+        """
+        try:
+            return list(on.keys(primer, change))
+        except Exception as error:
+            # A product that has become stale without a new value has no sides for a function to look at.
+            told = logging.DEBUG if change.old is None and change.new is None else logging.ERROR
+            logger.log(told, "mapping.failed family=%s edge=%r error=%r", primer.name, on, error)
+            return [(None, change)]
 
     def _resolved(self) -> tuple[dict[str, list[tuple[Primer, On]]], dict[Any, list[tuple[Primer, On]]]]:
         found = self._edges

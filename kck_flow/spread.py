@@ -171,7 +171,7 @@ def _below(
         targets: Iterable[Key | None] = [None]
         if key is not None:
             change = Change(f"{key.digest.hex}:stale", key_base, key, None, None, at)
-            targets = [target for target, _ in on.keys(primer, change)]
+            targets = [target for target, _ in registry.reached(primer, on, change)]
         for target in targets:
             if (primer.name, target) in visited:
                 continue

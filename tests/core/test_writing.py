@@ -722,3 +722,42 @@ def test_a_stale_mark_of_a_product_that_declares_nothing_is_obeyed(declare: Decl
     assert cache.get_entry("soft").state in ("stale", "computing")
     until(lambda: cache.get("soft") == 2, "the refresh, though no worker lives")
     assert declare.count("soft") == 2
+
+
+# -- a mapping that raises
+
+
+@pytest.mark.parametrize("then", ["stale", "refresh", "augment"])
+def test_a_mapping_that_raises_neither_fails_the_writer_nor_loses_the_change(
+    declare: Declared, cache: Cache, caplog: Any, then: Any
+) -> None:
+    declare(
+        "page",
+        lambda key: Author.objects.count(),
+        parameters=[IntegerParameter("n")],
+        depends_on=[On(Author, key=lambda change: change.new.no_such_column, then=then)],
+        augment=lambda self, key, value, changes: value,
+    )
+    cache.get_many(["page/1", "page/2"])
+    Author.objects.create(name="a")
+    assert cache.get_many(["page/1", "page/2"]) == {"page/1": 1, "page/2": 1}
+    assert "mapping.failed family=page" in caplog.text
+    assert "no_such_column" in caplog.text
+
+
+def test_a_mapping_that_looks_at_values_is_told_of_an_invalidation_without_any(
+    declare: Declared, cache: Cache, caplog: Any
+) -> None:
+    declare("up", {"of": 1}, prime_on_cache_miss=True)
+    declare(
+        "down",
+        lambda key: key.params["n"],
+        parameters=[IntegerParameter("n")],
+        depends_on=[On("up", key=lambda change: change.new["of"])],
+    )
+    cache.get("up")
+    cache.get_many(["down/1", "down/2"])
+    cache.invalidate("up")
+    assert cache.get("down/1", "gone", prime_on_cache_miss=False) == "gone"
+    assert cache.get("down/2", "gone", prime_on_cache_miss=False) == "gone"
+    assert "mapping.failed" not in caplog.text
