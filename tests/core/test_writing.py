@@ -201,7 +201,10 @@ def test_nothing_that_was_changed_meanwhile_is_undone_by_a_computation_that_bega
     else:
         cache.patch(key, "v", "patched")
     expected = {"set": "set", "patch": "patched"}.get(change, "new")
+    begun = next(iter(flight._flights.values()))
     late = threads(lambda: cache.get(key))
+    # It waits for the flight, or had its answer without one (what was set, what was patched).
+    until(lambda: len(begun.done._cond._waiters) > 1 or not late.is_alive(), "the late one to look")  # type: ignore[attr-defined]
     gate.open()
     early.result()
     assert late.result() == {"v": expected}, "nobody who asked afterwards gets what began before"
@@ -289,6 +292,34 @@ def test_a_source_changed_in_a_transaction_that_commits_after_the_publish_is_not
     gate.open()
     writer.result()
     assert cache.get("down") == after
+
+
+@really
+@pytest.mark.parametrize("read_before", [False, True])
+def test_a_writer_that_waited_for_the_row_looks_for_readers_when_it_has_it(
+    declare: Declared, cache: Cache, gate: Gate, threads: Callable[..., Thread], read_before: bool
+) -> None:
+    """Its statement began before there was an edge; the reader has looked before the row was changed."""
+    _sources(declare, cache, gate, before=False)
+    declare("other", lambda key: cache.get("any/up"))
+    if read_before:
+        cache.get("other")  # then it is the longer statement that waits
+
+    def hold() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM kck_product WHERE key = 'any/up' FOR SHARE")
+            gate.stop()
+
+    holder = threads(hold)
+    gate.reached()
+    writer = threads(lambda: cache.set("any/up", 2))
+    wait_until_queued(1)
+    assert cache.get("down") == 1
+    assert cache.get_entry("down").state == "fresh", "nothing tells the reader"
+    gate.open()
+    holder.result()
+    writer.result()
+    assert cache.get("down") == 2
 
 
 @really
