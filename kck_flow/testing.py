@@ -116,7 +116,7 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
                     worker="run_worker",
                 )
                 passes.give_back(claim)
-                if outcome not in ("planned", "begun", "skipped"):
+                if outcome not in ("planned", "begun", "skipped", "released"):
                     ran.keys.append(str(claim.key))
                     ran.outcomes.append(outcome)
     return ran

@@ -338,12 +338,17 @@ class Computation:
     # -- the publish
     # --------------------------------------------------------------------------------------------------
 
+    @property
+    def _schedule(self) -> str:
+        # A worker knows what it was claimed under; a reader, what it would put in force itself.
+        return self.claim.schedule if self.claim.schedule is not None else self.primer.schedule_digest()
+
     def _ending(self, cost: float) -> Ending:
         # Where a test moves time, it is its clock that says when the computation ended.
         now = clock.now().timestamp() if clock.is_moved() else self.seen.now + cost / 1000
         due, nominal = self.primer.upcoming(self.key, instant(self.claim.nominal), instant(now))
         gap = self.primer.min_gap.total_seconds()
-        return Ending(self.primer.priority, due, nominal, cost, gap, schedule=self.primer.schedule_digest())
+        return Ending(self.primer.priority, due, nominal, cost, gap, schedule=self._schedule)
 
     def _publish(self, value: Any, computed: Computed, cost: float) -> None:
         primer, key, claim = self.primer, self.key, self.claim
@@ -524,7 +529,7 @@ class Computation:
                 park=park,
                 next_due=due,
                 nominal=nominal,
-                schedule=primer.schedule_digest(),
+                schedule=self._schedule,
             )
             self._append_run(session, "failed" if told is not None else "fenced", describe(error), shown)
             if park and told is not None:

@@ -25,6 +25,7 @@ from . import plan
 logger = logging.getLogger("kck_flow")
 
 MISSED_LIMIT = 10_000
+ANOTHER_SECONDS = 30.0
 OK = ("done", "unchanged", "skipped", "planned", "begun")
 
 
@@ -52,6 +53,10 @@ def run(
         with sessions() as session:
             refreshes.release(session, claim, delay=5.0)
         return "released"
+    if _is_of_another_release(primer, claim):
+        with sessions() as session:
+            refreshes.release(session, claim, delay=0.5)
+        return "released"
     if _too_late(primer, claim):
         return _skip(primer, claim, sessions)
     if isinstance(primer, Action) and primer.overlap == "parallel" and key.params.get("period") is None:
@@ -76,6 +81,20 @@ def run(
         running.reset(token)
     _log(claim, outcome.kind, time.monotonic() - begun, worker)
     return outcome.kind
+
+
+def _is_of_another_release(primer: Primer, claim: Claim) -> bool:
+    """Whether a due instant is of a schedule that this process does not know: its own workers serve it.
+
+    Where none has for so long (the newer release was taken back), it is served and goes on by what is known here.
+    """
+    if (
+        claim.nominal is None
+        or claim.nominal > claim.started
+        or claim.schedule in (None, primer.schedule_digest())
+    ):
+        return False
+    return primer.schedule is None or claim.started - claim.nominal < ANOTHER_SECONDS
 
 
 def _log(claim: Claim, outcome: str, seconds: float, worker: str) -> None:
@@ -127,7 +146,7 @@ def _set_aside(claim: Claim, sessions: Sessions) -> str:
 
 def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
     primer = plan.planned(claim.key)
-    if primer is None or primer.schedule is None:
+    if primer is None:
         with sessions() as session:
             refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, 0))
         return "skipped"
@@ -144,6 +163,9 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
                 # Another release has put another schedule in force: its workers walk the domain.
                 refreshes.release(session, claim, delay=5.0)
                 return "released"
+            if primer.schedule is None:
+                refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, 0))
+                return "skipped"
         found = plan.domain_of(primer)
         with sessions() as session:
             plan.walk(session, primer, instant(claim.nominal) or now, found)
@@ -224,7 +246,9 @@ def _begin_period(primer: Action, claim: Claim, sessions: Sessions) -> str:
     due, following = primer.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
     with sessions() as session, session.transaction():
         ended = refreshes.finish(
-            session, claim, Ending(primer.priority, due, following, 0, schedule=primer.schedule_digest())
+            session,
+            claim,
+            Ending(primer.priority, due, following, 0, schedule=claim.schedule or primer.schedule_digest()),
         )
         if ended is not None:
             refreshes.request(

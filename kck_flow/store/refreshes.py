@@ -27,6 +27,7 @@ class Claim:
     """A lease on one product. ``nominal`` is the schedule instant it serves; instants are POSIX seconds.
 
     Attributes:
+        schedule: Digest of the schedule that the slot stood on when it was claimed as due; None otherwise.
         lost: Set by the beats when the lease has gone: the result will be refused.
         ended: Set when this process has ended it itself: then a beat that comes back empty means nothing.
     """
@@ -47,6 +48,7 @@ class Claim:
     lost: bool = False
     ended: bool = False
     progress: str | None = field(default=None)
+    schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,9 @@ def claim_due(
             crashes,
             due,
             lease,
+            schedule=schedule,
         )
-        for slot, token, want, attempts, cost, nominal, reason, now, text, base, lane, crashes, due in rows
+        for slot, token, want, attempts, cost, nominal, reason, now, text, base, lane, crashes, due, schedule in rows
     ]
     return sorted(claims, key=lambda claim: (claim.lane, claim.due or 0))
 

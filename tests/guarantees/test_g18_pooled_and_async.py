@@ -132,9 +132,10 @@ def test_sixty_four_tasks_of_one_loop_share_one_compute_and_the_loop_is_never_bl
     assert {answer["value"] for answer in other.answer()["answers"]} == {"act/cold#1"}
     assert stage.begun("act/cold") == 1
     stage.script("act/blocking", ["sleep", 3.0])
-    found = reader.ask("gets_async", "act/blocking", 64)
+    found = reader.ask("gets_async", "act/blocking", 64, beside="act/cold")
     assert {answer["value"] for answer in found["answers"]} == {"act/blocking#1"}
-    assert found["longest"] < 1.5  # of three seconds; a blocked loop would have stood still for all of them
+    # Of three seconds; had a compute held the loop, or the thread of its queries, all of them.
+    assert found["longest"] < 2
 
 
 def test_sixty_four_tasks_share_one_failure_g2(theatre: Theatre) -> None:

@@ -43,4 +43,5 @@ UPDATE kck_refresh r SET
 FROM due
 WHERE r.id = due.id
 RETURNING r.id, r.token, r.claimed_want, r.attempts, r.cost_ms, extract(epoch FROM r.nominal)::float8, r.reason,
-          extract(epoch FROM {now})::float8, r.key, r.key_base, r.lane, r.crashes, extract(epoch FROM r.due_at)::float8
+          extract(epoch FROM {now})::float8, r.key, r.key_base, r.lane, r.crashes, extract(epoch FROM r.due_at)::float8,
+          r.schedule_digest
