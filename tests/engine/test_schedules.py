@@ -275,13 +275,17 @@ def test_16_an_older_version_does_not_put_its_declaration_back_in_force(theatre:
         assert slot("troupe/a")["nominal"] == planned
 
 
-def test_16_an_older_release_leaves_a_due_instant_to_the_newer_and_serves_it_where_that_is_gone(theatre: Theatre) -> None:
+def test_16_an_older_release_leaves_a_due_instant_to_the_newer_and_serves_it_where_that_is_gone(
+    theatre: Theatre,
+) -> None:
     stage = theatre.stage
     stage.write("domain.json", ["troupe/a"])
     (new,) = theatre.mortals(1, env=timed(troupe=60))
     both_work([new], 0, "troupe")
     first = seconds_to("troupe/a")
-    old, older = (theatre.mortals(1, env={**env, "KCK_TEST_VERSION": "1"})[0] for env in (timed(troupe=5), {}))
+    old, older = (
+        theatre.mortals(1, env={**env, "KCK_TEST_VERSION": "1"})[0] for env in (timed(troupe=5), {})
+    )
     sql("UPDATE kck_family SET primer_version = 2")  # as the newer release's declaration would stand
     for release in (old, older):
         both_work([release], first + 1, "troupe")
