@@ -479,24 +479,27 @@ class Worker:
             with passes.sessions() as session:
                 passes.measure(session)
                 workers.forget_silent(session, max(120.0, passes.lease * 2))
-        if self._ears[alias].mode == "listen" and now - self._last.get(f"reap:{alias}", 0) >= jittered(
-            REAP_SECONDS
-        ):
-            self._last[f"reap:{alias}"] = now
-            self._reap(alias, passes)
+        self._reap(alias, passes)
 
-    def _reap(self, alias: str, passes: Passes) -> None:
-        ears = self._ears[alias]
+    def _reap(self, alias: str, passes: Passes) -> int:
+        """Once a second and by one worker at a time: end the leases of workers that have died; returns how many had."""
+        ears, now = self._ears[alias], time.monotonic()
+        if ears.mode != "listen" or now - self._last.get(f"reap:{alias}", 0) < REAP_SECONDS * 0.9:
+            return 0
+        self._last[f"reap:{alias}"] = now
         if not ears.reap_turn():
-            return
+            return 0
+        reaped = 0
         try:
             with passes.sessions() as session:
                 for number in workers.dead(session):
                     keys = refreshes.end_owned(session, f"w{number}")
                     workers.leave(session, number)
+                    reaped += 1
                     logger.warning("worker.reaped number=%s refreshes=%d", number, len(keys))
         finally:
             ears.reap_done()
+        return reaped
 
     def _rest(self) -> None:
         longest = jittered(self._poll) if self._running or len(self._passes) > 1 else self._poll
@@ -506,12 +509,21 @@ class Worker:
             # it.
             self._in_vain += 1
             pause = min(0.02 * 2 ** min(self._in_vain, 10), longest)
+        over_at = time.monotonic() + pause
+        # The dead are looked for all the while, however long the pause.
+        while not self._heard(min(max(over_at - time.monotonic(), 0), jittered(REAP_SECONDS))):
+            if time.monotonic() >= over_at or sum(self._reap(*one) for one in self._passes.items()):
+                return
+
+    def _heard(self, seconds: float) -> bool:
+        """Wait, at most so long; returns whether something is on its way, or this process was told something."""
         first, *others = self._ears.values()
-        first.wait(pause if not others else min(pause, 0.1), self._wake_read)
+        heard = first.wait(seconds if not others else min(seconds, 0.1), self._wake_read)
         for ears in others:
-            ears.wait(0)
+            heard = ears.wait(0) or heard
         with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 100)
+            heard = bool(os.read(self._wake_read, 100)) or heard
+        return heard
 
     def _touch(self) -> None:
         if self.options.alive_file:

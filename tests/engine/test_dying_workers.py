@@ -22,7 +22,7 @@ def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_st
 ) -> None:
     """The lease is sixty seconds; the dead worker is noticed by its lock."""
     stage, reader = theatre.stage, theatre.reader()
-    workers = [theatre.worker("--lease", "60"), theatre.worker("--lease", "60")]
+    workers = [theatre.worker("--lease", "60", "--poll", "60") for _ in range(2)]
     stage.script("act/x", ["hold", "never"], run=1)
     reader.ask("request", "act/x")
     first = stage.wait_at("act/x", "never")
@@ -292,6 +292,7 @@ def test_17_a_crash_of_the_database_is_survived_and_workers_hear_again_g7(
     for worker in workers:
         worker.wait_for("db.back", limit=20)
         assert worker.alive
+        assert "child_ended" not in worker.output
     wanted = [f"act/{number}" for number in range(40)]
     until(lambda: _stored(reader, wanted) == 40, "all wishes to be honoured", limit=60)
     # They hear again: the next poll is thirty seconds away. The first wish may meet one not at rest yet, not all.

@@ -300,7 +300,10 @@ def test_the_lease_is_in_no_index() -> None:
 
 
 def test_an_idle_worker_asks_little_and_writes_nothing(theatre: Theatre) -> None:
-    """Not even while another has a long refresh, or one that is due is paused; and who is busy is seen to live."""
+    """At rest it sleeps: nothing is due, and it knows.
+
+    Not even while another has a long refresh, or one that is due is paused; and who is busy is seen to live.
+    """
     stage, reader = theatre.stage, theatre.reader()
     stage.script("act/long", ["hold", "gate"])
     reader.ask("request", "act/long")
