@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseErrors
+from django.db import InterfaceError, OperationalError
 
 from ..conf import conf
 from ..errors import ComputeTimeout, StoreUnavailable, WaitTimeout
@@ -215,14 +216,23 @@ def is_lock_timeout(error: BaseException) -> bool:
 
 
 def _claim_in_time(flight: Flight) -> refreshes.Claim | None:
-    """Claim, again and again while somebody waits: a crowd at the cache's own connections is no answer."""
+    """Claim, again and again while somebody waits: a crowd at the cache's own connections is no answer.
+
+    Nor is a connection that has died while it was idle: once more, on a new one.
+    """
+    renewed = False
     while True:
         try:
             return _claim(flight)
         except (private.Busy, DatabaseErrors) as error:
-            crowded = isinstance(error, private.Busy) or is_lock_timeout(error)
-            if not crowded or time.monotonic() >= flight.deadline:
+            if isinstance(error, private.Busy) or is_lock_timeout(error):
+                if time.monotonic() >= flight.deadline:
+                    raise
+            elif renewed or not isinstance(error, (OperationalError, InterfaceError)):
                 raise
+            else:
+                renewed = True
+                private.close_all(flight.alias)
 
 
 def _claim(flight: Flight) -> refreshes.Claim | None:

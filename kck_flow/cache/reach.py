@@ -37,13 +37,16 @@ def is_lost(alias: str) -> bool:
 
 
 def look(alias: str, error: BaseException | None = None) -> None:
-    """Try the database on a connection of the cache's own.
+    """Try the database on a connection of the cache's own; on a new one where ``error`` has ended another.
 
     Raises:
         StoreUnavailable: it is out of reach still.
     """
     known = alias in _lost
     _lost.add(alias)
+    if error is not None:
+        # What ended one connection has ended those that were idle, too; the news of it may still be on its way.
+        private.close_all(alias)
     try:
         with private.session(alias, timeout=conf.CLAIM_TIMEOUT) as session:
             session.run("SELECT 1")

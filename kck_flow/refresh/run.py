@@ -54,8 +54,11 @@ def run(
             refreshes.release(session, claim, delay=5.0)
         return "released"
     if _is_of_another_release(primer, claim):
+        late = claim.started - (claim.nominal or claim.started)
         with sessions() as session:
-            refreshes.release(session, claim, delay=0.5)
+            # The longer nobody else has come, the less often it is offered: a release that was taken back for good
+            # must not keep its successor busy.
+            refreshes.release(session, claim, delay=min(max(0.5, late / 10), ANOTHER_SECONDS))
         return "released"
     if _too_late(primer, claim):
         return _skip(primer, claim, sessions)

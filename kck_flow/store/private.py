@@ -190,10 +190,16 @@ def session(alias: str, purpose: str = "", timeout: float | None = None) -> Iter
         _give_back(pool, connection, pooled, broken)
 
 
-def close_all() -> None:
-    """Close the idle ones (before a test database is dropped, after a fork, at the end of a worker)."""
+def close_all(alias: str | None = None) -> None:
+    """Close the idle ones, of one alias or of all (before a test database is dropped, when one has been found
+    dead, at the end of a worker).
+    """
     with _pools_lock:
-        pools = [pool for (pid, *_), pool in _pools.items() if pid == os.getpid()]
+        pools = [
+            pool
+            for (pid, of, *_), pool in _pools.items()
+            if pid == os.getpid() and (alias is None or alias == of)
+        ]
     for pool in pools:
         with pool.lock:
             idle, pool.idle = pool.idle, []

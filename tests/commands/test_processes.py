@@ -330,6 +330,7 @@ def test_a_broken_module_is_noted_and_the_others_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 def test_instants_are_aware_in_a_project_of_naive_ones(driver: str) -> None:
+    pytest.importorskip(driver)
     env = {"KCK_TEST_USE_TZ": "0", "KCK_TEST_TZ": "America/New_York", "KCK_TEST_DRIVER": driver}
     run("worker", "--once", "--products", "bread", env=env)
     run("refresh", "bread", "oven", env=env)

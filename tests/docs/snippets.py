@@ -280,15 +280,17 @@ def sitting(folder: Path) -> Iterator[Sitting]:
 
     before = dict(sys.modules)
     sys.modules["shop"], sys.modules["shop.models"] = tests.shop, tests.shop.models
-    declared = set(registry.classes)
+    declared = list(registry.classes)
     testing.reset()
     reader = Sitting(folder)
     try:
         yield reader
     finally:
         reader.settings.close()
-        for one in set(registry.classes) - declared:
+        for one in set(registry.classes) - set(declared):
             registry.withdraw(one)
+        for one in declared:  # what a page has said anew is again what it was
+            registry.register(one)
         for name in [*reader.modules, "shop", "shop.models"]:
             if name in before:
                 sys.modules[name] = before[name]
