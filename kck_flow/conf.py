@@ -59,6 +59,11 @@ SETTINGS: dict[str, Setting] = {
     "WORKER_SEEN_SECONDS": Setting(
         20.0, NUMBER, "Seconds without a sign of any worker after which there is none."
     ),
+    "PREPARE": Setting(
+        True,
+        (bool,),
+        "Whether hot statements are prepared on direct connections, outside of transactions; behind a pooler never.",
+    ),
     "TIER_SECONDS": Setting(
         0.0,
         NUMBER,

@@ -512,7 +512,7 @@ class Worker:
         over_at = time.monotonic() + pause
         # The dead are looked for all the while, however long the pause.
         while not self._heard(min(max(over_at - time.monotonic(), 0), jittered(REAP_SECONDS))):
-            if time.monotonic() >= over_at or sum(self._reap(*one) for one in self._passes.items()):
+            if time.monotonic() >= over_at or sum(self._reap(*one) for one in self._passes.items()) > 0:
                 return
 
     def _heard(self, seconds: float) -> bool:

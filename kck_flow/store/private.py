@@ -17,23 +17,21 @@ removed.
 from __future__ import annotations
 
 import os
-import re
 import select
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from .. import clock
 from ..conf import conf
 from ..errors import KckFlowError
-from .session import Session, statement
+from . import prepared
+from .prepared import Prepared
+from .session import Session
 from .watch import answering
 
 if TYPE_CHECKING:
@@ -42,12 +40,6 @@ if TYPE_CHECKING:
 BEAT, WAKE = "beat", "wake"
 OUT_OF_REACH = 2.0
 SUFFIX = ":kck"
-# Planning these costs as much as running them; on a direct connection of our own it is done once. Never
-# behind a pooler, where the next transaction meets another server process.
-PREPARED = frozenset({"begin", "publish", "claim", "claim_due", "request", "finish"})
-_PARAMETER = re.compile(r"%\((\w+)\)s")
-# By driver connection: a new one has prepared nothing.
-_prepared_on: WeakKeyDictionary[Any, dict[str, tuple[str, list[str]]]] = WeakKeyDictionary()
 
 
 class Busy(KckFlowError):
@@ -58,31 +50,15 @@ class PrivateSession(Session):
     """A session on one of the cache's own connections; autocommit unless ``transaction`` is entered."""
 
     is_private = True
+    worth_it = 0
 
     def __init__(self, connection: BaseDatabaseWrapper, pooled: bool) -> None:
         super().__init__(connection)
         self.pooled = pooled
         self._depth = 0
 
-    def rows(self, name: str, params: Mapping[str, Any] | None = None, **parts: str) -> list[tuple[Any, ...]]:
-        if self.pooled or name not in PREPARED or clock.is_moved() or params is None:
-            return super().rows(name, params, **parts)
-        execute, order = self._prepared(statement(name, **parts))
-        return self.run(execute, [params[one] for one in order])
-
-    def _prepared(self, text: str) -> tuple[str, list[str]]:
-        """Prepare a statement on this connection, once; returns (its EXECUTE, the parameters in order)."""
-        raw = self.connection.connection
-        known = _prepared_on.setdefault(raw, {}) if raw is not None else {}
-        if text not in known:
-            order = list(dict.fromkeys(_PARAMETER.findall(text)))
-            positional = _PARAMETER.sub(lambda found: f"${order.index(found[1]) + 1}", text).replace(
-                "%%", "%"
-            )
-            name = f"kck_{sha256(text.encode()).hexdigest()[:16]}"
-            self.run(f"PREPARE {name} AS {positional}")
-            known[text] = (f"EXECUTE {name} ({', '.join(['%s'] * len(order))})", order)
-        return known[text]
+    def preparing(self) -> Prepared | None:
+        return None if self.pooled else prepared.of(self.connection)
 
     def run(self, text: str, params: Any = None) -> list[tuple[Any, ...]]:
         if self.pooled and not self._depth:

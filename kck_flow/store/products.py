@@ -117,28 +117,70 @@ _CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q
  WHERE q.key_base = '{key_base}' AND (q.digest = '{digest}' OR q.digest IS NULL))"""
 _CALM_MANY = """NOT EXISTS (SELECT 1 FROM kck_pending q
  WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL))"""
-_fresh_texts: dict[tuple[str, int, bool], list[str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Hot:
+    """The hot read of one family: said in full, and as a prepared statement; the key's digest goes between pieces.
+
+    Attributes:
+        plain: The statement, split where the digest belongs.
+        prepared: The statement to prepare; every family's is the same.
+        rest: The parameters after the digest, and the closing parenthesis.
+    """
+
+    plain: Sequence[str]
+    prepared: str
+    rest: str
+
+
+_hot: dict[tuple[str, int, bool], _Hot] = {}
+
+
+def _hot_read(key_base: str, primer_version: int, probe: bool) -> _Hot:
+    name = (key_base, primer_version, probe)
+    found = _hot.get(name)
+    if found is None or clock.is_moved():
+        base, version = key_base.replace("'", "''"), str(int(primer_version))
+        text = statement("fresh", calm=_CALM if probe else "NOT p.sourced")
+        plain = text.replace("{primer_version}", version).replace("{key_base}", base)
+        general = (
+            text.replace("'{digest}'", "$1").replace("{primer_version}", "$2").replace("'{key_base}'", "$3")
+        )
+        rest = f"',{version},'{base}')" if probe else f"',{version})"
+        found = _Hot(plain.split("{digest}"), general, rest)
+        if not clock.is_moved():
+            _hot[name] = found
+    return found
 
 
 def fresh(session: Session, key: Key, primer_version: int, *, probe: bool) -> str | None:
     """Return the value text of a product that may be served as it is, else None: then ``read`` decides."""
-    name = (key.key_base, primer_version, probe)
-    pieces = _fresh_texts.get(name)
-    if pieces is None or clock.is_moved():
-        calm = _CALM.replace("{key_base}", key.key_base.replace("'", "''")) if probe else "NOT p.sourced"
-        text = statement("fresh", calm=calm, primer_version=str(int(primer_version)))
-        pieces = text.split("{digest}")
-        if not clock.is_moved():
-            _fresh_texts[name] = pieces
-    row = session.first(key.digest_text.join(pieces))
+    hot, digest = _hot_read(key.key_base, primer_version, probe), key.digest_text
+    name = session.prepared_name(hot.prepared)
+    if name is None:
+        row = session.first(digest.join(hot.plain))
+    else:
+        row = session.unless_gone(
+            lambda: session.first(f"EXECUTE {name}('{digest}{hot.rest}"),
+            lambda: session.first(digest.join(hot.plain)),
+        )
     return row[0] if row is not None else None
 
 
 def fresh_many(session: Session, keys: Iterable[Key], *, probe: bool) -> dict[str, tuple[int, str]]:
     """Return (primer version, value text) of those of many products that may be served as they are, by key text."""
     text = statement("fresh_many", calm=_CALM_MANY if probe else "NOT p.sourced")
-    digests = ",".join(key.digest_text for key in keys)
-    return {row[0]: (row[1], row[2]) for row in session.run(text.replace("digests", digests))}
+    digests = f"{{{','.join(key.digest_text for key in keys)}}}"
+    plain = text.replace("{digests}", digests)
+    name = session.prepared_name(text.replace("'{digests}'", "$1"))
+    if name is None:
+        rows = session.run(plain)
+    else:
+        rows = session.unless_gone(
+            lambda: session.run(f"EXECUTE {name}('{digests}')"), lambda: session.run(plain)
+        )
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def read(

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timezone
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
+from django.db import Error as DatabaseErrors
 from django.db import connections, transaction
 
 from .. import clock
+from ..conf import conf
+from . import prepared
+from .prepared import Prepared
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+T = TypeVar("T")
 _COMMENT = re.compile(r"--[^\n]*\n")
 _SPACE = re.compile(r"\s+")
 
@@ -53,6 +58,9 @@ def statement(name: str, **parts: str) -> str:
     return text.replace("{now}", clock.sql())
 
 
+_positional = cache(prepared.positional)
+
+
 class Session:
     """Statements on one connection.
 
@@ -62,6 +70,7 @@ class Session:
     """
 
     is_private = False
+    worth_it = prepared.WORTH_IT
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -72,7 +81,48 @@ class Session:
 
     def rows(self, name: str, params: Mapping[str, Any] | None = None, **parts: str) -> list[tuple[Any, ...]]:
         """Run statement ``name`` and return its rows (an empty list for a statement that returns none)."""
-        return self.run(statement(name, **parts), params)
+        text = statement(name, **parts)
+        if name not in prepared.PREPARED or params is None:
+            return self.run(text, params)
+        positional, order = _positional(text)
+        known = self.prepared_name(positional)
+        if known is None:
+            return self.run(text, params)
+        execute = f"EXECUTE {known} ({', '.join(['%s'] * len(order))})"
+        return self.unless_gone(
+            lambda: self.run(execute, [params[one] for one in order]), lambda: self.run(text, params)
+        )
+
+    def preparing(self) -> Prepared | None:
+        """Return what this connection has prepared, where it may be used: not inside the caller's transactions."""
+        connection = self.connection
+        if connection.in_atomic_block or not connection.autocommit or not conf.PREPARE:
+            return None
+        return prepared.of(connection)
+
+    def prepared_name(self, text: str) -> str | None:
+        """Return the name of a prepared statement (parameters written ``$1``); None where it is said in full."""
+        connection = self.connection
+        # Whoever listens to Django's cursor wants to see the statement, and no other beside it. A test's clock is
+        # part of the text, and moves on.
+        if connection.execute_wrappers or connection.force_debug_cursor or settings.DEBUG or clock.is_moved():
+            return None
+        known = self.preparing()
+        if known is None:
+            return None
+        return known.names.get(text) or known.name(self, text, self.worth_it)
+
+    def unless_gone(self, prepared_way: Callable[[], T], plain_way: Callable[[], T]) -> T:
+        """Run a prepared statement; said in full, from now on, where the server does not know it any more."""
+        try:
+            return prepared_way()
+        except DatabaseErrors as error:
+            known = self.preparing()
+            if known is None or not prepared.is_gone(error):
+                raise
+            known.safe = False
+            known.names.clear()
+            return plain_way()
 
     def row(self, name: str, params: Mapping[str, Any] | None = None, **parts: str) -> tuple[Any, ...] | None:
         """Run statement ``name`` and return its first row, or None."""
