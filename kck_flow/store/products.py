@@ -113,10 +113,10 @@ _PLANS: dict[tuple[bool, bool, bool, bool], dict[str, str]] = {
 
 
 # Marks that some have seen already are left to the long way.
-_CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q
- WHERE q.key_base = '{key_base}' AND (q.digest = '{digest}' OR q.digest IS NULL))"""
-_CALM_MANY = """NOT EXISTS (SELECT 1 FROM kck_pending q
- WHERE q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL))"""
+_CALM = """NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = '{key_base}' AND q.digest = '{digest}')
+ AND NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = '{key_base}' AND q.digest IS NULL)"""
+_CALM_MANY = """NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest = p.digest)
+ AND NOT EXISTS (SELECT 1 FROM kck_pending q WHERE q.key_base = p.key_base AND q.digest IS NULL)"""
 
 
 @dataclass(frozen=True, slots=True)

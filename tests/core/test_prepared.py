@@ -11,7 +11,9 @@ from django.db import connection, connections, transaction
 from django.test import override_settings
 
 from kck_flow import Cache, On
-from kck_flow.store import prepared
+from kck_flow.registry import registry
+from kck_flow.store import install, prepared
+from kck_flow.store.session import caller
 from tests.core.conftest import Declared, Thread
 from tests.harness.processes import database_url_of
 from tests.shop.models import Author
@@ -128,3 +130,27 @@ def test_behind_a_pooler_nothing_is_prepared(keys: Any, pooler: Any) -> None:
         return [*found, names()]
 
     assert Thread(read).result() == [*[{"n": 1}] * ENOUGH, []]
+
+
+def test_a_kept_plan_looks_into_the_index_of_an_empty_table_too(keys: Any) -> None:
+    """Made when nothing was on its way, it has to do when sixty thousand changes are."""
+    tables = ["kck_edge", "kck_pending", "kck_product", "kck_refresh"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(tables)}")
+    assert sorted(install.make_room(caller("default"))) == tables
+    assert install.make_room(caller("default")) == []
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"VACUUM (ANALYZE) {table}")
+            cursor.execute(f"SELECT count(*) FROM {table}")
+            assert cursor.fetchone() == (0,)
+    for _ in range(ENOUGH):
+        keys["a source"](None)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_prepared_statements WHERE name LIKE 'kck_%'")
+        (name,) = cursor.fetchone()
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        cursor.execute(f"EXPLAIN EXECUTE {name} ('{registry.key('sourced').digest}', 1, 'sourced')")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Index" in plan
+    assert "Seq Scan" not in plan
