@@ -20,7 +20,7 @@ from ..entry import Entry
 from ..errors import ones_own
 from ..registry import registry
 from ..store import refreshes
-from . import flight, frame, read
+from . import context, flight, frame, many, read
 from .compute import Outcome
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def get_entry(key: str, default: Any, **options: Any) -> Entry:
 
 
 async def _ask(question: Callable[..., Any], key: str, default: Any, options: dict[str, Any]) -> Any:
-    wait = read._seconds(options.pop("wait", None))
+    wait = read.seconds(options.pop("wait", None))
     deadline: float | None = None
     while True:
         answer = await in_thread(_try, question, key, default, wait=wait, **options)
@@ -75,7 +75,7 @@ def _try(question: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     token = read.boarding.set(True)
     try:
         return question(*arguments, **options)
-    except (read.Boarded, read.ManyBoarded) as boarded:
+    except (read.Boarded, many.ManyBoarded) as boarded:
         return boarded
     finally:
         read.boarding.reset(token)
@@ -104,11 +104,11 @@ async def _until_done(joined: flight.Flight, seconds: float) -> None:
 
 
 async def get_many(keys: Iterable[str], errors: str) -> dict[str, Any]:
-    """As ``read.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
-    asked, landed = list(keys), read.Landed()
+    """As ``many.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
+    asked, landed = list(keys), many.Landed()
     while True:
-        answer = await in_thread(_try, read.try_many, asked, errors, landed)
-        if not isinstance(answer, read.ManyBoarded):
+        answer = await in_thread(_try, many.try_many, asked, errors, landed)
+        if not isinstance(answer, many.ManyBoarded):
             found: dict[str, Any] = answer
             return found
         for joined, answers in answer.flights:
@@ -122,7 +122,7 @@ async def refresh(cache: Cache, key: str) -> Entry:
     primer = cache.primer(found)
     alias = spread.alias_of(primer)
     # Inside a compute it is computed by that thread: the pool's could all wait for one another.
-    if frame.current() is not None or await in_thread(read.context_of, alias) != read.OPEN:
+    if frame.current() is not None or await in_thread(context.context_of, alias) != context.OPEN:
         entry: Entry = await in_thread(cache.refresh, key)
         return entry
     while True:

@@ -13,7 +13,7 @@ from ..registry import registry
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
-from . import read
+from . import verdict as verdicts
 
 
 def explain(key: Key) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def explain(key: Key) -> dict[str, Any]:
     )
     if primer is None and stored is None:
         raise UnknownPrimer(registry.unknown(key.key_base))
-    verdict, text = read.judge(primer, key, stored)
+    verdict, text = verdicts.judge(primer, key, stored)
     slots = refreshes.listed(session, digest=key.digest, limit=1)
     last = runs.last(session, digest=key.digest, limit=5)
     around = edges.around(session, [key.digest], 1)
@@ -50,7 +50,7 @@ def explain(key: Key) -> dict[str, Any]:
         "declared": primer.where() if primer is not None else "no primer: set by hand",
         "state": _state(verdict, stored, slot),
         "cause": _cause(primer, key, stored, verdict),
-        "value": codec.decode(text) if text is not None and verdict != read.MISSING else None,
+        "value": codec.decode(text) if text is not None and verdict != verdicts.MISSING else None,
         "version": stored.version if stored else 0,
         "computed_at": instant(stored.computed_at) if stored else None,
         "soft_expires_at": instant(stored.soft_expires_at) if stored else None,
@@ -86,11 +86,11 @@ def explain(key: Key) -> dict[str, Any]:
 
 def _state(verdict: str, stored: Any, slot: dict[str, Any] | None) -> str:
     failing = slot is not None and slot["attempts"] > 0
-    if verdict == read.MISSING:
+    if verdict == verdicts.MISSING:
         if slot is not None and slot["running"]:
             return "computing"
         return "failed" if failing else "empty"
-    if verdict == read.STALE and slot is not None and slot["running"]:
+    if verdict == verdicts.STALE and slot is not None and slot["running"]:
         return "computing"
     return "failed" if failing else verdict
 
@@ -110,11 +110,11 @@ def _cause(primer: Primer | None, key: Key, stored: Any, verdict: str) -> str:
         return "always_fresh: each read computes"
     if stored.pending == 2:
         return "something it was made from has changed"
-    if verdict == read.MISSING:
+    if verdict == verdicts.MISSING:
         return "more changes are waiting than a read applies, or augment failed"
     if stored.pending == 1:
         return "a refresh is wanted: something it was made from has changed"
-    if verdict == read.STALE:
+    if verdict == verdicts.STALE:
         return f"past its soft expiry since {instant(stored.soft_expires_at)}"
     return "fresh"
 

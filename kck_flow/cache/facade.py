@@ -16,8 +16,9 @@ from ..primer import UNSET, Primer
 from ..registry import registry
 from ..store import families, pending, products, refreshes
 from ..store.session import caller
-from . import aio, explaining, flight, frame, history, read, write
+from . import aio, explaining, flight, frame, history, many, read, write
 from .compute import compute_live
+from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
 
 
@@ -92,7 +93,7 @@ class Cache:
             errors: ``"raise"`` (``SomeFailed``, which carries the good ones), ``"return"`` (the exceptions
                 stand among the values) or ``"skip"``.
         """
-        return read.get_many(keys, errors)
+        return many.get_many(keys, errors)
 
     def is_set(self, key: str) -> bool:
         """Whether a value is stored under ``key``, fresh or not. Computes nothing and wants nothing."""
@@ -170,15 +171,15 @@ class Cache:
         found = registry.key(key)
         primer = self.primer(found)
         alias = spread.alias_of(primer)
-        context = read.context_of(alias)
+        context = context_of(alias)
         here = frame.current()
         if here is not None:
             here.refuse(found)
-        if context == read.TEST:
+        if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
             )
-        if context == read.ATOMIC and read.is_dirty(alias):
+        if context == ATOMIC and is_dirty(alias):
             outcome = compute_live(primer, found, alias)
             pending.append(
                 caller(alias),

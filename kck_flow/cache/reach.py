@@ -8,17 +8,19 @@ tries it first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import Error as DatabaseErrors
-from django.db import connections
+from django.db import InterfaceError, OperationalError, connections
 
 from ..conf import conf
 from ..errors import StoreUnavailable
 from ..store import private
 from ..store.watch import answering
 
+T = TypeVar("T")
 _lost: set[str] = set()
 _UNBOUNDED: AbstractContextManager[None] = nullcontext()
 
@@ -60,6 +62,34 @@ def look(alias: str, error: BaseException | None = None) -> None:
     except DatabaseErrors as found:
         raise StoreUnavailable(f"The database {alias!r} does not answer: {error or found}".strip()) from found
     _lost.discard(alias)
+
+
+def once_more(alias: str, is_open: bool, what: str, ask: Callable[[], T]) -> T:
+    """Ask the database; on a connection that has gone, perhaps only the connection, once more on a new one.
+
+    Args:
+        is_open: Whether no transaction of the caller's is open, which a new connection would lose.
+        what: What is asked for, in the words of the error.
+
+    Raises:
+        StoreUnavailable: the new one does not answer either.
+    """
+    connection = connections[alias]
+    if is_open and is_lost(alias):
+        look(alias)
+    try:
+        with bounded(connection):
+            return ask()
+    except (OperationalError, InterfaceError) as error:
+        if not is_open:
+            raise
+        connection.close()
+        look(alias, error)
+        try:
+            return ask()
+        except DatabaseErrors:
+            connection.close()
+            raise StoreUnavailable(f"The database did not answer for {what!r}: {error}".strip()) from error
 
 
 def forget() -> None:

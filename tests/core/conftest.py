@@ -28,7 +28,7 @@ def _nothing_left_over() -> Iterator[None]:
     """Each test begins with a process that remembers nothing, and ends when its threads are at rest."""
     behind.forget()
     tier.clear()
-    read._sourced.clear()
+    read.sourced.clear()
     yield
     at_rest()
     behind.forget()

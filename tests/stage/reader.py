@@ -307,7 +307,7 @@ def clear(folder: str, given: dict[str, Any]) -> None:
     shift(0)
     flow(**given)
     testing.reset()
-    read._sourced.clear()
+    read.sourced.clear()
     connections.close_all()
     private.close_all()
 

@@ -16,7 +16,7 @@ from django.db import DatabaseError, connections, transaction
 from ... import clock, spread
 from ... import conf as confs
 from ...cache import compute
-from ...cache.read import MISSING, judge
+from ...cache.verdict import MISSING, judge
 from ...changes import fold
 from ...conf import conf
 from ...entry import Change

@@ -10,7 +10,7 @@ from typing import Any
 
 from ... import key as keys
 from ...cache.facade import Cache
-from ...cache.read import judge
+from ...cache.verdict import judge
 from ...conf import conf
 from ...entry import Entry
 from ...errors import KckFlowError, NotPrimed, UnknownPrimer
