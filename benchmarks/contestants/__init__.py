@@ -43,6 +43,14 @@ def _entrants() -> dict[str, Entrant]:
             (package, "django"),
             {"key_base": "bench_sourced"},
         )
+        found[f"kck-inside-{driver}"] = Entrant(
+            f"**kck_flow**, no declared source, inside a transaction, {driver}",
+            driver,
+            here + "kck_flow:KckFlow",
+            db,
+            (package, "django"),
+            {"inside": True},
+        )
         found[f"floor-{driver}"] = Entrant(
             f"floor: bare {driver}, SELECT by primary key",
             driver,

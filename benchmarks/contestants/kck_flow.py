@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.contestants import database
 from benchmarks.contestants.base import Contestant
+from benchmarks.measure import Turn
 from benchmarks.project import django_setup
 
 APPS = ["kck_flow", "benchmarks.project.apps.BenchConfig"]
@@ -24,10 +25,12 @@ class KckFlow(Contestant):
         key_base: str = "bench_plain",
         tier_seconds: float | None = None,
         through: str = "postgres",
+        inside: bool = False,
     ) -> None:
         super().__init__(name, places)
         self.key_base = key_base
         self.through = through
+        self.inside = inside
         self.settings = {} if tier_seconds is None else {"TIER_SECONDS": tier_seconds}
 
     def key(self, number: int) -> str:
@@ -45,6 +48,17 @@ class KckFlow(Contestant):
         from kck_flow import Cache
 
         self.cache = Cache.get_instance()
+
+    def turn(
+        self, call: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], seconds: float = 5.0
+    ) -> Turn:
+        """Inside a transaction where asked for, as the requests of an ATOMIC_REQUESTS project are."""
+        if not self.inside:
+            return super().turn(call, arguments, seconds)
+        from django.db import transaction
+
+        with transaction.atomic():
+            return super().turn(call, arguments, seconds)
 
     def leave(self) -> None:
         django_setup.close_connections()
