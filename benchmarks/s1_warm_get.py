@@ -13,16 +13,18 @@ from benchmarks.report import Results, Verdict, at_most, by_phase, cpu_ratio, la
 ID = "S1"
 TITLE = "Warm get"
 HOW = """
-One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in
-autocommit (one contestant inside a transaction, where nothing may be prepared). Two shapes: a record (figures, a short series, a paragraph) and a text (one string). The floors
-are one `SELECT` by primary key with a bare driver that decodes the JSON (psycopg 3 without prepared
-statements, as Django uses it). × CPU is against Django's DatabaseCache on psycopg2.
+One caller reads 100 stored products of about 1 KB of JSON in turn, over one warm connection, in autocommit
+(one contestant inside a transaction, where nothing may be prepared). Two shapes: a record (figures, a short
+series, a paragraph) and a text (one string). The floors are one `SELECT` by primary key with a bare driver
+that decodes the JSON (psycopg 3 without prepared statements, as Django uses it). × CPU is against Django's
+DatabaseCache on psycopg2.
 """
 WHY = """
-Our statement tells fresh from stale, invalidated and changed meanwhile, by the database's clock, and with a declared
-source looks for changes on their way; on a direct connection it is planned once, which is why the server has less
-to do than with the bare `SELECT`; inside a transaction, or behind a pooler, it is planned anew at each read. What is left is the driver, the network and decoding the JSON, which the floor has,
-too (*CPU client*): of one DatabaseCache get they alone are more than the aim.
+Our statement tells fresh from stale, invalidated and changed meanwhile, by the database's clock, and with a
+declared source looks for changes on their way; on a direct connection it is planned once, which is why the
+server has less to do than with the bare `SELECT`; inside a transaction, or behind a pooler, it is planned
+anew at each read. What is left is the driver, the network and decoding the JSON, which the floor has, too
+(*CPU client*): of one DatabaseCache get they alone are more than the aim.
 """
 
 DRIVERS = ("psycopg2", "psycopg3")
