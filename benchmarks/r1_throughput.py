@@ -19,17 +19,20 @@ which does nothing but append a line with the instant to a file; the workers are
 until the last line is taken. CPU is that of the workers, with all that they fork, and of their server,
 for one job. Every engine runs with its defaults, but for one job at a time in each process where it would
 run more (Celery). A job of kck_flow is the refresh of a key of its own, value and record of the run
-included.
+included. The floor shows what the disk allows to an engine that commits once for each job.
 """
 WHY = """
 A refresh here stores a value, its next due time and a record of the run, durably, and outlives the worker that
-dies in it. Celery and RQ take a job out of Redis's memory; Celery by default before it has run, so that it is
-lost with its worker.
+dies in it: one commit for each, which waits for the disk (see the floor; DURABLE_PUBLISH = False does not wait).
+Celery and RQ take a job out of Redis's memory; Celery by default before it has run, so that it is lost with its
+worker.
 """
 WORKERS = 2
 CONTESTANTS = (
+    "run-floor",
     "run-kck-psycopg2",
     "run-kck-psycopg3",
+    "run-kck-at-once",
     "procrastinate",
     "django-tasks-db",
     "celery",
@@ -88,9 +91,9 @@ def per_second(result: Result) -> float:
 
 def verdicts(results: Results) -> list[Verdict]:
     """First of all of them."""
-    others = {name: per_second(r) for name, r in results[""].items() if r and not name.startswith("run-kck")}
+    others = {name: per_second(r) for name, r in results[""].items() if r and not name.startswith("run-")}
     verdicts = []
-    for driver in ("psycopg2", "psycopg3"):
+    for driver in ("psycopg2", "psycopg3", "at-once"):
         ours = results[""].get(f"run-kck-{driver}")
         if not ours or not others:
             verdicts.append(Verdict(f"{driver}: first of all of them", "–", None))

@@ -64,6 +64,12 @@ SETTINGS: dict[str, Setting] = {
         (bool,),
         "Whether hot statements are prepared on direct connections, outside of transactions; behind a pooler never.",
     ),
+    "DURABLE_PUBLISH": Setting(
+        True,
+        (bool,),
+        "Whether a refresh waits until its value is on the disk. False: a crash of the database server takes back the "
+        "values of the last half second, whole, and they are computed again.",
+    ),
     "TIER_SECONDS": Setting(
         0.0,
         NUMBER,

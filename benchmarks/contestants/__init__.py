@@ -158,6 +158,21 @@ def _engines() -> dict[str, Entrant]:
         )
         for driver, package in (("psycopg2", "psycopg2-binary"), ("psycopg3", "psycopg"))
     }
+    found["run-kck-at-once"] = Entrant(
+        "**kck_flow** worker, DURABLE_PUBLISH off, psycopg2",
+        "psycopg2",
+        here + "kck_flow:KckFlow",
+        db,
+        ("psycopg2-binary", "django"),
+        {"DURABLE_PUBLISH": False},
+    )
+    found["run-floor"] = Entrant(
+        "floor: a row deleted for each job, one commit",
+        "psycopg2",
+        here + "floor:OneCommit",
+        db,
+        ("psycopg2-binary",),
+    )
     place = here + "procrastinate:Procrastinate"
     found["procrastinate"] = Entrant(
         "Procrastinate", "procrastinate", place, db, ("procrastinate", "psycopg")

@@ -3,6 +3,7 @@
 -- One statement is enough: the slot's row is locked first, and a drain locks it before it touches the product; the
 -- product's row is judged as it stands when it is locked (ON CONFLICT), not as the snapshot saw it; marks that commit
 -- after the snapshot are found by every later read.
+-- {commit}: where nobody waits for the disk (DURABLE_PUBLISH), it is for this transaction alone.
 WITH slot AS (
     {finish}
 ), put AS (
@@ -18,5 +19,5 @@ WITH slot AS (
            p.version, %(bytes)s, %(worker)s
     FROM (SELECT 1) one LEFT JOIN slot s ON true LEFT JOIN put p ON true
 )
-SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, coalesce((SELECT marked FROM below), 0)
+SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, coalesce((SELECT marked FROM below), 0){commit}
 FROM slot s LEFT JOIN put p ON true
