@@ -44,25 +44,24 @@ async def get_entry(key: str, default: Any, **options: Any) -> Entry:
 
 
 async def _ask(question: Callable[..., Any], key: str, default: Any, options: dict[str, Any]) -> Any:
-    wait = read.seconds(options.pop("wait", None))
+    asked = wait = read.seconds(options.pop("wait", None))
     deadline: float | None = None
     while True:
         answer = await in_thread(_try, question, key, default, wait=wait, **options)
         if not isinstance(answer, read.Boarded):
             return answer
         joined, conclude = answer.joined, answer.concluded
+        if asked is None:
+            asked = joined.primer.wait_seconds(conf.WAIT)
         if deadline is None:
-            deadline = time.monotonic() + (
-                wait if wait is not None else joined.primer.wait_seconds(conf.WAIT)
-            )
-        patience = deadline - time.monotonic()
-        await _until_done(joined, patience)
+            deadline = time.monotonic() + asked
+        await _until_done(joined, deadline - time.monotonic())
         wait = max(deadline - time.monotonic(), 0)
         if joined.outcome is None:
             late = Outcome(
                 joined.key,
                 joined.primer.codec,
-                error=flight.timeout(joined.key, max(patience, 0)),
+                error=flight.timeout(joined.key, asked),
                 kind="failed",
             )
             return conclude(late)

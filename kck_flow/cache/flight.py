@@ -276,18 +276,22 @@ def failed(key: Key, primer: Primer, met: refreshes.Standing) -> Outcome:
     return Outcome(key, primer.codec, error=error, kind="failed", now=met.now)
 
 
-def wait_for(flight: Flight, seconds: float) -> Outcome:
-    """Wait for a flight's outcome; raises WaitTimeout when it has not come by then (the flight goes on)."""
+def wait_for(flight: Flight, seconds: float, asked: float) -> Outcome:
+    """Wait for a flight's outcome, for what is left of the wait asked for.
+
+    Raises:
+        WaitTimeout: it has not come by then; the flight goes on.
+    """
     if flight.done.wait(max(seconds, 0)):
         assert flight.outcome is not None
         return flight.outcome
-    raise timeout(flight.key, seconds)
+    raise timeout(flight.key, asked)
 
 
-def timeout(key: Key, seconds: float) -> WaitTimeout:
-    """Return the error of a wait that is over."""
+def timeout(key: Key, asked: float) -> WaitTimeout:
+    """Return the error of a wait that is over; ``asked`` is how many seconds it was to take at most."""
     return WaitTimeout(
-        f"Waited {seconds:g} s for {str(key)!r} to be computed; the compute goes on. Raise the primer's wait, "
+        f"Waited {asked:g} s for {str(key)!r} to be computed; the compute goes on. Raise the primer's wait, "
         "KCK_FLOW['WAIT'], or the argument wait."
     )
 
