@@ -10,6 +10,7 @@ together with storing a value that contains them.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import time
@@ -48,6 +49,8 @@ SERIALIZATION = ("40001", "40P01")
 HELD = ("55P03", *SERIALIZATION)
 # Connection lost, no resources, ended by an operator, crash or timeout, trouble with files: classes of SQLSTATE.
 ABSENT = ("08", "53", "57", "58")
+# Of what is no Exception, what a compute may end with all the same: it failed. Ctrl+C is another's wish, and rises.
+RAISED = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 TRIES = 5
 TRY_SECONDS = 3.0  # a caller waits for the value, stored or not
 
@@ -198,7 +201,7 @@ class Computation:
                     self._in_snapshot()
                 else:
                     self._straight()
-            except (Exception, SystemExit) as error:
+            except RAISED as error:
                 if not self.ended:
                     self._fail(error)
             return self.outcome
@@ -476,11 +479,14 @@ class Computation:
     def _fail(self, error: BaseException) -> None:
         self.ended = True
         self.outcome.error, self.outcome.kind = failure_of(self.key, error), "failed"
-        shown = "".join(tracebacks.format_exception(error))
         # What is the caller's own mistake, or told already (a failing upstream), is no news; the rest is.
         told = isinstance(error, KckFlowError) and not isinstance(error, UnstorableValue)
+        self._tell_failure(error, logging.DEBUG if told else logging.WARNING)
+        self._record_failure(error, "".join(tracebacks.format_exception(error)))
+
+    def _tell_failure(self, error: BaseException, level: int = logging.WARNING) -> None:
         logger.log(
-            logging.DEBUG if told else logging.WARNING,
+            level,
             "refresh.failed key=%s slot=%s token=%s attempt=%d error=%s",
             self.key,
             self.claim.slot,
@@ -488,7 +494,6 @@ class Computation:
             self.claim.attempts + 1,
             describe(error),
         )
-        self._record_failure(error, shown)
 
     def _give_up(self) -> None:
         """``compute_limit`` is over: the lease is given up, whoever waits is told, a late result will be
@@ -504,6 +509,7 @@ class Computation:
             cause="ComputeTimeout",
         )
         self.outcome.error, self.outcome.kind = error, "failed"
+        self._tell_failure(error)
         self._record_failure(error, "")
         if self.timed_out is not None:
             self.timed_out(error)
@@ -580,7 +586,7 @@ def compute_live(primer: Primer, key: Key, alias: str) -> Outcome:
         outcome.text, _state = encode(primer, primer.codec, value)
     except CycleError as error:
         outcome.error = error
-    except (Exception, SystemExit) as error:
+    except RAISED as error:
         outcome.error = failure_of(key, error)
     outcome.now = time.time()
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -372,13 +373,17 @@ def test_an_unstorable_value_is_a_clear_error_and_the_old_value_stays(
     assert DataProduct.objects.values().get() == before
 
 
-def test_a_compute_that_exits_is_a_failed_compute(declare: Declared, cache: Cache) -> None:
+@pytest.mark.parametrize("way", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+def test_a_compute_that_leaves_is_a_failed_compute(
+    way: BaseException, declare: Declared, cache: Cache
+) -> None:
     def leave(key: Any) -> Any:
-        raise SystemExit(3)
+        raise way
 
     declare("leaving", leave)
-    with pytest.raises(ComputeFailed, match="SystemExit"):
+    with pytest.raises(ComputeFailed, match=type(way).__name__):
         cache.get("leaving")
+    assert type(way).__name__ in Run.objects.get(outcome="failed").error
 
 
 def test_a_compute_whose_sql_fails_leaves_the_callers_transaction_usable(

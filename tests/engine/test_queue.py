@@ -50,6 +50,39 @@ def test_22_a_failing_product_is_tried_at_growing_pauses_and_served_stale_meanwh
     assert outcomes("frail/x") == ["failed"] * 4 + ["done"]
 
 
+def test_a_compute_that_ends_badly_is_recorded_and_tried_again_and_the_last_good_value_served(
+    theatre: Theatre,
+) -> None:
+    """Whatever it does: its worker goes on, and nobody else's refresh is the worse for it."""
+    stage, reader = theatre.stage, theatre.reader()
+    ways = {
+        "ValueError: down": ["fail", "down"],
+        "SystemExit: 3": ["sys.exit", 3],
+        "CancelledError": ["cancel"],
+        "UnstorableValue: ": ["unstorable"],
+        "ComputeTimeout: ": ["hold", "never"],
+    }
+    keys = [f"guarded/{number}" for number in range(len(ways))]
+    for key, step in zip(keys, ways.values(), strict=True):
+        reader.ask("set", key, "old")
+        stage.script(key, step, run=1)
+    worker = theatre.worker()
+    (pid,) = sql("SELECT pid FROM kck_worker")[0]
+    for key in keys:
+        reader.ask("request", key)
+        stage.wait_begun(key)
+        assert reader.get(key) in ("old", f"{key}#2")
+    for key, told in zip(keys, ways, strict=True):
+        until(lambda key=key: value_of(key) == f"{key}#2", f"{key} to be tried again")
+        assert outcomes(key) == ["failed", "done"]
+        error = one("SELECT error FROM kck_run WHERE key = %s AND outcome = 'failed'", key)
+        assert error.startswith(told)
+        assert slot(key)["crashes"] == slot(key)["attempts"] == 0
+        assert f"refresh.failed key={key} " in worker.output
+    assert {line.pid for line in stage.ledger("begin")} == {pid}
+    assert worker.output.count("child_ended") == 0
+
+
 def test_22_66_a_product_that_fails_for_ever_is_parked_and_revived_by_retry(theatre: Theatre) -> None:
     stage, reader = theatre.stage, theatre.reader()
     stage.script("quick/x", ["fail", "no such table"])

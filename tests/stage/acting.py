@@ -8,6 +8,7 @@ begin, stop and end.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -81,6 +82,10 @@ def play(key: str) -> Any:
             os._exit(given[0])
         elif step == "sys.exit":
             raise SystemExit(given[0])
+        elif step == "cancel":
+            raise asyncio.CancelledError
+        elif step == "unstorable":
+            value = object()
         elif step == "get":
             value = Cache.get_instance().get(given[0])
         elif step == "sql":
