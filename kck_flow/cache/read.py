@@ -386,7 +386,9 @@ def _compute_missing(
         raise Boarded(joined, answers or never)
     if context == ATOMIC and not joined.claimed.wait(conf.CLAIM_TIMEOUT):
         return compute.compute_live(primer, key, alias)
-    outcome = flight.wait_for(joined, remaining, primer.wait_seconds(conf.WAIT) if ask.wait is None else ask.wait)
+    outcome = flight.wait_for(
+        joined, remaining, primer.wait_seconds(conf.WAIT) if ask.wait is None else ask.wait
+    )
     if joined.busy and context == ATOMIC:
         return compute.compute_live(primer, key, alias)
     if (answers is not None and answers(outcome)) or (answers is not None and time.monotonic() >= deadline):

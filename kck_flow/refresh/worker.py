@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -45,7 +45,8 @@ LOADED_AT = clock.now()  # of this release of the code: a child is forked with i
 SEEN_SECONDS = 5.0
 SYNC_SECONDS = 60.0
 REAP_SECONDS = 1.0
-RECYCLED = 82  # a child's exit code: it ended on purpose, begin another
+# A child's exit codes: it ended on purpose, begin another.
+RECYCLED, RECYCLED_SOME_FAILED = 82, 83
 STILLBORN_SECONDS = 2.0
 KILL_SECONDS = 5.0
 TOLD = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
@@ -61,7 +62,8 @@ class Options:
         lanes: The lanes it serves, most urgent first; None for all.
         products: Key bases it is limited to; None for all.
         concurrency: How many refreshes at once.
-        executor: ``process`` (a child each), ``thread`` or ``inline`` (this thread).
+        executor: ``process`` (a child each), ``thread`` (threads of one child) or ``inline`` (this thread, one at
+            a time; nothing is replaced there).
         claim: How many refreshes are claimed at a time, at most.
         lease: Seconds of a lease where a dead worker is noticed at once; elsewhere ``LEASE_SECONDS``, if
             shorter.
@@ -118,6 +120,7 @@ class Worker:
         self.tally = Tally()
         self.stopping = threading.Event()
         self.hurry = threading.Event()
+        self.told = False  # to end for good, and not only to make room for another process
         self.begun_at = time.monotonic()
         self._aliases = list(conf.DATABASES)
         self._ears: dict[str, Ears] = {}
@@ -185,6 +188,8 @@ class Worker:
     def _say_seen(self, over: threading.Event) -> None:
         """Say that this worker lives, in a thread of its own: a long compute keeps the loop from turning."""
         while not over.wait(SEEN_SECONDS):
+            if self._running:
+                self._touch()  # one that computes is well; how long it may take is for compute_limit to say
             for alias, number in list(self._numbers.items()):
                 # Without a database nobody is seen; the loop finds that out, and says so.
                 with (
@@ -527,7 +532,9 @@ class Worker:
 
     def _touch(self) -> None:
         if self.options.alive_file:
-            Path(self.options.alive_file).touch()
+            # Where it cannot be touched, it grows old, and whoever looks at its age does the rest.
+            with contextlib.suppress(OSError):
+                Path(self.options.alive_file).touch()
 
     def _spent(self) -> bool:
         options = self.options
@@ -621,62 +628,58 @@ def rss() -> int:
 
 def run_worker(options: Options) -> int:
     """Be ``kck worker``; returns the exit code: 0 done, 3 when ``once`` saw refreshes fail, 130 when hurried."""
-    if options.once:
-        return _once(options)
-    if options.executor in ("thread", "inline"):
-        return _in_this_process(options)
+    replaced = options.max_refreshes or options.max_rss or options.max_age
+    several = options.executor == "process" and options.concurrency > 1
+    if options.executor == "inline" or (options.once and not replaced and not several):
+        worker = Worker(options)
+        _on_signals(worker)
+        tally = worker.serve()
+        return 130 if worker.hurry.is_set() else 3 if options.once and tally.failed else 0
     return Parent(options).serve()
 
 
-def _once(options: Options) -> int:
-    worker = Worker(options)
-    _on_signals(worker)
-    tally = worker.serve()
-    return 3 if tally.failed else 0
-
-
-def _in_this_process(options: Options) -> int:
-    worker = Worker(options)
-    _on_signals(worker)
-    while True:
-        worker.serve()
-        if worker.stopping.is_set():
-            return 130 if worker.hurry.is_set() else 0
-        replacement = Worker(options)
-        worker.stop = replacement.stop  # type: ignore[method-assign]
-        worker = replacement
-        _on_signals(worker)
-
-
 def _on_signals(worker: Worker, *, child: bool = False) -> None:
-    """First SIGTERM or SIGINT: end within the grace. Second: at once. SIGUSR1: show what runs.
+    """First SIGTERM or SIGINT: end within the grace. Second: at once. SIGUSR1: show what runs. SIGHUP: end for
+    another to take its place; where none will, as SIGTERM.
 
     A child of ``Parent`` is told by it, and told SIGQUIT for "at once": a terminal or a service manager signals
     all processes of a group, and two SIGTERMs, from there and from the parent, are one wish.
     """
 
     def told(number: int, frame: FrameType | None) -> None:
-        again = worker.stopping.is_set()
-        hurry = number == signal.SIGQUIT or (again and not child)
-        worker.stop(hurry=hurry)  # first of all: the next signal may come before the next line
-        if hurry:
-            # In a thread: what this one was doing may hold the locks that releasing needs.
-            threading.Thread(target=_leave_at_once, args=(worker, 130), daemon=True).start()
-        elif not again:
-            name = signal.Signals(number).name
-            threading.Thread(target=_end_of_grace, args=(worker, name), daemon=True).start()
+        hurry = number == signal.SIGQUIT or (worker.told and not child)
+        _tell(worker, signal.Signals(number).name, hurry=hurry)
 
     def show(number: int, frame: FrameType | None) -> None:
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        lines = [f"worker pid {os.getpid()}\n"]
         for claim, _alias in list(worker._running.values()):
-            sys.stderr.write(f"running {claim.key} since {clock.now().timestamp() - claim.started:.1f} s\n")
-        traceback.print_stack(frame, file=sys.stderr)
+            lines.append(f"running {claim.key} for {clock.now().timestamp() - claim.started:.1f} s\n")
+        for ident, stack in sys._current_frames().items():
+            stack = frame if ident == threading.main_thread().ident and frame is not None else stack
+            lines += [f"thread {names.get(ident, ident)}\n", *traceback.format_stack(stack)]
+        sys.stderr.write("".join(lines))  # at once: its neighbours write, too
         sys.stderr.flush()
 
     signal.signal(signal.SIGTERM, told)
     signal.signal(signal.SIGINT, signal.SIG_IGN if child else told)
     if child:
         signal.signal(signal.SIGQUIT, told)
+        signal.signal(signal.SIGHUP, lambda number, frame: worker.stop())
+    else:
+        signal.signal(signal.SIGHUP, told)
     signal.signal(signal.SIGUSR1, show)
+
+
+def _tell(worker: Worker, why: str, *, hurry: bool = False) -> None:
+    """Have a worker end within its grace, or at once. Called from a signal's handler, or a thread."""
+    again, worker.told = worker.told, True
+    worker.stop(hurry=hurry)  # first of all: the next signal may come before the next line
+    if hurry:
+        # In a thread: what this one was doing may hold the locks that releasing needs.
+        threading.Thread(target=_leave_at_once, args=(worker, 130), daemon=True).start()
+    elif not again:
+        threading.Thread(target=_end_of_grace, args=(worker, why), daemon=True).start()
 
 
 def _end_of_grace(worker: Worker, name: str) -> None:
@@ -707,11 +710,17 @@ def _leave_at_once(worker: Worker, code: int) -> None:
 
 
 class Parent:
-    """Keeps ``concurrency`` children alive; computes nothing and holds no connection."""
+    """Keeps ``concurrency`` children alive (one, where it is of threads); computes nothing and holds no connection.
+
+    With ``once`` each child ends when it finds nothing more, and is replaced only where it had done its share.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.count = options.concurrency if options.executor == "process" else 1
         self.children: dict[int, float] = {}
+        self._ended: list[int] = []
+        self._some_failed = False
         self.stopping = False
         self.hurried = False
         self._failures = 0
@@ -725,22 +734,31 @@ class Parent:
             signal.signal(number, self._told)
         signal.signal(signal.SIGHUP, self._recycle)
         signal.signal(signal.SIGUSR1, self._pass_on)
-        logger.info("worker.started pid=%d children=%d", os.getpid(), self.options.concurrency)
+        logger.info("worker.started pid=%d children=%d", os.getpid(), self.count)
         connections.close_all()
         private.close_all()
         while True:
-            if not self.stopping and time.monotonic() >= self._begin_at:
-                while len(self.children) < self.options.concurrency and not self.stopping:
+            if time.monotonic() >= self._begin_at:
+                while len(self.children) < self._places() and not self.stopping:
                     self._fork()
-            if self.stopping and not self.children:
+            if not self.children and (self.stopping or not self._places()):
                 logger.info("worker.stopped pid=%d", os.getpid())
-                return 130 if self.hurried else 0
+                return 130 if self.hurried else self._code()
             self._collect()
             if self.stopping and time.monotonic() > self._kill_at:
                 self._pass_on(signal.SIGKILL, None)  # held up where no signal reaches it: its lease will end
             if self.options.reload and not self.stopping and self._edited():
                 logger.info("worker.reloading")
                 self._restart()
+
+    def _places(self) -> int:
+        """Return how many children there should be."""
+        return self.count - (len(self._ended) if self.options.once else 0)
+
+    def _code(self) -> int:
+        if not self.options.once or not self._some_failed:
+            return 0
+        return 3 if {0, 3} & set(self._ended) else 1
 
     def _fork(self) -> None:
         # Held back until the child has its own handlers, and we know of the child: told in between, it would not stop.
@@ -761,10 +779,13 @@ class Parent:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
 
     def _child(self) -> int:
-        options = Options(**{**self.options.__dict__, "concurrency": 1, "executor": "process"})
+        options = self.options
+        if options.executor == "process":
+            # With once, who finds nothing left to claim ends: one must not hold what another could do.
+            claim = 1 if options.once and self.count > 1 else options.claim
+            options = replace(options, concurrency=1, claim=claim)
         worker = Worker(options)
         _on_signals(worker, child=True)
-        signal.signal(signal.SIGHUP, lambda number, frame: worker.stop())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
         parent = os.getppid()
 
@@ -772,11 +793,14 @@ class Parent:
             # A parent killed with -9 says nothing: without it nobody would stop this child.
             while os.getppid() == parent:
                 time.sleep(0.5)
-            worker.stop()
+            _tell(worker, "orphaned")
 
         threading.Thread(target=orphaned, name="kck-parent", daemon=True).start()
-        worker.serve()
-        return 0 if worker.stopping.is_set() and not worker._spent() else RECYCLED
+        tally = worker.serve()
+        spent = worker._spent()
+        if options.once and tally.failed:
+            return RECYCLED_SOME_FAILED if spent else 3
+        return RECYCLED if spent else 0
 
     def _collect(self) -> None:
         try:
@@ -788,9 +812,12 @@ class Parent:
             return
         begun = self.children.pop(pid, 0.0)
         code = os.waitstatus_to_exitcode(status)
+        self._some_failed = self._some_failed or code not in (0, RECYCLED)
+        if self.options.once and code not in (RECYCLED, RECYCLED_SOME_FAILED):
+            self._ended.append(code)
         if self.stopping:
             return
-        if code in (0, RECYCLED):
+        if code in (0, RECYCLED, RECYCLED_SOME_FAILED) or (self.options.once and code == 3):
             self._failures = 0
             return
         lived = time.monotonic() - begun
@@ -816,8 +843,10 @@ class Parent:
 
     def _edited(self) -> bool:
         now: dict[str, float] = {}
-        for module in list(sys.modules.values()):
-            name = getattr(module, "__file__", None)
+        names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        # One that cannot be imported is no module, and about to be mended.
+        names += [broken.where().rpartition(":")[0] for broken in registry.broken]
+        for name in names:
             if name and "site-packages" not in name and name.endswith(".py"):
                 with contextlib.suppress(OSError):
                     now[name] = os.stat(name).st_mtime
@@ -829,6 +858,8 @@ class Parent:
         self._pass_on(signal.SIGTERM, None)
         while self.children:
             self._collect_quietly()
+        if self.stopping:
+            return  # told so meanwhile
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def _collect_quietly(self) -> None:

@@ -187,7 +187,7 @@ def test_the_wait_of_a_reader_ends_the_computation_goes_on(gate: Gate) -> None:
     async def main() -> Any:
         async with ticking() as goes_on:
             begun = time.monotonic()
-            with pytest.raises(WaitTimeout, match="^Waited 0.2 s for 'async_held/1'"):
+            with pytest.raises(WaitTimeout, match=r"^Waited 0\.2 s for 'async_held/1'"):
                 await cache.aget("async_held/1", wait=timedelta(seconds=0.2))
             assert 0.2 <= time.monotonic() - begun < 5
             await goes_on()

@@ -6,6 +6,8 @@ import itertools
 import os
 import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -159,7 +161,8 @@ def test_5_told_to_stop_it_ends_what_it_can_and_gives_the_rest_back_row_72(
 @pytest.mark.parametrize("executor", ["process", "thread", "inline"])
 def test_6_told_twice_it_stops_at_once_and_leaves_no_lease_row_72(theatre: Theatre, executor: str) -> None:
     stage, reader = theatre.stage, theatre.reader()
-    worker = theatre.worker("--executor", executor, "--concurrency", "2", "--grace", "60")
+    at_once = [] if executor == "inline" else ["--concurrency", "2"]
+    worker = theatre.worker("--executor", executor, *at_once, "--grace", "60")
     stage.script("act/long", ["hold", "never"])
     reader.ask("request", "act/long")
     stage.wait_at("act/long", "never")
@@ -227,7 +230,7 @@ def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row
 def test_7_threads_beside_a_product_that_kills_their_process_are_not_parked_with_it_row_67(
     theatre: Theatre,
 ) -> None:
-    """The process ends with all that runs in it; a service manager, here the test, begins it again."""
+    """The process ends with all that runs in it, and its parent begins another."""
     stage, reader = theatre.stage, theatre.reader()
     stage.script("act/poison", ["exit", 9])
     stage.script("act", ["sleep", 0.3])
@@ -239,14 +242,82 @@ def test_7_threads_beside_a_product_that_kills_their_process_are_not_parked_with
         sql("UPDATE kck_refresh SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
         return not worker.alive or slot("act/poison")["parked_at"] is not None
 
-    for _ in range(12):
-        worker = theatre.worker("--executor", "thread", "--concurrency", "4")
-        until(lambda worker=worker: over(worker), "it to end, or the poison to be parked")
-        if worker.alive:
-            break
+    worker = theatre.worker("--executor", "thread", "--concurrency", "4")
+    until(lambda: over(worker), "the poison to be parked", limit=60)
+    assert worker.alive
     assert slot("act/poison")["parked_why"] == "crashed"
     until(lambda: all(value_of(key) for key in others), "the others to be done", limit=60)
     assert [key for key in others if slot(key)["parked_at"]] == []
+
+
+def test_children_whose_parent_is_killed_end_within_their_grace_row_72(theatre: Theatre) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    worker = theatre.worker("--concurrency", "2", "--grace", "1", "--lease", "60")
+    until(lambda: one("SELECT count(*) FROM kck_worker") == 2, "both children")
+    stage.script("act/long", ["hold", "never"])
+    reader.ask("request", "act/long")
+    stage.wait_at("act/long", "never")
+    os.kill(worker.pid, signal.SIGKILL)
+    until(lambda: one("SELECT count(*) FROM kck_worker") == 0, "both to be gone", limit=20)
+    assert not slot("act/long")["leased"]
+    assert slot("act/long")["crashes"] == 0
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_told_to_stop_while_its_children_are_replaced_it_stops_row_72(
+    theatre: Theatre, executor: str
+) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    worker = theatre.worker("--executor", executor, "--concurrency", "2", "--grace", "1", "--lease", "60")
+    stage.script("act/long", ["hold", "never"])
+    reader.ask("request", "act/long")
+    stage.wait_at("act/long", "never")
+    worker.send(signal.SIGHUP)
+    if executor == "process":  # the child at rest makes room at once; the other ends what it runs
+        until(lambda: worker.output.count("products ") == 3, "one to be replaced")
+    worker.send(signal.SIGTERM)
+    assert worker.wait(limit=20) == 0
+    assert "refresh.released key=act/long" in worker.output
+    assert slot("act/long")["crashes"] == 0
+    assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0
+    assert one("SELECT count(*) FROM kck_worker") == 0
+
+
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
+def test_while_it_computes_it_looks_alive_and_shows_what_runs(
+    theatre: Theatre, tmp_path: Path, executor: str
+) -> None:
+    stage, reader, alive = theatre.stage, theatre.reader(), tmp_path / "alive"
+    at_once = [] if executor == "inline" else ["--concurrency", "2"]
+    worker = theatre.worker("--executor", executor, *at_once, "--alive-file", str(alive), "--poll", "60")
+    stage.script("act/long", ["hold", "gate"])
+    reader.ask("request", "act/long")
+    pid = stage.wait_at("act/long", "gate").pid
+    os.utime(alive, (0, 0))
+    until(lambda: alive.stat().st_mtime > 0, "the file to be touched")
+    os.kill(pid, signal.SIGUSR1)
+    worker.wait_for(rf"^worker pid {pid}$")
+    worker.wait_for(r"^running act/long for \d")
+    worker.wait_for(r"in play$")
+    stage.open("gate")
+    until(lambda: value_of("act/long") == "act/long#1", "it to go on")
+
+
+def test_it_begins_anew_when_the_code_changes(theatre: Theatre, tmp_path: Path) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    project = tmp_path / "project_settings.py"
+    project.write_text("from tests.stage.settings import *\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    worker = theatre.worker(
+        "--reload", env={"DJANGO_SETTINGS_MODULE": "project_settings", "PYTHONPATH": path}
+    )
+    project.write_text("from tests.stage.settings import *\nMORE = 1\n")
+    worker.wait_for("worker.reloading")
+    worker.wait_for(r"worker w\d+ pid \d+")
+    reader.ask("request", "act/x")
+    until(lambda: value_of("act/x") == "act/x#1", "the new one to work")
+    assert worker.stop() == 0
+    assert stage.begun() == 1
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])

@@ -149,6 +149,24 @@ def test_70_a_worker_that_does_what_is_due_exits_with_0_and_with_3_where_some_fa
     assert theatre.worker("--once", wait=False).wait() == 0  # it backs off: nothing is due
 
 
+def test_70_a_worker_that_does_what_is_due_does_so_many_at_once(theatre: Theatre) -> None:
+    stage, reader = theatre.stage, theatre.reader()
+    for name in ("a", "b"):
+        stage.script(f"act/{name}", ["hold", "gate"])
+        reader.ask("request", f"act/{name}")
+    worker = theatre.worker("--once", "--concurrency", "2", wait=False)
+    for name in ("a", "b"):
+        stage.wait_at(f"act/{name}", "gate")
+    stage.open("gate")
+    assert worker.wait() == 0
+    assert one("SELECT count(*) FROM kck_worker") == 0
+    stage.script("act/c", ["fail", "no"])
+    reader.ask("many_requests", ["act/c", "act/d", "act/e"])
+    assert theatre.worker("--once", "--max-refreshes", "1", wait=False).wait() == 3
+    assert value_of("act/d") == "act/d#1"
+    assert value_of("act/e") == "act/e#1"
+
+
 def test_75_77_the_queue_and_the_history_show_what_happens(theatre: Theatre) -> None:
     stage, reader = theatre.stage, theatre.reader()
     stage.script("act/long", ["hold", "gate"])
@@ -218,13 +236,18 @@ def test_78_a_worker_without_a_sign_of_life_is_told_by_the_check(theatre: Theatr
     assert worker.alive
 
 
-@pytest.mark.parametrize("why", ["rss", "count", "hup"])
+@pytest.mark.parametrize("why", ["rss", "count", "threads", "hup"])
 def test_25_children_are_replaced_and_no_refresh_is_lost_or_doubled(theatre: Theatre, why: str) -> None:
     stage, reader = theatre.stage, theatre.reader()
     count = 1000 if FULL else 150
     if why == "rss":
         stage.script("act", ["leak", 4 * 1024 * 1024])
-    options = {"rss": ["--max-rss", "200M"], "count": ["--max-refreshes", "40"], "hup": []}[why]
+    options = {
+        "rss": ["--max-rss", "200M"],
+        "count": ["--max-refreshes", "40"],
+        "threads": ["--max-refreshes", "40", "--executor", "thread"],
+        "hup": [],
+    }[why]
     worker = theatre.worker("--concurrency", "2", *options)
     reader.ask("many_requests", [f"act/{number}" for number in range(count)])
     if why == "hup":

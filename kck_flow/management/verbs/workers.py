@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from ...refresh.worker import Options as WorkerOptions
@@ -17,6 +18,7 @@ from ..arguments import Options, Verb, failed, family, usage
 from ..console import Console
 
 EXECUTORS = ("process", "thread", "inline")
+REPLACING = ("max-refreshes", "max-rss", "max-age", "reload")
 _FIELD = re.compile(r"(\w+)=(.*?)(?=\s\w+=|$)")
 
 
@@ -37,6 +39,14 @@ def _positive(text: str) -> float:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no time at all: it must be above 0")
     return found
+
+
+def _touchable(text: str) -> str:
+    try:
+        Path(text).touch()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be touched: {error.strerror}") from None
+    return text
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +73,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         "--executor",
         choices=EXECUTORS,
         default="process",
-        help="Where they run: a process each (default), threads, or here.",
+        help="Where they run: a process each (default), threads of one, or here (one at a time).",
     )
     parser.add_argument(
         "--claim",
@@ -94,7 +104,12 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
         help="Replace a process that has grown so large.",
     )
     parser.add_argument("--max-age", type=positive, metavar="12h", help="Replace a process so old.")
-    parser.add_argument("--alive-file", metavar="PATH", help="Touched whenever the loop turns.")
+    parser.add_argument(
+        "--alive-file",
+        type=_touchable,
+        metavar="PATH",
+        help="Touched whenever the loop turns, and every 5 s while something runs.",
+    )
     parser.add_argument(
         "--reload", action="store_true", help="Begin anew when the code changes (development)."
     )
@@ -104,6 +119,12 @@ def options_of(options: Options) -> WorkerOptions:
     """Return a worker's options from those of the command line. Raises CommandError."""
     if options["once"] and options["reload"]:
         raise usage("--once ends when nothing is due; --reload has no use then.")
+    if options["executor"] == "inline":
+        replacing = [name for name in REPLACING if options[name.replace("-", "_")]]
+        if replacing:
+            raise usage(f"--executor inline has no process to replace: --{replacing[0]} needs another.")
+        if options["concurrency"] > 1:
+            raise usage("--executor inline does one refresh at a time: --concurrency needs another.")
     for name in options["products"] or ():
         family(name)
     return WorkerOptions(
