@@ -181,10 +181,28 @@ def test_75_77_the_queue_and_the_history_show_what_happens(theatre: Theatre) -> 
     assert listed.wait() == 0, listed.output
     rows = {row["key"]: row for row in data_of(listed.lines)}  # type: ignore[attr-defined]
     assert set(rows) == {"act/long", "act/waiting", "act/bad"}
-    shown = listed.output
-    for word in ("running", "act/waiting", "w"):
-        assert word in shown
-    assert "no luck" in shown
+    number = one("SELECT id FROM kck_worker")
+    for key, state, attempts, worker in (
+        ("act/long", "running", 0, f"w{number}"),
+        ("act/waiting", "due", 0, None),
+        ("act/bad", "backing off", 1, None),
+    ):
+        row = rows[key]
+        assert (row["state"], row["attempts"], row["reason"], row["worker"]) == (
+            state,
+            attempts,
+            "manual",
+            worker,
+        )
+        assert row["age"] >= 0
+    assert "no luck" in rows["act/bad"]["last_error"]
+    # What runs is due no longer.
+    overdue = theatre.crew.manage("kck", "refreshes", "--overdue", "--format", "json", env=stage.env)
+    assert overdue.wait() == 0
+    assert [row["key"] for row in data_of(overdue.lines)] == ["act/waiting"]  # type: ignore[attr-defined]
+    status = theatre.crew.manage("kck", "status", env=stage.env)
+    assert status.wait() == 0
+    assert re.search(r"· 1 due, .* · 1 running ·", status.output), status.output
     stage.open("gate")
     stage.wait_ended("act/waiting")
     until(lambda: outcomes("act/waiting") == ["done"], "its run to be told")

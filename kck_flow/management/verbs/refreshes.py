@@ -413,8 +413,6 @@ def _refreshes(console: Console, options: Options) -> int:
             limit=limit + 1,
         )
         found.extend(slot_row(row) for row in rows)
-    if options["overdue"]:
-        found = [row for row in found if not row["running"]]
     cut = len(found) > limit
     found = found[:limit]
     columns = [
@@ -425,7 +423,7 @@ def _refreshes(console: Console, options: Options) -> int:
             lambda row: words.ahead((row["due_at"] - row["now"]).total_seconds()) if row["due_at"] else "-",
             right=True,
         ),
-        Column("WAITING", lambda row: words.span(row["age"]), right=True),
+        Column("AGE", lambda row: words.span(row["age"]), right=True),
         Column("LANE", lambda row: str(row["lane"]), right=True),
         Column("ATTEMPTS", lambda row: str(row["attempts"]), right=True),
         Column("REASON", lambda row: words.clipped(row["reason"], 40)),

@@ -5,6 +5,6 @@ SELECT r.id, r.key, r.key_base, r.lane, r.due_at, r.want, r.have, coalesce(r.lea
 FROM kck_refresh r
 WHERE (%(key_base)s::text IS NULL OR r.key_base = %(key_base)s) AND (%(digest)s::uuid IS NULL OR r.digest = %(digest)s::uuid)
   AND (NOT %(parked)s OR r.parked_at IS NOT NULL)
-  AND (NOT %(overdue)s OR r.due_at <= {now})
+  AND (NOT %(overdue)s OR (r.due_at <= {now} AND (r.lease_until IS NULL OR r.lease_until <= {now})))
   AND (NOT %(waiting)s OR r.due_at IS NOT NULL OR r.lease_until IS NOT NULL OR r.parked_at IS NOT NULL)
 ORDER BY coalesce(r.lease_until > {now}, false) DESC, r.due_at NULLS LAST, r.lane, r.key LIMIT %(limit)s
