@@ -184,11 +184,11 @@ def test_75_77_the_queue_and_the_history_show_what_happens(theatre: Theatre) -> 
     number = one("SELECT id FROM kck_worker")
     for key, state, attempts, worker in (
         ("act/long", "running", 0, f"w{number}"),
-        ("act/waiting", "due", 0, None),
-        ("act/bad", "backing off", 1, None),
+        ("act/waiting", "due", 0, ""),
+        ("act/bad", "backing off", 1, ""),
     ):
         row = rows[key]
-        assert (row["state"], row["attempts"], row["reason"], row["worker"]) == (
+        assert (row["state"], row["attempts"], row["reason"], row["worker"] or "") == (
             state,
             attempts,
             "manual",

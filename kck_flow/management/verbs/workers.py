@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...refresh.parent import run_worker
 from ...refresh.worker import Options as WorkerOptions
-from ...refresh.worker import run_worker
 from ...registry import registry
 from .. import words
 from ..arguments import Options, Verb, failed, family, usage
