@@ -27,6 +27,7 @@ Then = Literal["stale", "refresh", "augment"]
 THEN: Final = ("stale", "refresh", "augment")
 CATCHUP: Final = ("coalesce", "all", "skip")
 HOOK_ERRORS: Final = ("abort", "log", "retry")
+LANES: Final = range(10)  # a refresh's place in the queue, the lowest first
 HOOKS: Final = ("prime", "set", "unset", "refresh", "augment", "write")
 
 
@@ -395,7 +396,9 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
             f"soft_expire ({soft}) is later than hard_expire ({hard})",
             "A value goes stale before it goes: swap them.",
         )
-    for name, least in (("version", 1), ("retries", 0), ("park_after", 1), ("priority", 0)):
+    if primer.priority not in LANES or isinstance(primer.priority, bool):
+        wrong(f"priority is {primer.priority!r}", f"Give a lane, a whole number from 0 to {LANES[-1]}.")
+    for name, least in (("version", 1), ("retries", 0), ("park_after", 1)):
         value = getattr(primer, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             wrong(f"{name} is {value!r}", f"Give a whole number of at least {least}.")

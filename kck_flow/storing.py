@@ -9,6 +9,7 @@ from typing import Any
 
 from .codec import encode_plain
 from .conf import conf
+from .errors import UnstorableValue
 from .key import Key
 from .primer import UNSET, Primer
 
@@ -22,11 +23,15 @@ def args_of(primer: Primer | None, key: Key) -> dict[str, Any]:
     return {parameter.name: parameter.to_json(key.params[parameter.name]) for parameter in primer.parameters}
 
 
-def encode(primer: Primer | None, codec: Any, value: Any) -> tuple[str | None, str]:
-    """Return (text, state) of a value to be stored. Raises UnstorableValue."""
+def encode(key: Key, primer: Primer | None, codec: Any, value: Any) -> tuple[str | None, str]:
+    """Return (text, state) of a value to be stored. Raises UnstorableValue, naming the product."""
     if value is None:
         return None, "none"
-    text = codec.encode(value)
+    try:
+        text = codec.encode(value)
+    except UnstorableValue as error:
+        told = str(error)
+        raise UnstorableValue(f"{str(key)!r}: {told[:1].lower()}{told[1:]}") from error
     if len(text) > conf.VALUE_WARN_BYTES:
         logger.warning(
             "value.large family=%s bytes=%d: split it, or keep what is large elsewhere",

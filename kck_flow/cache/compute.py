@@ -280,7 +280,7 @@ class Computation:
     def _encoded(self, value: Any, frame: Frame) -> Computed:
         primer = self.primer
         hooks.run(primer, "pre_write", self.key, session=caller(self.alias), value=value)
-        text, state = encode(primer, primer.codec, value)
+        text, state = encode(self.key, primer, primer.codec, value)
         soft, hard = expiries(primer, value)
         return Computed(
             self.args,
@@ -583,7 +583,7 @@ def compute_live(primer: Primer, key: Key, alias: str) -> Outcome:
                 value, _ = call(primer, key, inline=True)
         else:
             value, _ = call(primer, key, inline=True)
-        outcome.text, _state = encode(primer, primer.codec, value)
+        outcome.text, _state = encode(key, primer, primer.codec, value)
     except CycleError as error:
         outcome.error = error
     except RAISED as error:

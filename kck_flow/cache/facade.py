@@ -192,7 +192,10 @@ class Cache:
         """Queue a refresh (with the caller's transaction, if there is one); the same key is queued once.
 
         Args:
-            priority: The lane, 0 first; the primer's where not given.
+            priority: The lane, 0 to 9, 0 first; the primer's where not given.
+
+        Raises:
+            ValueError: There is no such lane.
         """
         return write.request_refresh(key, priority)
 

@@ -45,7 +45,7 @@ def judge(
         changes = fold.fresh_changes(waiting)
         try:
             value = fold.apply(primer, key, text, changes)
-            text, state = encode(primer, primer.codec, value)
+            text, state = encode(key, primer, primer.codec, value)
             stored.state = state
         except Exception as error:
             logger.warning("augment.failed key=%s error=%r", key, error)

@@ -18,7 +18,7 @@ from .. import clock, hooks, spread, waking
 from ..entry import Entry
 from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
-from ..primer import UNSET, Primer
+from ..primer import LANES, UNSET, Primer
 from ..registry import registry
 from ..store import pending, private, products, refreshes
 from ..store.products import Published
@@ -91,7 +91,7 @@ def _write(
     soft_expire: Any,
     hard_expire: Any,
 ) -> tuple[Published, str | None]:
-    text, state = encode(primer, codec, value)
+    text, state = encode(key, primer, codec, value)
     soft, hard = expiries(primer, value, soft_expire, hard_expire)
     written = products.write(
         session,
@@ -283,6 +283,8 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
     primer = registry.primers.get(key.key_base)
     if primer is None:
         raise UnknownPrimer(registry.unknown(key.key_base))
+    if priority is not None and (priority not in LANES or isinstance(priority, bool)):
+        raise ValueError(f"priority is a lane, a whole number from 0 to {LANES[-1]}, not {priority!r}.")
     alias = spread.alias_of(primer)
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
     if connections[alias].in_atomic_block and not private.in_test_case():

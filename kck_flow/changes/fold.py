@@ -98,7 +98,7 @@ def _store(
 ) -> None:
     hooks.run(primer, "pre_augment", key, session=session, changes=changes)
     value = apply(primer, key, held.value, changes)
-    text, state = encode(primer, primer.codec, value)
+    text, state = encode(key, primer, primer.codec, value)
     hooks.run(primer, "pre_write", key, session=session, value=value)
     soft, hard = expiries(primer, value)
     changed = (

@@ -16,6 +16,7 @@ from typing import Any
 from django.utils import timezone
 
 from ..codec import encode_plain
+from ..primer import LANES
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
@@ -181,6 +182,13 @@ def at_least(least: int) -> Any:
         return number
 
     return read
+
+
+def lane(text: str) -> int:
+    """Read the number of a lane. Raises ArgumentTypeError."""
+    if not text.strip().isdecimal() or int(text) not in LANES:
+        raise argparse.ArgumentTypeError(f"{text!r} is no lane: write a number from 0 to {LANES[-1]}")
+    return int(text)
 
 
 def aware(text: str) -> datetime:

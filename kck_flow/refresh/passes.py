@@ -15,14 +15,13 @@ from .. import clock
 from ..cache.compute import Sessions
 from ..changes import drain as draining
 from ..changes import fold as folding
+from ..primer import LANES
 from ..registry import registry
 from ..store import families, permits, refreshes
 from ..store.refreshes import Claim
 from . import plan, run
 
 logger = logging.getLogger("kck_flow")
-
-ALL_LANES = tuple(range(10))
 
 
 class Passes:
@@ -44,7 +43,7 @@ class Passes:
         alias: str,
         sessions: Sessions,
         *,
-        lanes: Sequence[int] = ALL_LANES,
+        lanes: Sequence[int] = LANES,
         products: Sequence[str] | None = None,
         owner: str = "",
         lease: float = 60.0,

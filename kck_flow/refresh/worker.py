@@ -26,11 +26,12 @@ from .. import __version__, clock
 from ..cache import compute
 from ..cache.beats import beats
 from ..conf import conf
+from ..primer import LANES
 from ..registry import registry
 from ..store import private, refreshes, workers
 from .hand import Hand
 from .listen import Ears, jittered
-from .passes import ALL_LANES, Passes
+from .passes import Passes
 
 logger = logging.getLogger("kck_flow")
 
@@ -230,7 +231,7 @@ class Worker:
 
     @property
     def _lanes(self) -> Sequence[int]:
-        return tuple(self.options.lanes) if self.options.lanes is not None else ALL_LANES
+        return tuple(self.options.lanes) if self.options.lanes is not None else tuple(LANES)
 
     @property
     def _poll(self) -> float:

@@ -347,6 +347,7 @@ def test_a_worker_once_does_what_is_due_of_its_products_only() -> None:
         ("refresh", "any/1"),
         ("refresh", "--product", "nothing"),
         ("refresh", "opening", "--priority", "1"),
+        ("refresh", "opening", "--queue", "--priority", "10"),
         ("refresh", "opening", "--concurrency", "0"),
         ("refresh", "--computed-before", "yesterday"),
         ("warm", "--product", "nothing"),

@@ -194,13 +194,15 @@ def test_a_function_is_told_by_its_own_place() -> None:
     finally:
         registry.withdraw(type(answer.primer))
 
-    @scheduled(every(hours=1), retries=-1)
+    @scheduled(every(hours=1), retries=-1, priority=10)
     def tidy() -> None: ...
 
     try:
-        (error,) = told()
-        assert "retries is -1" in error.msg
-        assert f"{__file__}:" in error.msg
+        places, retries = told()
+        assert "priority is 10" in places.msg
+        assert "from 0 to 9" in places.hint
+        assert "retries is -1" in retries.msg
+        assert f"{__file__}:" in retries.msg
     finally:
         registry.withdraw(type(registry.primers[tidy.action]))
 

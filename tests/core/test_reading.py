@@ -361,7 +361,7 @@ def test_an_unstorable_value_is_a_clear_error_and_the_old_value_stays(
     cache.get("page")
     before = DataProduct.objects.values().get()
     values.append({"rows": (n for n in range(3))})
-    with pytest.raises(UnstorableValue, match=r"\$\.rows is of type generator.*list\("):
+    with pytest.raises(UnstorableValue, match=r"^'page': the value at \$\.rows is of type generator.*list\("):
         cache.refresh("page")
     assert DataProduct.objects.values().get() == before
     assert cache.get("page") == {"n": 1}

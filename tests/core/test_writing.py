@@ -675,6 +675,14 @@ def test_an_exception_in_a_hook_leaves_neither_value_nor_mark_nor_what_hooks_wro
     assert not Author.objects.exists()
 
 
+def test_a_lane_that_does_not_exist_is_refused_and_nothing_queued(declare: Declared, cache: Cache) -> None:
+    declare("page", lambda key: 1)
+    for wrong in (10, -1, 2.5, True, "urgent"):
+        with pytest.raises(ValueError, match="from 0 to 9"):
+            cache.request_refresh("page", wrong)  # type: ignore[arg-type]
+    assert not Refresh.objects.exists()
+
+
 @really
 @pytest.mark.parametrize("context", ["pool", "worker"])
 def test_an_exception_in_a_post_hook_of_a_compute_leaves_neither_value_nor_mark(

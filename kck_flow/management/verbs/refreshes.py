@@ -81,7 +81,7 @@ def _add_refresh(parser: argparse.ArgumentParser) -> None:
         "--queue", action="store_true", help="Leave it to the workers: queue, and do not wait."
     )
     parser.add_argument(
-        "--priority", type=words.at_least(0), metavar="N", help="With --queue: the lane, 0 first."
+        "--priority", type=words.lane, metavar="N", help="With --queue: the lane, 0 to 9, 0 first."
     )
     parser.add_argument(
         "--computed-before",

@@ -23,15 +23,7 @@ _FIELD = re.compile(r"(\w+)=(.*?)(?=\s\w+=|$)")
 
 
 def _lanes(text: str) -> list[int]:
-    try:
-        lanes = [int(part) for part in words.names(text)]
-    except ValueError:
-        lanes = [-1]
-    if any(not 0 <= lane <= 9 for lane in lanes):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} are no lanes: write numbers from 0 to 9 with commas between them"
-        )
-    return lanes
+    return [words.lane(part) for part in words.names(text)]
 
 
 def _positive(text: str) -> float:
