@@ -130,6 +130,8 @@ class Hand:
         finally:
             if late is not None:
                 late.cancel()
+                # What it gives back is due again before anybody looks whether anything is, or this process ends.
+                late.join()
 
     def _hand_out(self) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from django.db import connections
@@ -187,7 +188,15 @@ class Parent:
                 with contextlib.suppress(OSError):
                     now[name] = os.stat(name).st_mtime
         before, self._files = self._files, now
-        return bool(before) and any(before.get(name, at) != at for name, at in now.items())
+        edited = [name for name, at in now.items() if before and before.get(name, at) != at]
+        for name in edited:
+            try:
+                compile(Path(name).read_bytes(), name, "exec")
+            except (SyntaxError, ValueError, OSError) as error:
+                # Saved in the middle of a thought: with it, there would be nobody to notice the next edit.
+                logger.error("worker.not_reloaded error=%s", error)
+                return False
+        return bool(edited)
 
     def _restart(self) -> None:
         # A forked child would have the old code: the whole command begins anew.

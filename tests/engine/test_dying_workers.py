@@ -311,6 +311,8 @@ def test_it_begins_anew_when_the_code_changes(theatre: Theatre, tmp_path: Path) 
     worker = theatre.worker(
         "--reload", env={"DJANGO_SETTINGS_MODULE": "project_settings", "PYTHONPATH": path}
     )
+    project.write_text("from tests.stage.settings import *\nMORE =\n")
+    worker.wait_for("worker.not_reloaded")
     project.write_text("from tests.stage.settings import *\nMORE = 1\n")
     worker.wait_for("worker.reloading")
     worker.wait_for(r"worker w\d+ pid \d+")

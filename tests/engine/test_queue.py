@@ -149,6 +149,17 @@ def test_70_a_worker_that_does_what_is_due_exits_with_0_and_with_3_where_some_fa
     assert theatre.worker("--once", wait=False).wait() == 0  # it backs off: nothing is due
 
 
+def test_70_a_worker_that_does_what_is_due_ends_no_sooner_and_leaves_no_lease(theatre: Theatre) -> None:
+    """What it gives back of a batch that takes long is its own to do."""
+    stage, reader = theatre.stage, theatre.reader()
+    keys = [f"act/{number}" for number in range(60)]
+    stage.script("act", ["sleep", 0.02])
+    reader.ask("many_requests", keys)
+    assert theatre.worker("--once", "--claim", "60", wait=False).wait() == 0
+    assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL OR want > have") == 0
+    assert sorted(stage.keys()) == sorted(keys)
+
+
 def test_70_a_worker_that_does_what_is_due_does_so_many_at_once(theatre: Theatre) -> None:
     stage, reader = theatre.stage, theatre.reader()
     for name in ("a", "b"):
