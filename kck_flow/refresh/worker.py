@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,9 @@ class Worker:
             driver = f"{database_driver.__name__} {database_driver.__version__.split()[0]}"
             mode = self._ears[alias].mode
             suspected = ": pooler suspected" if mode == "poll" and not self.options.once else ""
-            next_due = "nothing" if due is None else "now" if due == 0 else f"in {due:.0f} s"
+            next_due = (
+                "nothing" if due is None else "now" if due == 0 else f"in {timedelta(seconds=round(due))}"
+            )
             products = len(self.options.products or registry.unique())
             versions = (
                 f"kck_flow {__version__}",

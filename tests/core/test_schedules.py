@@ -402,6 +402,21 @@ def test_a_period_that_is_late_but_not_over_is_not_skipped(clock: Clock) -> None
         assert periods(primer.name) == at(1)
 
 
+@pytest.mark.django_db
+def test_what_was_once_asked_for_by_hand_is_refreshed_by_its_schedule_again(clock: Clock) -> None:
+    with registered(missing("skip")) as (primer,):
+        run_worker()
+        cache.refresh(primer.name)
+        assert slot(primer.name)["reason"] == "schedule", "what is due next"
+        clock.move(minutes=1)
+        run_worker()
+        reasons = Run.objects.filter(key=primer.name).order_by("id").values_list("reason", flat=True)
+        assert list(reasons) == ["manual", "schedule"]
+        clock.move(minutes=11, seconds=5)
+        run_worker()
+        assert periods(primer.name)[-1:] == at(1), "and skips, as it declares"
+
+
 # -- actions -------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@
 -- A refresh waits (at most half a minute) for the products it was made from, and those that these were made from, while
 -- any of them is being refreshed itself: in a diamond the lower corner is computed once, after both sides, however
 -- long one of them is.
+-- Where nobody has wanted it since it last ended, it is the schedule that does, whatever it was claimed for before.
 WITH due AS MATERIALIZED (
     SELECT c.id
     FROM unnest(%(lanes)s::int[]) WITH ORDINALITY AS l (lane, place)
@@ -32,6 +33,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE kck_refresh r SET
     token = r.token + 1,
+    reason = CASE WHEN r.want > r.have OR r.nominal IS NULL THEN r.reason ELSE 'schedule' END,
     want = GREATEST(r.want, r.have + 1),
     claimed_want = GREATEST(r.want, r.have + 1),
     lease_until = {now} + %(lease)s * interval '1 second',
