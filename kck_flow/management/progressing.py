@@ -1,4 +1,7 @@
-"""How far long work has come, on stderr: one line redrawn on a terminal, else a line for each tenth."""
+"""How far long work has come, on stderr: one line redrawn on a terminal, else a line for each tenth.
+
+What is over in a second says one line, at its end.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from . import words
 
 BAR = 16
 REDRAW_SECONDS = 0.1
+QUIET_SECONDS = 1.0  # away from a terminal, where no line is taken back
 
 
 class Progress:
@@ -46,9 +50,9 @@ class Progress:
                     self._draw(note)
             else:
                 tenth = self.done * 10 // self.total if self.total else self.done // 10_000
-                if tenth > self._tenth:
+                if tenth > self._tenth and (self.done == self.total or self.seconds >= QUIET_SECONDS):
                     self._tenth = tenth
-                    share = f" ({tenth * 10} %)" if self.total else ""
+                    share = f" ({self.done * 100 // self.total} %)" if self.total else ""
                     self._write(f"{self._count()}{share}, {words.span(self.seconds)}\n")
 
     @property

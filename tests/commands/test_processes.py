@@ -61,6 +61,8 @@ def test_failed_is_1_asked_wrongly_is_2_partly_failed_is_3(customers: list[int])
 def test_nothing_is_silent_without_a_verb() -> None:
     said = run()
     assert (said.code, said.out) == (2, "")
+    assert "Say why a product is as it is" in said.err
+    assert said.err.rstrip().endswith("error: the following arguments are required: VERB")
     helped = run("--help")
     assert helped.code == 0
     for verb in ("keys", "refresh", "worker", "explain", "init"):

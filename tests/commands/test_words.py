@@ -190,7 +190,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_away_from_a_terminal_is_a_line_a_tenth() -> None:
+def test_progress_away_from_a_terminal_is_a_line_a_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Progress, "seconds", 2.0)
     out = io.StringIO()
     with Progress(out, 1000, "rows") as progress:
         for _ in range(1000):
@@ -199,6 +200,19 @@ def test_progress_away_from_a_terminal_is_a_line_a_tenth() -> None:
     assert len(lines) == 10
     assert lines[0].startswith("100/1,000 rows (10 %)")
     assert "\r" not in out.getvalue()
+    few = io.StringIO()
+    with Progress(few, 3) as progress:
+        progress.step()
+    assert few.getvalue() == "1/3 (33 %), 2 s\n"
+
+
+def test_work_that_is_over_at_once_makes_one_line_away_from_a_terminal() -> None:
+    out = io.StringIO()
+    with Progress(out, 3) as progress:
+        for _ in range(3):
+            progress.step()
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().startswith("3/3 (100 %)")
 
 
 def test_progress_on_a_terminal_is_one_line_redrawn_and_then_taken_away() -> None:

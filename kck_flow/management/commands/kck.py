@@ -123,7 +123,8 @@ def _add_base(parser: argparse.ArgumentParser) -> None:
 def _refuse(parser: CommandParser, message: str) -> NoReturn:
     text = _with_nearest(message)
     if parser.called_from_command_line:
-        parser.print_usage(sys.stderr)
+        # Whoever says no verb does not know them: all of them, each with a sentence.
+        (parser.print_help if message.endswith("VERB") else parser.print_usage)(sys.stderr)
         parser.exit(USAGE, f"{parser.prog}: error: {text}\n")
     raise CommandError(f"Error: {text}", returncode=USAGE)
 
