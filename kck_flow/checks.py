@@ -2,7 +2,8 @@
 
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
-column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"]
+column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] ·
+W001 an attribute of a primer that is probably misspelt
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 
 from . import conf as confs
 from .conf import conf
 from .errors import DeclarationError
-from .primer import On, Primer, names_of, problems, where
+from .primer import On, Primer, misspelt, names_of, problems, where
 from .registry import registry
 
 TAG = "kck"
@@ -54,7 +55,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009: what the apps declare."""
+    """E001 to E003, E005 to E007, E009, W001: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -68,12 +69,11 @@ def check_primers(**_: Any) -> list[CheckMessage]:
                 )
             )
         elif not problems(broken.declared):
-            named = _named(broken.declared)
             found.append(
                 Error(
-                    f"{named} cannot be set up: {error}.",
+                    f"{_place(broken.declared)}: it cannot be set up: {error}.",
                     hint="Correct its declaration.",
-                    obj=named,
+                    obj=_who(broken.declared),
                     id="kck_flow.E003",
                 )
             )
@@ -82,14 +82,24 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             Error(
                 f"Two primers are named {name!r}: {_named(first)} and {_named(second)}.",
                 hint="Rename one of them (key_base), or make it abstract by leaving key_base out.",
-                obj=_named(second),
+                obj=_who(second),
                 id="kck_flow.E002",
             )
         )
     for declared in registry.classes:
         for what, hint in problems(declared):
             found.append(
-                Error(f"{_named(declared)}: {what}.", hint=hint, obj=_named(declared), id="kck_flow.E003")
+                Error(f"{_place(declared)}: {what}.", hint=hint, obj=_who(declared), id="kck_flow.E003")
+            )
+    for declared in (*registry.classes, *registry.nameless):
+        for name, meant in misspelt(declared):
+            found.append(
+                Warning(
+                    f"{_place(declared)}: a primer has no attribute {name!r}. Did you mean {meant!r}?",
+                    hint=f"Rename it to {meant!r}, or, if it is one of your own, to what is less like it.",
+                    obj=_who(declared),
+                    id="kck_flow.W001",
+                )
             )
     for primer in registry.unique():
         for on in primer.depends_on:
@@ -102,7 +112,7 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             Error(
                 f"These products depend on each other in a circle: {' → '.join(cycle)}. Declared: {places}.",
                 hint="Take one of these edges out of depends_on: none of them could ever be computed first.",
-                obj=_named(type(registry.primers[cycle[0]])),
+                obj=_who(type(registry.primers[cycle[0]])),
                 id="kck_flow.E006",
             )
         )
@@ -111,12 +121,12 @@ def check_primers(**_: Any) -> list[CheckMessage]:
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:
     """E009: what lives in a database that the cache does not know, or augments from several."""
-    named = _named(type(primer))
+    who, place = _who(type(primer)), _place(type(primer))
     if primer.database and primer.database not in conf.DATABASES:
         yield Error(
-            f"{named}: database is {primer.database!r}, and KCK_FLOW['DATABASES'] has {list(conf.DATABASES)}.",
+            f"{place}: database is {primer.database!r}, and KCK_FLOW['DATABASES'] has {list(conf.DATABASES)}.",
             hint=f"Add {primer.database!r} to KCK_FLOW['DATABASES'] and migrate it.",
-            obj=named,
+            obj=who,
             id="kck_flow.E009",
         )
     augmented = [on.model for on in primer.depends_on if on.then == "augment" and on.model is not None]
@@ -125,22 +135,22 @@ def _databases(primer: Primer) -> Iterator[CheckMessage]:
     )
     if augmented and len(aliases) > 1:
         yield Error(
-            f"{named}: it is augmented from {len(aliases)} databases: {', '.join(sorted(map(str, aliases)))}.",
+            f"{place}: it is augmented from {len(aliases)} databases: {', '.join(sorted(map(str, aliases)))}.",
             hint="A change must commit with its row: augment from one database, and mark stale from the others.",
-            obj=named,
+            obj=who,
             id="kck_flow.E009",
         )
 
 
 def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
-    named = _named(type(primer))
+    who, place = _who(type(primer)), _place(type(primer))
     try:
         registry.resolve(on)
     except DeclarationError as error:
         yield Error(
-            f"{named}: {error}",
+            f"{place}: {error}",
             hint="Name a model (class or 'app.Model'), a key base or a primer class.",
-            obj=named,
+            obj=who,
             id="kck_flow.E005",
         )
         return
@@ -152,9 +162,9 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
             for name in wanted:
                 if name not in names:
                     yield Error(
-                        f"{named}: {on!r} takes {name!r} from {upstream.name!r}, which has no such parameter.",
+                        f"{place}: {on!r} takes {name!r} from {upstream.name!r}, which has no such parameter.",
                         hint=f"Its parameters are: {', '.join(sorted(names)) or 'none'}.",
-                        obj=named,
+                        obj=who,
                         id="kck_flow.E007",
                     )
         return
@@ -171,9 +181,9 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
             near = f"{name}_id" if f"{name}_id" in columns else None
             hint = f"Did you mean {near!r}?" if near else f"Its columns are: {', '.join(sorted(columns))}."
             yield Error(
-                f"{named}: {on!r} takes the column {name!r} of {on.model._meta.label}, which has none.",
+                f"{place}: {on!r} takes the column {name!r} of {on.model._meta.label}, which has none.",
                 hint=hint,
-                obj=named,
+                obj=who,
                 id="kck_flow.E007",
             )
     for name in on.fields or ():
@@ -182,21 +192,29 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
                 on.model._meta.get_field(name)
         except FieldDoesNotExist:
             yield Error(
-                f"{named}: {on!r} watches the field {name!r} of {on.model._meta.label}, which has none.",
+                f"{place}: {on!r} watches the field {name!r} of {on.model._meta.label}, which has none.",
                 hint=f"Its fields are: {', '.join(sorted(field.name for field in on.model._meta.concrete_fields))}.",
-                obj=named,
+                obj=who,
                 id="kck_flow.E007",
             )
     alias = router.db_for_write(on.model)
     if alias not in conf.DATABASES:
         yield Error(
-            f"{named}: {on!r} is in the database {alias!r}, whose changes the cache cannot keep with it.",
+            f"{place}: {on!r} is in the database {alias!r}, whose changes the cache cannot keep with it.",
             hint=f"Add {alias!r} to KCK_FLOW['DATABASES'] and migrate it, or refresh the product on a schedule.",
-            obj=named,
+            obj=who,
             id="kck_flow.E009",
         )
 
 
+def _who(declared: type[Primer]) -> str:
+    return f"{declared.__module__}.{declared.__qualname__}"
+
+
+def _place(declared: type[Primer]) -> str:
+    """Return where a primer is declared and its name: Django puts ``_who`` before each message itself."""
+    return f"{where(declared)}, key_base {'/'.join(map(str, names_of(declared))) or 'none'}"
+
+
 def _named(declared: type[Primer]) -> str:
-    named = "/".join(map(str, names_of(declared))) or "none"
-    return f"{declared.__module__}.{declared.__qualname__} ({where(declared)}, key_base {named})"
+    return f"{_who(declared)} ({_place(declared)})"

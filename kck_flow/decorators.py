@@ -27,7 +27,7 @@ from .parameter import (
     StringParameter,
     UUIDParameter,
 )
-from .primer import Primer
+from .primer import Primer, nearest
 from .registry import registry
 from .schedule import as_schedule
 
@@ -96,6 +96,15 @@ def _kind(argument: inspect.Parameter) -> Any:
         return JSONParameter
 
 
+def _known(what: str, attributes: dict[str, Any]) -> None:
+    """Refuse what is no attribute of a primer: it would be kept, and do nothing. Raises DeclarationError."""
+    for given in attributes:
+        if not hasattr(Primer, given):
+            meant = nearest(given)
+            hint = f" Did you mean {meant!r}?" if meant else " The reference lists all there are."
+            raise DeclarationError(f"{what}: a primer has no attribute {given!r}.{hint}")
+
+
 def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) -> Any:
     """Cache a function: its result becomes the product ``key_base/<arguments>``.
 
@@ -109,13 +118,15 @@ def cached(key_base: str | Callable[..., Any] | None = None, **attributes: Any) 
     ``key(*args, **kwargs)`` and ``uncached`` (itself).
 
     Raises:
-        DeclarationError: it takes ``*args`` or ``**kwargs``, whose names a key cannot carry.
+        DeclarationError: it takes ``*args`` or ``**kwargs``, whose names a key cannot carry; or a primer has
+            no such attribute.
     """
     if callable(key_base):
         return cached()(key_base)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         name = key_base or f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+        _known(f"@cached {name!r}", attributes)
         signature = inspect.signature(function, eval_str=True)
         declared: list[Parameter[Any]] = []
         for argument in signature.parameters.values():
@@ -263,6 +274,7 @@ def scheduled(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         own = name or f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
+        _known(f"@scheduled {own!r}", attributes)
         attributes.setdefault("catchup", {"skip": "coalesce", "queue": "all", "parallel": "all"}[overlap])
         parameters = [DateTimeParameter("period", default=None)] if overlap == "parallel" else []
         body = {

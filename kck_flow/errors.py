@@ -90,7 +90,8 @@ class SomeFailed(KckFlowError):
         first_key, first = next(iter(self.errors.items()))
         super().__init__(
             f"{len(self.errors)} of {len(self.errors) + len(self.results)} products failed; "
-            f"the first, {first_key!r}: {first}. The good ones are in .results; errors='return' gives both."
+            f"the first, {first_key!r}: {str(first).rstrip('.')}. "
+            "The good ones are in .results; errors='return' gives both."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

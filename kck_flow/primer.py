@@ -5,6 +5,7 @@ A primer is a declaration: plain Python, no table, no clock. Subclass it in an a
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -266,9 +267,10 @@ class Primer:
     @property
     def text(self) -> str:
         """Label for people: ``label``, else the first line of the docstring, else the name."""
-        doc = (type(self).__doc__ or "").strip().splitlines()
-        inherited = type(self).__doc__ is Primer.__doc__
-        return str(self.label or (doc[0].rstrip(".") if doc and not inherited else "") or self.name)
+        # Of a ready-made primer's subclass without words of its own, what the ready-made one says.
+        own = (base for base in type(self).__mro__[:-1] if not base.__module__.startswith("kck_flow."))
+        doc = next((base.__doc__.strip() for base in own if base.__doc__), "")
+        return str(self.label or doc.partition("\n")[0].rstrip(".") or self.name)
 
     def expiry(self, value: Any) -> tuple[timedelta | None, timedelta | None]:
         """Return (soft, hard) durations for ``value``; a None result has its own, ``negative_expire``."""
@@ -360,10 +362,23 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
             )
     if primer.compute is Primer.compute:
         wrong("it has no compute(self, key)", "Define compute(self, key) and return the product.")
+    for name, given in (("compute", "self, key"), ("augment", "self, key, value, changes")):
+        function = inspect.getattr_static(primer, name)
+        if inspect.isfunction(function):
+            try:
+                inspect.signature(function).bind(*given.split(", "))
+            except TypeError:
+                wrong(
+                    f"{name} takes {inspect.signature(function)}",
+                    f"It is called with the arguments of {name}({given}).",
+                )
     try:
         declared = parameters(primer.parameters)
     except DeclarationError as error:
-        wrong(str(error).rstrip("."), "See 'Parameters' in the reference.")
+        wrong(
+            str(error).rstrip("."),
+            'Give a list, as in [IntegerParameter("author")] or [{"name": "author", "from_str": int}].',
+        )
         declared = ()
     except TypeError:
         wrong(f"parameters is {primer.parameters!r}", "Give a list of parameters, even of one.")
@@ -447,6 +462,21 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
                 "Define augment(self, key, value, changes).",
             )
     return found
+
+
+def misspelt(primer: type[Primer]) -> list[tuple[str, str]]:
+    """Return the attributes of a primer class that are none but look like one, each with the one it looks
+    like.
+    """
+    own = dict.fromkeys(name for base in primer.__mro__ if base not in Primer.__mro__ for name in vars(base))
+    return [(name, meant) for name in own if not hasattr(Primer, name) and (meant := nearest(name))]
+
+
+def nearest(name: str) -> str | None:
+    """Return the attribute of a primer that ``name`` is probably meant to be; the short ones are like too much."""
+    known = [one for one in vars(Primer) if len(one) > 5 and not one.startswith("_")]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return near[0] if near else None
 
 
 def _edge_problems(

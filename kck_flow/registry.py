@@ -64,12 +64,14 @@ class Registry:
         primers: key base to primer; a primer that serves several bases stands under each.
         duplicates: (key base, the class that has it, the class refused).
         broken: What could not be imported or set up.
+        nameless: Declared without a key base: abstract, or with a misspelt one.
     """
 
     primers: dict[str, Primer] = field(default_factory=dict)
     duplicates: list[tuple[str, type[Primer], type[Primer]]] = field(default_factory=list)
     broken: list[Broken] = field(default_factory=list)
     classes: list[type[Primer]] = field(default_factory=list)
+    nameless: list[type[Primer]] = field(default_factory=list)
     # Grows whenever something is registered or withdrawn, so that what was derived is derived again.
     generation: int = 0
 
@@ -111,8 +113,11 @@ class Registry:
             if not (own == module.__name__ or own.startswith(f"{module.__name__}.")) or id(value) in seen:
                 continue
             seen.add(id(value))
-            if isinstance(value, type) and issubclass(value, Primer) and names_of(value):
-                self.register(value)
+            if isinstance(value, type) and issubclass(value, Primer):
+                if names_of(value):
+                    self.register(value)
+                else:
+                    self.nameless.append(value)
 
     def register(self, declared: type[Primer]) -> Primer | None:
         """Register one primer class. Returns the primer, or None where it cannot be set up (the checks say
@@ -166,6 +171,11 @@ class Registry:
 
     def unknown(self, key_base: str) -> str:
         """Return the sentence for a base that no primer has."""
+        from django.apps import apps
+
+        key_base = str(key_base)  # without the name of its class, where it is a Key
+        if not self.primers and not apps.is_installed("kck_flow"):
+            return f"No primer is named {key_base!r}: 'kck_flow' is not in INSTALLED_APPS, so none is known."
         near = difflib.get_close_matches(key_base, self.primers, n=1)
         listed = sorted(self.primers)
         shown = ", ".join(repr(name) for name in listed[:12]) + (" …" if len(listed) > 12 else "")

@@ -59,6 +59,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no name": ({"key_base": "a/b"}, "E003", "key_base 'a/b' is no name"),
     "a name that is no text": ({"key_base": 5}, "E003", "key_base 5 is no name"),
     "no compute": ({"compute": Primer.compute}, "E003", "no compute(self, key)"),
+    "a compute that takes no key": ({"compute": lambda self: 1}, "E003", "compute takes (self)"),
+    "an augment that takes too little": (
+        {"augment": lambda self, key, changes: 1},
+        "E003",
+        "augment takes (self, key, changes)",
+    ),
     "a parameter outside of a list": ({"parameters": IntegerParameter("n")}, "E003", "parameters is"),
     "two parameters of one name": (
         {"parameters": [IntegerParameter("n"), StringParameter("n")]},
@@ -144,6 +150,20 @@ def test_a_seeded_mistake_is_told_with_id_place_and_what_to_do(
     assert f"{__file__}:" in error.msg, "file and line"
     assert error.msg.endswith(".")
     assert {one.id for one in found} == {error.id}, f"one mistake is told once: {found}"
+
+
+def test_an_attribute_that_is_nearly_one_is_warned_of(wrongly: Callable[..., list[Error]]) -> None:
+    wrongly(soft_expires=timedelta(1), tz="Europe/Paris", unit_price=3)
+    (warning,) = checks.run_checks(tags=["kck"])
+    assert warning.id == "kck_flow.W001"
+    assert "no attribute 'soft_expires'. Did you mean 'soft_expire'?" in warning.msg
+    assert f"{__file__}:" in warning.msg
+
+
+def test_a_message_names_its_primer_once(wrongly: Callable[..., list[Error]]) -> None:
+    (error,) = wrongly(soft_expire=300)
+    assert str(error).count("Wrong") == 1
+    assert str(error).count(__file__) == 1
 
 
 def test_a_wrong_primer_does_not_stop_the_others(wrongly: Callable[..., list[Error]], db: None) -> None:
@@ -306,6 +326,29 @@ def test_a_module_that_imports_what_is_missing_fails_the_check_by_name_and_line(
     assert f"{tmp_path / 'typo' / 'primers.py'}:1" in ran.stderr
     assert "HINT" in ran.stderr
     assert "2 issues" in ran.stderr
+
+
+def test_a_misspelt_name_is_warned_of(tmp_path: Path) -> None:
+    ran = check(tmp_path, {"good_app": GOOD, "other_app": GOOD.replace("key_base", "keybase")})
+    assert ran.returncode == 0
+    assert "other_app.primers.Good: (kck_flow.W001)" in ran.stderr
+    assert "a primer has no attribute 'keybase'. Did you mean 'key_base'?" in ran.stderr
+
+
+def test_a_project_that_forgot_the_app_is_told_so() -> None:
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from django.conf import settings; settings.configure(); import django; django.setup()\n"
+            "from kck_flow.registry import registry; registry.primer('titles')",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No primer is named 'titles': 'kck_flow' is not in INSTALLED_APPS" in ran.stderr
 
 
 def test_an_apps_primers_are_found_and_the_same_name_in_another_app_is_an_error(tmp_path: Path) -> None:

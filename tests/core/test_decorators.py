@@ -134,6 +134,25 @@ def test_wrong_arguments_are_named_before_anything_is_asked() -> None:
         cached(lambda *numbers: numbers)
 
 
+def test_an_attribute_that_a_primer_does_not_have_is_refused() -> None:
+    with pytest.raises(DeclarationError, match=r"no attribute 'soft_expires'\. Did you mean 'soft_expire'"):
+        cached("misspelt", soft_expires=1)(lambda: 1)
+    with pytest.raises(DeclarationError, match="@scheduled 'misspelt': a primer has no attribute 'colour'"):
+        scheduled(timedelta(1), name="misspelt", colour="red")(lambda: 1)
+    assert "misspelt" not in registry.primers
+
+
+def test_a_subclass_without_words_of_its_own_is_described_by_what_it_is_made_from() -> None:
+    class Ready(Primer):
+        """How many there are."""
+
+    class Mine(Ready):
+        key_base = "mine"
+
+    assert Mine().text == "How many there are"
+    assert type("Bare", (Primer,), {"key_base": "bare"})().text == "bare"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_an_async_function_is_cached_and_stays_one_to_be_awaited() -> None:
     ran = []

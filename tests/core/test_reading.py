@@ -512,6 +512,8 @@ def test_many_with_misses_and_errors_say_of_each_key_what_happened(declare: Decl
     assert declare.count("page/3") == 1
     with pytest.raises(ValueError, match="'raise', 'return' or 'skip'"):
         cache.get_many(asked, errors="ignore")
+    with pytest.raises(TypeError, match="takes a list of keys, not the text 'page/1'"):
+        cache.get_many("page/1")
 
 
 @pytest.mark.django_db(transaction=True)
