@@ -69,7 +69,8 @@ def test_a_failing_product_is_an_error_with_its_cause() -> None:
 
 
 def test_set_has_expiries_and_a_version_to_check() -> None:
-    kck("set", "any/1", "1", "--soft", "5m", "--hard", "never")
+    said = kck("set", "any/1", "1", "--soft", "5m", "--hard", "never")
+    assert "is set: version 1, fresh for 5 min." in said.out
     entry = Cache.get_instance().get_entry("any/1")
     assert entry.soft_expires_at is not None
     assert entry.computed_at is not None

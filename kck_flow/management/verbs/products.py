@@ -437,9 +437,13 @@ def _set(console: Console, options: Options) -> int:
 
 
 def _until(entry: Entry) -> str:
-    if entry.hard_expires_at is not None and entry.computed_at is not None:
-        return f"served for {words.span((entry.hard_expires_at - entry.computed_at).total_seconds())}"
-    return "never expires"
+    expiries = (("fresh", entry.soft_expires_at), ("served", entry.hard_expires_at))
+    told = [
+        f"{what} for {words.span((at - entry.computed_at).total_seconds())}"
+        for what, at in expiries
+        if at is not None and entry.computed_at is not None
+    ]
+    return ", ".join(told) or "never expires"
 
 
 def _add_unset(parser: argparse.ArgumentParser) -> None:
