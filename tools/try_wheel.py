@@ -132,10 +132,13 @@ def use(folder: Path, python: Path, url: str) -> None:
         run([*manage, "migrate", "--verbosity", "0"], project)
         run([*manage, "makemigrations", "--check", "--dry-run"], project)
         run([*manage, "check", "--fail-level", "WARNING"], project)
-        expect("user_count", run([*manage, "kck", "keys"], project))
+        expect("user_count", run([*manage, "kck", "keys", "--primers"], project))
         expect("14", run([*manage, "kck", "get", "first_data_product/7"], project))
         expect("0", run([*manage, "kck", "get", "user_count"], project))
+        expect("user_count", run([*manage, "kck", "keys"], project))
+        expect("fresh", run([*manage, "kck", "explain", "user_count"], project))
         run([*manage, "kck", "worker", "--once"], project)
+        run([*manage, "kck", "check"], project)  # tables, storage options, functions: all that migrate makes
         run(
             [python, "-c", "import primers, pkgutil; assert list(pkgutil.iter_modules(primers.__path__))"],
             project,
