@@ -133,7 +133,7 @@ class Cache:
         )
 
     def patch(self, key: str, path: str | Sequence[str | int], value: Any) -> Entry:
-        """Replace the part of a stored JSON product at ``path`` (``"facets.plan.pro"`` or a list); two
+        """Replace the part of a stored JSON product at ``path`` (``"plans.pro"`` or a list); two
         patches both survive.
 
         Raises:
@@ -230,12 +230,21 @@ class Cache:
         start: datetime,
         end: datetime,
         by: str | timedelta | None = None,
-        facet: str | None = None,
     ) -> list[Point]:
-        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; see
-        ``history``.
+        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first.
+
+        Args:
+            start, end: Aware instants; the first is included, the second is not.
+            by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the
+                project's zone beginning at ``start``, for the last value of each step.
+
+        Returns:
+            Points; ``value`` is None where nothing was recorded yet, because a gap is not a zero.
+
+        Raises:
+            ValueError: ``start`` is not before ``end``, either is naive, or ``by`` is unknown.
         """
-        return history.series(registry.key(key), start, end, by=by, facet=facet)
+        return history.series(registry.key(key), start, end, by=by)
 
     def value_at(self, key: str, at: datetime) -> Any:
         """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from .. import spread
 from ..entry import Point
-from ..errors import DeclarationError, NotPrimed
+from ..errors import NotPrimed
 from ..key import Key
 from ..registry import registry
 from ..store import records
@@ -26,31 +26,14 @@ STEPS = {
 }
 
 
-def series(
-    key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None
-) -> list[Point]:
-    """Return what a product held over ``[start, end)``, oldest first.
-
-    Args:
-        start, end: Aware instants; the first is included, the second is not.
-        by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the
-            project's zone beginning at ``start``, for the last value of each step.
-        facet: Only counters have facets.
-
-    Returns:
-        Points; ``value`` is None where nothing was recorded yet, because a gap is not a zero.
-
-    Raises:
-        ValueError: ``start`` is not before ``end``, either is naive, or ``by`` is unknown.
-    """
+def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None) -> list[Point]:
+    """Return what a product held over ``[start, end)``, oldest first; see ``Cache.series``."""
     for name, at in (("start", start), ("end", end)):
         if not isinstance(at, datetime) or at.tzinfo is None:
             raise ValueError(f"{name} must be an aware instant, not {at!r}.")
     if start >= end:
         raise ValueError(f"start ({start}) must be before end ({end}).")
     primer = registry.primer(key.key_base)
-    if facet is not None:
-        raise DeclarationError(f"{key.key_base!r} has no facets: only stocks and flows are split.")
     rows = records.between(caller(spread.alias_of(primer)), key, start, end)
     held = [(at, primer.codec.decode(text) if text is not None else None) for at, text in rows]
     if by is None:

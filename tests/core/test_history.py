@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kck_flow import Cache, IntegerParameter, On, Point, Primer
 from kck_flow.cache import history
-from kck_flow.errors import DeclarationError, NotPrimed, UnknownPrimer
+from kck_flow.errors import NotPrimed, UnknownPrimer
 from kck_flow.models import Record
 from kck_flow.testing import freeze_time, run_worker
 from tests.core.conftest import Declared
@@ -238,8 +238,6 @@ def test_wrong_questions_are_named_errors(declare: Declared, cache: Cache) -> No
     for by in ("fortnight", timedelta(0), -HOUR):
         with pytest.raises(ValueError, match="by must be"):
             cache.series("page", NOON, NOON + HOUR, by=by)
-    with pytest.raises(DeclarationError, match="no facets"):
-        cache.series("page", NOON, NOON + HOUR, facet="country")
 
 
 @settings(deadline=None, max_examples=100)
