@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.harness import tools
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from tests.harness.pgbouncer import Pooler
     from tests.harness.processes import Crew
     from tests.harness.proxy import Proxy
+
+# How fast a busy machine draws its examples says nothing about the laws.
+settings.register_profile("kck_flow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("kck_flow")
 
 
 @pytest.fixture
