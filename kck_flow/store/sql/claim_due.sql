@@ -33,7 +33,7 @@ WITH due AS MATERIALIZED (
 )
 UPDATE kck_refresh r SET
     token = r.token + 1,
-    reason = CASE WHEN r.want > r.have OR r.nominal IS NULL THEN r.reason ELSE 'schedule' END,
+    reason = CASE WHEN r.want > r.have OR r.nominal IS NULL OR r.nominal > {now} THEN r.reason ELSE 'schedule' END,
     want = GREATEST(r.want, r.have + 1),
     claimed_want = GREATEST(r.want, r.have + 1),
     lease_until = {now} + %(lease)s * interval '1 second',
