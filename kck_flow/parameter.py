@@ -67,7 +67,10 @@ class Parameter(Generic[T]):
         self._to_str = to_str
         if from_str is not None:
             self.expected = _WORDS.get(from_str) or f"what {getattr(from_str, '__name__', from_str)} accepts"
-        self.default = default if default is REQUIRED or default is None else self.clean(default)
+        try:
+            self.default = default if default is REQUIRED or default is None else self.clean(default)
+        except ValueError as error:
+            raise DeclarationError(f"Parameter {name!r}: its default {error}.") from None
 
     @property
     def has_default(self) -> bool:

@@ -55,6 +55,10 @@ def freeze_time(at: datetime | str | None = None) -> Iterator[Clock]:
     """Stop the cache's clock at an aware instant (or ISO text with an offset; now where not given)."""
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
+    if at is not None and at.tzinfo is None:
+        raise ValueError(
+            f"freeze_time takes an aware instant, 2026-03-01T10:00:00+00:00, and not the naive {at}."
+        )
     frozen = Clock((at or clock.now()).astimezone(UTC))
     before = clock._frozen
     clock.override(frozen())
@@ -87,6 +91,8 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
         products: Key bases to serve; all where not given.
         most: How many refreshes at most.
     """
+    if isinstance(products, str):
+        raise TypeError(f"run_worker takes a list of key bases, not the text {products!r}.")
     ran = Ran()
     in_test = private.in_test_case()
     for alias in conf.DATABASES:

@@ -157,6 +157,8 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
         raise ValueError(
             f"The path of a patch is a list of names and positions, or a dotted text; {path!r} is not."
         )
+    # As the codec writes such a name: its own, which begin with a single $, are no places.
+    places = [f"${step}" if step.startswith("$") else step for step in steps]
     session = caller(spread.alias_of(primer))
     with session.transaction():
         held = products.lock(session, key.digest)
@@ -166,10 +168,11 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
             )
         old = codec.decode(held.value) if held.value is not None else None
         hooks.run(primer, "pre_write", key, session=session, value=value)
-        done = products.patch(session, key.digest, steps, codec.encode(value))
+        done = products.patch(session, key.digest, places, codec.encode(value))
         if done is None:
             raise ValueError(
-                f"{str(key)!r} has no place {'.'.join(steps)!r} to patch: all but the last step must exist."
+                f"{str(key)!r} has no place {'.'.join(steps)!r} to patch: "
+                "all but the last step must exist, and lead to a dict or to a position of a list."
             )
         stored, now_text = done
         new = codec.decode(now_text)

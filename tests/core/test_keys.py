@@ -386,6 +386,8 @@ def test_parameters_are_objects_or_dicts_and_nothing_else() -> None:
     ):
         with pytest.raises(DeclarationError, match=says):
             parameters(wrong)
+    with pytest.raises(DeclarationError, match="Parameter 'n': its default must be an int, not 'x'"):
+        IntegerParameter("n", default="x")
     with pytest.raises(DeclarationError, match="identifier"):
         IntegerParameter("not a name")
 

@@ -756,3 +756,14 @@ def test_a_process_of_an_older_version_does_not_put_the_older_schedule_back(cloc
     with registered(declared(version=1, schedule=None)):
         run_worker()
         assert slot("rolling")["due_at"] == START + 10 * MINUTE
+
+
+# -- the helpers themselves ----------------------------------------------------------------------------------
+
+
+def test_a_helper_that_is_given_the_wrong_kind_of_thing_says_so() -> None:
+    for naive in ("2026-01-01", datetime(2026, 1, 1)):  # noqa: DTZ001
+        with pytest.raises(ValueError, match="takes an aware instant"), freeze_time(naive):
+            pass
+    with pytest.raises(TypeError, match="a list of key bases, not the text 'tick'"):
+        run_worker("tick")

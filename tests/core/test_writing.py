@@ -426,9 +426,23 @@ def test_a_patch_changes_one_place_and_says_where_there_is_none(declare: Declare
     cache.patch("page", ["a", "b", 1], {"when": timedelta(1)})
     cache.patch("page", "a.new", (1, 2))
     assert cache.get("page") == {"total": 2, "a": {"b": [10, {"when": timedelta(1)}], "new": (1, 2)}}
-    for wrong in ("x.y", ["a", "b", "c", "d"], "total.deep.er"):
+    for wrong in (
+        "x.y",
+        ["a", "b", "c", "d"],
+        "total.deep.er",
+        "total.deep",
+        "a.b.x",
+        "a.new.0",
+        "a.b.1.when.x",
+    ):
         with pytest.raises(ValueError, match="no place"):
             cache.patch("page", wrong, 1)
+    cache.set("any/1", 5)
+    with pytest.raises(ValueError, match="'any/1' has no place 'a' to patch"):
+        cache.patch("any/1", "a", 1)
+    cache.set("any/1", {"$a": 1})
+    assert cache.patch("any/1", "$a", 2).value == {"$a": 2}
+    assert cache.patch("any/1", "$order", 3).value == {"$a": 2, "$order": 3}
     for wrong in ("", [], "a..b"):
         with pytest.raises(ValueError, match="path"):
             cache.patch("page", wrong, 1)
