@@ -20,7 +20,7 @@ from . import conf as confs
 from .conf import conf
 from .errors import DeclarationError
 from .primer import On, Primer, misspelt, names_of, problems, where
-from .registry import registry
+from .registry import home_of, registry
 
 TAG = "kck"
 
@@ -129,14 +129,15 @@ def _databases(primer: Primer) -> Iterator[CheckMessage]:
             obj=who,
             id="kck_flow.E009",
         )
-    augmented = [on.model for on in primer.depends_on if on.then == "augment" and on.model is not None]
-    aliases = {router.db_for_write(model) for model in augmented} | (
-        {primer.database} if primer.database else set()
-    )
-    if augmented and len(aliases) > 1:
+    augmenting = [on for on in primer.depends_on if on.then == "augment"]
+    sources = [registry.primers[on.source_base] for on in augmenting if on.source_base in registry.primers]
+    aliases = {router.db_for_write(on.model) for on in augmenting if on.model is not None}
+    if conf.DATABASES:
+        aliases |= {home_of(source) for source in (*sources, primer)}
+    if augmenting and len(aliases) > 1:
         yield Error(
             f"{place}: it is augmented from {len(aliases)} databases: {', '.join(sorted(map(str, aliases)))}.",
-            hint="A change must commit with its row: augment from one database, and mark stale from the others.",
+            hint="A change must commit with its cause: augment from one database, and mark stale from the others.",
             obj=who,
             id="kck_flow.E009",
         )

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from django.db import router
+
 from . import key as keys
+from .conf import conf
 from .entry import Change
 from .errors import DeclarationError, InvalidKey, UnknownPrimer
 from .key import Key
@@ -338,3 +341,14 @@ class Registry:
 
 
 registry = Registry()
+
+
+def home_of(primer: Primer) -> str:
+    """Return the database that holds a primer's products: its own, that of the models it depends on (their changes
+    commit with them there), or the first.
+    """
+    if primer.database:
+        return primer.database
+    registry.models()  # resolves the edges
+    aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]
+    return next((alias for alias in aliases if alias in conf.DATABASES), str(conf.DATABASES[0]))

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.core.signals import setting_changed
-from django.db import router
 
 from . import waking
 from .codec import JSON
@@ -23,8 +22,9 @@ from .conf import conf
 from .entry import Change, Row
 from .key import Key
 from .primer import On, Primer
-from .registry import registry
+from .registry import home_of, registry
 from .store import pending
+from .store.private import SUFFIX
 from .store.session import Session
 from .storing import args_of
 
@@ -36,26 +36,16 @@ AUGMENT = "augment"
 
 
 def alias_of(primer: Primer | None) -> str:
-    """Return the database that holds a primer's products: its own, that of the models it depends on (their changes
-    commit with them there), or the first.
-    """
+    """Return the database that holds a primer's products (``home_of``); without a primer, the first."""
     if primer is None:
         return str(conf.DATABASES[0])
     known = _aliases.get(primer)
     if known is None or known[0] != registry.generation:
-        known = _aliases[primer] = registry.generation, _alias_of(primer)
+        known = _aliases[primer] = registry.generation, home_of(primer)
     return known[1]
 
 
 _aliases: dict[Primer, tuple[int, str]] = {}
-
-
-def _alias_of(primer: Primer) -> str:
-    if primer.database:
-        return primer.database
-    registry.models()  # resolves the edges
-    aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]
-    return next((alias for alias in aliases if alias in conf.DATABASES), str(conf.DATABASES[0]))
 
 
 def _forget_aliases(*, setting: str, **_: Any) -> None:
@@ -128,7 +118,8 @@ def _spread(
     if start is not None:
         visited.add((start.key_base, start))
     for primer, on, key, side in registry.downstream(change, edges):
-        if on.then == AUGMENT and key is not None:
+        # Folded only where it commits with its cause: what has to be delivered elsewhere makes the product stale.
+        if on.then == AUGMENT and key is not None and alias_of(primer) == session.alias.removesuffix(SUFFIX):
             marks.append(
                 pending.Mark(
                     primer.name, CHANGE, key, source=change.source, change=to_json(side), reason=reason

@@ -166,6 +166,21 @@ def test_a_message_names_its_primer_once(wrongly: Callable[..., list[Error]]) ->
     assert str(error).count(__file__) == 1
 
 
+@pytest.mark.parametrize("source", ["first_data_product", Order])
+def test_to_be_augmented_from_another_database_is_told(
+    wrongly: Callable[..., list[Error]], settings: Any, source: Any
+) -> None:
+    settings.KCK_FLOW = {"DATABASES": ["default", "elsewhere"]}
+    (error,) = wrongly(
+        database="elsewhere",
+        depends_on=[On(source, then="augment")],
+        augment=lambda self, key, value, changes: value,
+    )
+    assert error.id == "kck_flow.E009"
+    assert "it is augmented from 2 databases: default, elsewhere." in error.msg
+    assert "augment from one database" in str(error.hint)
+
+
 def test_a_wrong_primer_does_not_stop_the_others(wrongly: Callable[..., list[Error]], db: None) -> None:
     for mistake in ("an edge outside of a list", "a source that is not there", "a parameter misspelt"):
         wrongly(f"wrong_{len(mistake)}", **MISTAKES[mistake][0])
