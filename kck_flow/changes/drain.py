@@ -42,7 +42,7 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
         if not rows:
             return done
         paused = set(families.paused(session))
-        wanted: dict[str, tuple[Any, list[tuple[str, str, str]]]] = {}
+        wanted: dict[UUID, tuple[str, Any, list[tuple[str, str, str]]]] = {}
         elsewhere: dict[str, list[pending.Mark]] = {}
         for number, key_base, digest, args, kind, source, reason, text, contained in rows:
             if contained:
@@ -55,20 +55,17 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             elif digest is None:
                 _family(session, number, key_base, loads(args), kind, reason, paused, done)
             elif text is not None:
-                wanted.setdefault(text, (key_base, []))[1].append((kind, source, reason))
+                wanted.setdefault(digest, (text, key_base, []))[2].append((kind, source, reason))
             # A mark of a product without value and slot changes nothing: whoever computes it first sees the
             # cause.
-        refreshes.lock_slots(
-            session, [registry.stored_key(text, base).digest for text, (base, _) in wanted.items()]
-        )
-        for text, (key_base, marks) in sorted(
-            wanted.items(), key=lambda item: registry.stored_key(item[0], item[1][0]).digest
-        ):
-            _one(session, text, key_base, marks, paused, done)
+        # A computation that was claimed since the batch was taken: its publish judges these marks, too.
+        leased = refreshes.lock_slots(session, list(wanted))
+        for digest, (text, key_base, marks) in sorted(wanted.items()):
+            if digest not in leased:
+                _one(session, text, key_base, marks, paused, done)
         for alias, moved in elsewhere.items():
             _deliver(alias, moved)
-        pending.delete(session, [row[0] for row in rows])
-        done.marks = len(rows)
+        done.marks = pending.delete(session, [row[0] for row in rows if row[2] not in leased])
     return done
 
 

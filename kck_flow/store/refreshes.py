@@ -408,9 +408,10 @@ def key_text(session: Session, digest: UUID) -> str | None:
     return rows[0][0] if rows else None
 
 
-def lock_slots(session: Session, digests: Sequence[UUID]) -> int:
-    """Lock some slots, in their order; returns how many there are."""
-    return len(session.rows("lock_slots", {"digests": list(digests)})) if digests else 0
+def lock_slots(session: Session, digests: Sequence[UUID]) -> set[UUID]:
+    """Lock some slots, in their order; returns those that are leased."""
+    rows = session.rows("lock_slots", {"digests": list(digests)}) if digests else []
+    return {row[0] for row in rows if row[1]}
 
 
 def lock_family(session: Session, key_base: str, args: Any) -> list[tuple[UUID, str, bool]]:

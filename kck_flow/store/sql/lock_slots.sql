@@ -1,2 +1,2 @@
--- In the order of their ids, as everywhere: two that lock the same slots meet at the first.
-SELECT id FROM kck_refresh WHERE digest = ANY(%(digests)s) ORDER BY id FOR UPDATE
+-- In the order of their ids, as everywhere: two that lock the same slots meet at the first. And which are leased by now.
+SELECT digest, coalesce(lease_until > {now}, false) FROM kck_refresh WHERE digest = ANY(%(digests)s) ORDER BY id FOR UPDATE
