@@ -359,16 +359,20 @@ class Computation:
         more = hooked or primer.keep_history or bool(spread.declared_below(key))
         # What hooks write goes through Django's own connection: to commit with it, the value goes there too.
         own = nullcontext(caller(self.alias)) if hooked and self.own_thread else self.sessions()
+        alone = not connections[self.alias].in_atomic_block
         with own as session, session.transaction() if more else nullcontext():
+            if more and alone and not session.is_private:
+                # Whatever the project's transactions are: what is judged here is what is committed now.
+                session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             landing = publishing.publish(session, key, claim, computed, self.seen, ending, worker=self.worker)
             if landing.stored is not None and more:
                 self._beside(session, value, computed, landing.stored, hooked)
-            if landing.marked:
+            if pending.all_below(session, [(key.digest, str(key))], landing.marked, "changed"):
                 waking.soon(session)
         self.outcome.stored, self.outcome.again = landing.stored, bool(landing.again)
         self.outcome.now = landing.stored.computed_at if landing.stored else self.seen.now + cost / 1000
         if landing.again is None:
-            self.outcome.kind = "fenced"
+            self._fenced()
             logger.warning("refresh.fenced key=%s slot=%s token=%s", key, claim.slot, claim.token)
         elif landing.stored is None:
             # Somebody wrote or invalidated it meanwhile: what we computed is old. Who wants it will ask.
@@ -397,6 +401,12 @@ class Computation:
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
             hooks.run(primer, f"post_{self.hook}", key, session=session, entry=entry, old=old)
 
+    def _fenced(self) -> None:
+        """The lease was lost: what we have is for our own callers only."""
+        self.outcome.kind = "fenced"
+        with suppress(DatabaseError, InterfaceError, private.Busy), self.sessions() as session:
+            refreshes.survived(session, self.claim)
+
     # -- augmented products
     # -------------------------------------------------------------------------------------------
 
@@ -419,10 +429,13 @@ class Computation:
                 logger.info(
                     "compute.retried key=%s attempt=%d sqlstate=%s", self.key, attempt, sqlstate(error)
                 )
-                if self.claim.lost or self.ended:
-                    self.outcome.kind = "fenced"
-                    return
                 with self.sessions() as session:
+                    # Asked of the slot itself: where the whole process stood still, its beats know nothing yet.
+                    if self.claim.lost or self.ended or not refreshes.beat(session, [self.claim]):
+                        if self.outcome.text is None and self.outcome.error is None:
+                            raise  # no value, and None is one
+                        self._fenced()
+                        return
                     self.seen = products.begin(session, self.key, self.args)
                 self.outcome.epoch = self.seen.epoch
         if self.ended:
@@ -448,7 +461,7 @@ class Computation:
             computed = self._encoded(value, frame)
             outcome.text = computed.value
             if self.ended or self.claim.lost:
-                outcome.kind = "fenced"
+                self._fenced()
                 transaction.set_rollback(True, using=self.alias)
                 return
             computed = replace(computed, moved=self._save_edges(frame))
@@ -538,6 +551,8 @@ class Computation:
                 schedule=self._schedule,
             )
             self._append_run(session, "failed" if told is not None else "fenced", describe(error), shown)
+            if told is None:
+                refreshes.survived(session, claim)
             if park and told is not None:
                 logger.error("refresh.parked key=%s attempts=%d why=failed: kck retry %s", key, attempts, key)
 
@@ -587,6 +602,8 @@ def compute_live(primer: Primer, key: Key, alias: str) -> Outcome:
     except CycleError as error:
         outcome.error = error
     except RAISED as error:
+        if sqlstate(error) in SERIALIZATION and connections[alias].in_atomic_block:
+            raise  # it has ended the transaction around us: whoever began that begins it once more
         outcome.error = failure_of(key, error)
     outcome.now = time.time()
     return outcome

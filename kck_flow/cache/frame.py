@@ -132,6 +132,10 @@ def enter(key: Key, *, inline: bool = False, snapshot: bool = False) -> Iterator
         yield frame
     finally:
         _frame.reset(token)
+        if above is not None and frame.inline:
+            # It is not stored and has no edges of its own: what it has read, the compute around it depends on.
+            for upstream, read in frame.reads.items():
+                above.reads.setdefault(upstream, read)
 
 
 def note(key: Key, version: int | None, epoch: int = 0) -> None:

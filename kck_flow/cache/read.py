@@ -488,7 +488,8 @@ def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> An
     value = outcome.value()
     here = frame.current()
     if here is not None and outcome.stored is not None:
-        frame.note(key, outcome.stored.version, outcome.epoch)
+        # Stored as no longer servable: something that it was made from is about to change, or has.
+        frame.note(key, NEVER_STORED if outcome.stored.invalid else outcome.stored.version, outcome.epoch)
         if not outcome.stored.stale:
             here.hints.set(key, outcome.entry(), outcome.text, outcome.now, outcome.epoch)
     elif here is not None:
@@ -508,4 +509,5 @@ def _last_good(
         frame.note(key, stored.version, stored.epoch)
         state = "stale" if isinstance(error, WaitTimeout) else "failed"
         return value if value_only else entry_of(key, stored, value, state)
+    _note_absent(key, stored)
     raise ones_own(error)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from django.db import Error as DatabaseErrors
 from django.db import connections
 
 from .. import clock, hooks, spread, waking
@@ -26,6 +27,7 @@ from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, encode, expiries, public_of
 from . import frame, tier
+from .flight import is_lock_timeout
 
 logger = logging.getLogger("kck_flow")
 
@@ -56,7 +58,9 @@ def set_value(
     listened = run_hooks and hooks.anything(primer)
     edges = registry.on_product(key.key_base)
     history = primer is not None and primer.keep_history
-    if not listened and not edges and not history:
+    # Where transactions have snapshots of their own, the marks of some readers are a second statement.
+    late = bool(session.connection.settings_dict.get("OPTIONS", {}).get("isolation_level"))
+    if not listened and not edges and not history and not late:
         stored, kept = _write(session, key, primer, codec, value, check_version, soft_expire, hard_expire)
         return _entry(key, codec.decode(kept) if kept is not None else None, stored)
     with session.transaction():
@@ -114,7 +118,7 @@ def _write(
             version=version,
         )
     stored, marked, epoch = written
-    if marked:
+    if pending.all_below(session, [(key.digest, str(key))], marked, "set"):
         waking.soon(session)
     tier.drop(key)
     here = frame.current()
@@ -290,19 +294,29 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
         raise ValueError(f"priority is a lane, a whole number from 0 to {LANES[-1]}, not {priority!r}.")
     alias = spread.alias_of(primer)
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
-    if connections[alias].in_atomic_block and not private.in_test_case():
-        # With the caller's transaction or not at all; the slot itself would make its writers queue up.
-        pending.append(
-            caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)]
-        )
-        waking.soon(caller(alias))
-        return True
-    with _slots(alias) as session:
-        asked = refreshes.request(
-            session, key, args_of(primer, key), lane=lane, reason=reason, gap=primer.min_gap.total_seconds()
-        )
-        waking.soon(session)
-    return asked is not None
+    if private.in_test_case() or not connections[alias].in_atomic_block:
+        try:
+            with _slots(alias) as session:
+                asked = refreshes.request(
+                    session,
+                    key,
+                    args_of(primer, key),
+                    lane=lane,
+                    reason=reason,
+                    gap=primer.min_gap.total_seconds(),
+                )
+                waking.soon(session)
+            return asked is not None
+        except (private.Busy, DatabaseErrors) as error:
+            if not isinstance(error, private.Busy) and not is_lock_timeout(error):
+                raise
+            # The slot is in somebody's hands for long: the wish waits beside it.
+    # In a transaction, with it or not at all; the slot itself would make its writers queue up.
+    pending.append(
+        caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)]
+    )
+    waking.soon(caller(alias))
+    return True
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from ..conf import conf
 from ..key import Key
+from . import private
 from .session import Session, dumps, loads
 
 
@@ -63,7 +65,38 @@ def _below(session: Session, products: Sequence[tuple[UUID, str]], reason: str, 
     digests, sources = [digest for digest, _ in products], [source for _, source in products]
     params = {"digests": digests, "sources": sources, "reason": reason, "unmarked": unmarked}
     row = session.row("append_edges_pending", params)
-    return int(row[0]) if row else 0
+    return all_below(session, products, int(row[0]) if row else 0, reason)
+
+
+def all_below(session: Session, products: Sequence[tuple[UUID, str]], marked: int, reason: str) -> int:
+    """Return how many readers of some products (digest, key) were marked, having marked those, too, that the session
+    does not see: a snapshot older than their edges says so by a count below zero (``function_mark_below.sql``).
+    """
+    if marked >= 0:
+        return marked
+    marked = -marked - len(products)
+    if private.in_test_case():
+        return marked  # nobody else is there
+    asked = {"digests": [digest for digest, _ in products], "sources": [source for _, source in products]}
+    alias = session.alias.removesuffix(private.SUFFIX)
+    with private.session(alias, timeout=conf.STATEMENT_TIMEOUT) as outside:
+        rows = outside.rows("readers_below", asked)
+    if rows:
+        bases, digests, kinds, sources = (list(column) for column in zip(*rows, strict=True))
+        nothing = [None] * len(rows)
+        session.rows(
+            "append_pending",
+            {
+                "key_bases": bases,
+                "digests": digests,
+                "args": nothing,
+                "kinds": kinds,
+                "sources": sources,
+                "changes": nothing,
+                "reasons": [reason] * len(rows),
+            },
+        )
+    return len(rows)
 
 
 def marks(session: Session, key: Key, args: Mapping[str, Any]) -> set[int]:

@@ -276,7 +276,8 @@ def _open(alias: str) -> tuple[BaseDatabaseWrapper, bool]:
         # A pooler hands out a process id of its own: the one honest sign that session state is not ours.
         pooled = session.run("SELECT pg_backend_pid()")[0][0] != raw.info.backend_pid
         if not pooled:
-            session.run(_bounds())
+            # Whatever the role's transactions are: what is judged here is what is committed now.
+            session.run(f"SET default_transaction_isolation = 'read committed'; {_bounds()}")
     except BaseException:
         connection.close()
         raise

@@ -256,6 +256,11 @@ def release(session: Session, claim: Claim, *, delay: float | None = None) -> bo
     return row is not None
 
 
+def survived(session: Session, claim: Claim) -> None:
+    """Take back that a claim counts as a crash: its lease was lost, its process lives."""
+    session.rows("survived", {"slot": claim.slot, "token": claim.token})
+
+
 def park_crashed(session: Session, claim: Claim, error: str) -> bool:
     """Set a product aside that ended its process again and again."""
     return session.row("park_crashed", {"slot": claim.slot, "token": claim.token, "error": error}) is not None
