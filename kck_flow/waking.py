@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from django.db import connections, transaction
 
@@ -61,6 +62,7 @@ def soon(session: Session) -> None:
         return
     if session.is_private:
         session.run(f"NOTIFY {refreshes.CHANNEL}")  # our own short transaction: nobody queues behind it
+        _tell(session.alias.removesuffix(private.SUFFIX))
     elif connections[session.alias].in_atomic_block:
         alias = session.alias
         transaction.on_commit(lambda: wake(alias), using=alias)
@@ -70,4 +72,14 @@ def soon(session: Session) -> None:
 
 def wake(alias: str) -> None:
     """Wake the workers now, from a thread of its own."""
+    _tell(alias)
     _wakers.setdefault(os.getpid(), _Waker()).wake(alias)
+
+
+# Who else wants to know that something is on its way in a database: called with its alias, and quick.
+listeners: list[Callable[[str], None]] = []
+
+
+def _tell(alias: str) -> None:
+    for listener in listeners:
+        listener(alias)

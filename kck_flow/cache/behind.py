@@ -15,8 +15,9 @@ from uuid import UUID
 
 from django.db import Error as DatabaseErrors
 
+from .. import waking
 from ..changes import fold as folding
-from ..changes.drain import drain
+from ..changes.drain import BATCH, drain
 from ..conf import conf
 from ..key import Key
 from ..primer import Primer
@@ -39,6 +40,7 @@ _asked: dict[UUID, tuple[int, float | None, float]] = {}
 _folded: dict[UUID, float] = {}
 _tidied: dict[str, float] = {}
 _living: dict[str, tuple[float, bool]] = {}
+_later: dict[str, threading.Timer] = {}
 _lock = threading.Lock()
 
 
@@ -114,13 +116,34 @@ def tidy(alias: str) -> None:
     pool().submit(lambda: _tidy(alias))
 
 
+def tidy_later(alias: str) -> None:
+    """Where no worker lives, have what this process has written drained some time after it, too: of what was computed
+    while the writer was open, only the drain knows that it is stale.
+    """
+    with _lock:
+        if alias not in _later:
+            _later[alias] = threading.Timer(TIDY_SECONDS, lambda: _tidy_now(alias))
+            _later[alias].daemon = True
+            _later[alias].start()
+
+
+def _tidy_now(alias: str) -> None:
+    with _lock:
+        _later.pop(alias, None)
+    _tidy(alias)
+
+
 def _tidy(alias: str) -> None:
     try:
         if not worker_lives(alias):
             with private.session(alias) as session:
-                drain(session)
+                while drain(session).marks >= BATCH:
+                    pass
     except (private.Busy, DatabaseErrors) as error:
         logger.debug("behind.not_tidied alias=%s error=%r", alias, error)
+
+
+waking.listeners.append(tidy_later)
 
 
 def forget() -> None:
@@ -130,6 +153,9 @@ def forget() -> None:
         _folded.clear()
         _living.clear()
         _tidied.clear()
+        for timer in _later.values():
+            timer.cancel()
+        _later.clear()
 
 
 def request_in_test(primer: Primer, key: Key, alias: str) -> None:
@@ -171,6 +197,7 @@ def _after_fork() -> None:
     global _lock
     # The parent's lock may have been held by a thread that does not exist here.
     _lock = threading.Lock()
+    _later.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)

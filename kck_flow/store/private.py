@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 BEAT, WAKE = "beat", "wake"
 OUT_OF_REACH = 2.0
+# What is done in a transaction between two statements (an augment, hooks of a fold) may take so many times as long.
+IDLE_SHARE = 6
 SUFFIX = ":kck"
 
 
@@ -109,7 +111,9 @@ class PrivateSession(Session):
 def _bounds(local: str = "") -> str:
     return (
         f"SET {local}lock_timeout = {int(conf.CLAIM_TIMEOUT * 1000)}; "
-        f"SET {local}statement_timeout = {int(conf.STATEMENT_TIMEOUT * 1000)}"
+        f"SET {local}statement_timeout = {int(conf.STATEMENT_TIMEOUT * 1000)}; "
+        # A process that stands still, or whose host is gone, in the middle of a transaction: its locks end with it.
+        f"SET {local}idle_in_transaction_session_timeout = {int(conf.STATEMENT_TIMEOUT * IDLE_SHARE * 1000)}"
     )
 
 

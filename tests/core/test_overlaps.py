@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from kck_flow import Cache, On, Primer
-from kck_flow.cache import flight
+from kck_flow.cache import behind, flight
 from kck_flow.changes import drain as draining
 from kck_flow.changes import fold as folding
 from kck_flow.changes.drain import drain
@@ -21,7 +21,8 @@ from kck_flow.store import private, refreshes
 from kck_flow.store.refreshes import CRASH_LIMIT
 from kck_flow.store.session import caller
 from tests.core.conftest import Declared, Gate, Thread
-from tests.shop.models import Customer, Order
+from tests.harness.wait import until
+from tests.shop.models import Author, Customer, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 OLD, NEW = {"of": "old"}, {"of": "new"}
@@ -133,6 +134,55 @@ def test_what_is_made_from_what_a_writer_is_about_to_change_is_not_kept_as_fresh
     gate.open()
     writer.result()
     assert cache.get("lowest") == ["lowest", ["middle", NEW]]
+
+
+def test_where_no_worker_lives_a_writers_marks_are_drained_some_time_after_it(
+    declare: Declared,
+    cache: Cache,
+    threads: Callable[..., Thread],
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was computed while it was open, from what it has marked, only a drain finds: nobody reads the middle."""
+    monkeypatch.setattr(behind, "TIDY_SECONDS", 0.05)
+    declare("middle", lambda key: Author.objects.count(), depends_on=[On(Author)])
+    declare("lowest", made_from("middle"))
+    cache.get("middle")
+
+    def write() -> None:
+        with transaction.atomic():
+            Author.objects.create(name="Ada")
+            gate.stop()
+
+    writer = threads(write)
+    gate.reached()
+    assert cache.get("lowest") == ["lowest", 0]
+    gate.open()
+    writer.result()
+    until(lambda: cache.get("lowest") == ["lowest", 1], "the drain")
+
+
+def test_a_process_that_stands_still_inside_a_transaction_keeps_nobody_waiting_for_ever(
+    declare: Declared, cache: Cache, settings: Any
+) -> None:
+    declare("page", 1)
+    cache.get("page")
+    private.close_all()
+    settings.KCK_FLOW = {"STATEMENT_TIMEOUT": 0.05}
+
+    def free() -> bool:
+        with transaction.atomic():
+            return bool(caller("default").run("SELECT 1 FROM kck_refresh FOR UPDATE SKIP LOCKED"))
+
+    def stand_still() -> None:
+        with private.session("default") as session, session.transaction():
+            session.run("SELECT 1 FROM kck_refresh FOR UPDATE")
+            until(free, "its locks to end")
+            session.run("SELECT 1")
+
+    with pytest.raises(DatabaseError):
+        stand_still()
+    private.close_all()
 
 
 # -- what was read on the way
