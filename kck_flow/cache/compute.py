@@ -429,13 +429,12 @@ class Computation:
                 logger.info(
                     "compute.retried key=%s attempt=%d sqlstate=%s", self.key, attempt, sqlstate(error)
                 )
+                if self.ended or not self._still_ours():
+                    if self.outcome.text is None and self.outcome.error is None:
+                        raise  # no value, and None is one
+                    self._fenced()
+                    return
                 with self.sessions() as session:
-                    # Asked of the slot itself: where the whole process stood still, its beats know nothing yet.
-                    if self.claim.lost or self.ended or not refreshes.beat(session, [self.claim]):
-                        if self.outcome.text is None and self.outcome.error is None:
-                            raise  # no value, and None is one
-                        self._fenced()
-                        return
                     self.seen = products.begin(session, self.key, self.args)
                 self.outcome.epoch = self.seen.epoch
         if self.ended:
@@ -451,6 +450,15 @@ class Computation:
             # The value is stored; the slot's lease ends by itself, and the next claim finds it fresh.
             logger.error("refresh.unfinished key=%s error=%s", self.key, str(error).strip())
 
+    def _still_ours(self) -> bool:
+        """Whether the lease is ours, asked of the slot itself: where the whole process stood still, its beats know
+        nothing yet. If it is, it has just been extended.
+        """
+        if self.claim.lost:
+            return False
+        with self.sessions() as session:
+            return bool(refreshes.beat(session, [self.claim]))
+
     def _snapshot_once(self) -> None:
         primer, key, session, outcome = self.primer, self.key, caller(self.alias), self.outcome
         with transaction.atomic(using=self.alias):
@@ -460,7 +468,7 @@ class Computation:
             value, frame = call(primer, key, snapshot=True)
             computed = self._encoded(value, frame)
             outcome.text = computed.value
-            if self.ended or self.claim.lost:
+            if self.ended or not self._still_ours():
                 self._fenced()
                 transaction.set_rollback(True, using=self.alias)
                 return

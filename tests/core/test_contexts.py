@@ -19,6 +19,8 @@ from kck_flow import Cache, IntegerParameter, On
 from kck_flow.cache import flight
 from kck_flow.errors import ComputeFailed, NotPrimed, WaitTimeout
 from kck_flow.models import DataProduct, Pending, Refresh, Run
+from kck_flow.store import refreshes
+from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time, run_worker
 from tests.core.conftest import Declared, Gate, Thread, at_rest
 from tests.harness.wait import until
@@ -384,7 +386,81 @@ def test_a_stale_value_is_served_as_failed_while_its_refresh_backs_off(
     assert declare.count("page") == 2
 
 
+@everywhere
+def test_failed_recently_with_a_value_that_may_be_served_is_that_value_everywhere(
+    declare: Declared, cache: Cache, context: str
+) -> None:
+    good = [True]
+    declare("page", lambda key: 1 if good else 1 / 0, soft_expire=timedelta(0), jitter=0.0, backoff=MINUTE)
+    cache.get("page")
+    good.clear()
+    cache.request_refresh("page")
+    assert run_worker().failed == ["page"]
+    with standing(context):
+        entry = cache.get_entry("page")
+        assert (entry.value, entry.state) == (1, "failed")
+        assert cache.get("page") == 1
+        assert cache.get_many(["page"]) == {"page": 1}
+    at_rest()
+    assert declare.count("page") == 2
+
+
 # -- being computed elsewhere
+
+
+@pytest.mark.django_db
+def test_in_a_test_a_lease_means_nothing(declare: Declared, cache: Cache) -> None:
+    declare("page", 1)
+    held = refreshes.claim(
+        caller("default"), cache.build_key("page"), {}, lease=60, owner="o", limit=None, reason="miss"
+    )
+    assert held is not None
+    assert cache.get("page") == 1
+    assert DataProduct.objects.get().value == 1
+
+
+def test_in_a_clean_transaction_what_another_process_computes_is_waited_for(
+    declare: Declared, cache: Cache, transactional_db: None, gate: Gate, threads: Callable[..., Thread]
+) -> None:
+    def compute(key: Any) -> Any:
+        gate.stop()
+        return "theirs"
+
+    def ask() -> Any:
+        with transaction.atomic():
+            return cache.get("page")
+
+    primer = declare("page", compute)
+    theirs = flight.Flight(primer, cache.build_key("page"), "default", "miss", "prime", False)
+    other = threads(lambda: flight.carry(theirs))
+    gate.reached()
+    mine = threads(ask)
+    until(
+        lambda: flight._flights and next(iter(flight._flights.values())).met is not None,
+        "the claim to be refused",
+    )
+    gate.open()
+    other.result()
+    assert mine.result() == "theirs"
+    assert declare.count("page") == 1
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_refresh_that_is_wanted_is_computed_by_who_has_written(
+    declare: Declared, cache: Cache, transactional_db: None, settings: Any, others: bool
+) -> None:
+    """Whose change it is cannot be told there: it may be one's own."""
+    settings.KCK_FLOW = {"REFRESH_IN_PROCESS": False}
+    declare("authors", lambda key: Author.objects.count(), depends_on=[On(Author, then="refresh")])
+    cache.get("authors")
+    if others:
+        Author.objects.create(name="theirs")
+        assert cache.get("authors") == 0, "served while a refresh is wanted"
+    with transaction.atomic():
+        Author.objects.create(name="mine")
+        assert cache.get("authors") == 1 + others
+        transaction.set_rollback(True)
+    assert DataProduct.objects.get().value == 0
 
 
 def test_two_misses_compute_once(

@@ -342,6 +342,37 @@ def test_an_augmented_product_whose_lease_was_taken_is_not_computed_once_more_wi
     assert cache.get("aug") == [1]
 
 
+def test_an_augmented_product_whose_lease_was_taken_is_not_stored_before_its_successor_has_one(
+    declare: Declared, cache: Cache, gates: Callable[[], Gate], threads: Callable[..., Thread]
+) -> None:
+    late_gate, next_gate = gates(), gates()
+    given, stops = orders(), [next_gate, late_gate]
+
+    def compute(key: Any) -> Any:
+        count = Order.objects.count()
+        stops.pop().stop()
+        return [count]
+
+    primer = declare("aug", **{**given, "compute": compute})
+    late = flight.Flight(primer, cache.build_key("aug"), "default", "miss", "prime", False)
+    carried = threads(lambda: flight.carry(late))
+    late_gate.reached()
+    Refresh.objects.update(lease_until=timezone.now() - timedelta(seconds=10))
+    successor = threads(lambda: cache.get("aug"))
+    next_gate.reached()
+    token = Refresh.objects.get().token
+    late_gate.open()
+    carried.result()
+    assert late.outcome is not None
+    assert (late.outcome.kind, late.outcome.value()) == ("fenced", [0])
+    assert not DataProduct.objects.exists()
+    slot = Refresh.objects.get()
+    assert (slot.token, slot.lease_until is not None) == (token, True)
+    next_gate.open()
+    assert successor.result() == [0]
+    assert cache.get("aug") == [0]
+
+
 def test_a_wish_for_a_slot_that_is_held_for_long_waits_beside_it(
     declare: Declared, cache: Cache, threads: Callable[..., Thread], gate: Gate
 ) -> None:
