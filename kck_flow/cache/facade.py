@@ -14,7 +14,7 @@ from ..errors import ones_own
 from ..key import Key
 from ..primer import UNSET, Primer
 from ..registry import registry
-from ..store import families, pending, products, refreshes
+from ..store import families, products, refreshes
 from ..store.session import caller
 from . import aio, explaining, flight, frame, history, many, read, write
 from .compute import compute_live
@@ -181,10 +181,7 @@ class Cache:
             )
         if context == ATOMIC and is_dirty(alias):
             outcome = compute_live(primer, found, alias)
-            pending.append(
-                caller(alias),
-                [pending.Mark(found.key_base, spread.REFRESH, found, source="5", reason=refreshes.MANUAL)],
-            )
+            write.wish(primer, found, alias, lane=refreshes.SCHEDULED)
             return _entry_or_raise(outcome)
         return _entry_or_raise(refresh_now(primer, found, alias))
 

@@ -311,12 +311,18 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
             if not isinstance(error, private.Busy) and not is_lock_timeout(error):
                 raise
             # The slot is in somebody's hands for long: the wish waits beside it.
-    # In a transaction, with it or not at all; the slot itself would make its writers queue up.
-    pending.append(
-        caller(alias), [pending.Mark(key.key_base, spread.REFRESH, key, source=str(lane), reason=reason)]
-    )
-    waking.soon(caller(alias))
+    wish(primer, key, alias, lane=lane, reason=reason)
     return True
+
+
+def wish(primer: Primer, key: Key, alias: str, *, lane: int, reason: str = refreshes.MANUAL) -> None:
+    """Queue a refresh with the caller's transaction or not at all; the slot itself would make its writers queue up."""
+    # The parameters go along: of what was never computed, they are all that tells the key.
+    mark = pending.Mark(
+        key.key_base, spread.REFRESH, key, args_of(primer, key), source=str(lane), reason=reason
+    )
+    pending.append(caller(alias), [mark])
+    waking.soon(caller(alias))
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from .. import key as keys
 from .. import spread, waking
+from ..errors import InvalidKey
 from ..primer import Primer
 from ..registry import registry
 from ..store import families, pending, private, products, refreshes
@@ -23,7 +25,8 @@ from ..storing import args_of
 logger = logging.getLogger("kck_flow")
 
 BATCH = 500
-MANUAL_SOURCES = {"0", "1", "2", "3", "4", "5", "6", "7", "8"}
+# A wish says its lane instead of a source.
+MANUAL_SOURCES = set("0123456789")
 
 
 @dataclass
@@ -52,11 +55,15 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             if primer is not None and home != own_alias(session):
                 mark = _moved(primer, kind, digest, loads(args), source, reason, text)
                 elsewhere.setdefault(home, []).append(mark)
-            elif digest is None:
+                continue
+            if digest is None:
                 _family(session, number, key_base, loads(args), kind, reason, paused, done)
-            elif text is not None:
+                continue
+            if text is None and kind == "refresh" and source in MANUAL_SOURCES and primer is not None:
+                text = _wished(primer, key_base, digest, loads(args))
+            if text is not None:
                 wanted.setdefault(digest, (text, key_base, []))[2].append((kind, source, reason))
-            # A mark of a product without value and slot changes nothing: whoever computes it first sees the
+            # Any other mark of a product without value and slot changes nothing: whoever computes it first sees the
             # cause.
         # A computation that was claimed since the batch was taken: its publish judges these marks, too.
         leased = refreshes.lock_slots(session, list(wanted))
@@ -67,6 +74,17 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             _deliver(alias, moved)
         done.marks = pending.delete(session, [row[0] for row in rows if row[2] not in leased])
     return done
+
+
+def _wished(primer: Primer, key_base: str, digest: UUID, args: Any) -> str | None:
+    """Return the key of a product that was never computed and is wished for by name; None where its parameters tell
+    another by now.
+    """
+    try:
+        key = keys.build(key_base, primer.parameters, args or {})
+    except InvalidKey:
+        return None
+    return str(key) if key.digest == digest else None
 
 
 def _moved(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from kck_flow import Cache, On, Primer
+from kck_flow import Cache, DateParameter, On, Primer, StringParameter
 from kck_flow.cache import behind, flight
 from kck_flow.changes import drain as draining
 from kck_flow.changes import fold as folding
@@ -20,6 +20,7 @@ from kck_flow.models import DataProduct, Pending, Refresh
 from kck_flow.store import private, refreshes
 from kck_flow.store.refreshes import CRASH_LIMIT
 from kck_flow.store.session import caller
+from kck_flow.testing import run_worker
 from tests.core.conftest import Declared, Gate, Thread
 from tests.harness.wait import until
 from tests.shop.models import Author, Customer, Order
@@ -371,6 +372,26 @@ def test_an_augmented_product_whose_lease_was_taken_is_not_stored_before_its_suc
     next_gate.open()
     assert successor.result() == [0]
     assert cache.get("aug") == [0]
+
+
+@pytest.mark.parametrize("how", ["request_refresh", "refresh"])
+def test_a_wish_for_what_was_never_computed_comes_with_the_commit(
+    declare: Declared, cache: Cache, how: str
+) -> None:
+    day = date(2026, 1, 31)
+    declare("page", 1, parameters=[StringParameter("name"), DateParameter("day")])
+    keys = [str(cache.build_key("page", name=name, day=day)) for name in ("a/b ü", "wished", "undone")]
+    with transaction.atomic():
+        Author.objects.create(name="Ada")
+        for key in keys[:2]:
+            getattr(cache, how)(key)
+        with transaction.atomic():
+            getattr(cache, how)(keys[2])
+            transaction.set_rollback(True)
+        assert not Refresh.objects.exists()
+    declare.calls.clear()
+    assert sorted(run_worker().keys) == sorted(keys[:2])
+    assert sorted(declare.calls) == sorted(keys[:2])
 
 
 def test_a_wish_for_a_slot_that_is_held_for_long_waits_beside_it(
