@@ -73,9 +73,12 @@ class Standing:
 
     @property
     def held_back(self) -> bool:
-        """Whether nobody may compute it now: it failed, or ended its process, a moment ago or too often."""
+        """Whether nobody may compute it now (``claim.sql``): it failed a moment ago, or ended its process too often.
+
+        A parked one is due no more; whoever waits for it after its back-off has it computed all the same.
+        """
         failed = self.retry_at is not None and self.retry_at > self.now
-        return not self.leased and (failed or bool(self.parked_why) or (self.crashes or 0) >= CRASH_LIMIT)
+        return not self.leased and (failed or (self.crashes or 0) >= CRASH_LIMIT)
 
 
 def instant(seconds: float | None) -> datetime | None:

@@ -387,6 +387,24 @@ def test_a_stale_value_is_served_as_failed_while_its_refresh_backs_off(
 
 
 @everywhere
+def test_a_parked_product_is_computed_for_who_asks_after_its_back_off(
+    declare: Declared, cache: Cache, context: str
+) -> None:
+    good: list[int] = []
+    declare("page", lambda key: 5 if good else 1 / 0, backoff=MINUTE, park_after=1)
+    with freeze_time() as clock:
+        with pytest.raises(ComputeFailed):
+            cache.get("page")
+        assert Refresh.objects.get().parked_why == "failed"
+        good.append(1)
+        with standing(context), pytest.raises(ComputeFailed, match="it is parked"):
+            cache.get("page")
+        clock.move(minutes=2)
+        with standing(context):
+            assert cache.get("page") == 5
+
+
+@everywhere
 def test_failed_recently_with_a_value_that_may_be_served_is_that_value_everywhere(
     declare: Declared, cache: Cache, context: str
 ) -> None:
