@@ -7,19 +7,21 @@ see what we would delete), then the product's row, then exactly the changes that
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import Error as DatabaseErrors
 
 from .. import hooks, spread
+from ..conf import conf
 from ..entry import Change, Entry
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
 from ..store import pending, products, refreshes
 from ..store.refreshes import instant
-from ..store.session import Session
+from ..store.session import Session, caller
 from ..storing import args_of, encode, expiries, public_of
 
 logger = logging.getLogger("kck_flow")
@@ -52,7 +54,10 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
     what caused them. One whose ``augment`` raises is invalidated and computed afresh: the changes are
     lost to it, the error is told.
     """
-    with session.transaction():
+    if session.is_private and hooks.anything(primer):
+        # What hooks write goes through Django's own connection: to commit with it, the fold goes there too.
+        session = caller(spread.alias_of(primer))
+    with _pass(session):
         if not refreshes.hold_unleased(session, key.digest):
             return 0
         held = products.lock(session, key.digest)
@@ -79,7 +84,7 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
             failed = None
     if failed is not None:
         logger.error("augment.failed key=%s error=%r; it is computed afresh", key, failed)
-        with session.transaction():
+        with _pass(session):
             products.invalidate(session, key, args_of(primer, key))
             refreshes.request(
                 session,
@@ -91,6 +96,19 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
             products.remember_applied(session, key.digest, [found["id"] for _, found, _ in waiting])
             pending.delete(session, ids)
     return len(ids)
+
+
+@contextmanager
+def _pass(session: Session) -> Iterator[None]:
+    """A transaction that looks at what is committed now and waits for nobody long, whatever the connection's are."""
+    own = not session.is_private and not session.connection.in_atomic_block
+    with session.transaction():
+        if own:
+            session.run(
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+                f"SET LOCAL lock_timeout = {int(conf.CLAIM_TIMEOUT * 1000)}"
+            )
+        yield
 
 
 def _store(

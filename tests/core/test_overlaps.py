@@ -234,6 +234,26 @@ def test_a_fold_does_not_take_back_that_a_refresh_is_wanted(declare: Declared, c
     assert cache.get_entry("aug").state in ("stale", "computing")
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_hooks_of_a_fold_write_is_kept_with_it_or_not_at_all(
+    declare: Declared, cache: Cache, fails: bool
+) -> None:
+    def post_augment(self: Primer, key: Any, **told: Any) -> None:
+        Author.objects.create(name=str(told["old"]))
+        if fails:
+            raise ValueError("no")
+
+    declare("aug", **orders(), post_augment=post_augment)
+    assert cache.get("aug") == [0]
+    Order.objects.create(customer=Customer.objects.create(name="x"))
+    with private.session("default") as session:
+        assert folding.fold_all(session, known=["aug"]) == 1
+    assert [one.name for one in Author.objects.all()] == ([] if fails else ["[0]"])
+    row = DataProduct.objects.get(key="aug")
+    assert (row.value, row.invalid_at is not None) == (([0], True) if fails else ([1], False))
+    assert cache.get("aug") == [1]
+
+
 # -- a mark in the hands of a drain
 
 
