@@ -900,3 +900,34 @@ def test_eight_writers_folds_computes_and_readers_at_once_end_exact(revenue: Pri
     assert [DataProduct.objects.get(key=key).value for key in keys] == truth
     assert Pending.objects.count() == 0
     assert checked[0] > 20
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_writers_with_a_thousand_changes_each_none_is_lost_and_nothing_is_computed(
+    revenue: Primer, ada: Customer, threads: Any
+) -> None:
+    key, over = key_of(ada), threading.Event()
+    assert cache.get(key) == 0
+
+    def write() -> None:
+        for _ in range(1000):
+            Order.objects.create(customer=ada, cents=1)
+
+    def keep_folding() -> None:
+        while not over.wait(0.05):
+            fold()
+
+    folding_on = threads(keep_folding)
+    with assert_computes(0, "aug_revenue"):
+        try:
+            for writer in [threads(write) for _ in range(8)]:
+                writer.result(limit=300)
+        finally:
+            over.set()
+        folding_on.result()
+        assert cache.get(key) == 8000
+        while fold():
+            pass
+        assert DataProduct.objects.get(key=key).value == 8000
+        assert not changes_of(key)
