@@ -456,8 +456,11 @@ class Computation:
         """
         if self.claim.lost:
             return False
-        with self.sessions() as session:
-            return bool(refreshes.beat(session, [self.claim]))
+        try:
+            with self.sessions() as session:
+                return bool(refreshes.beat(session, [self.claim]))
+        except private.Busy:
+            return True  # no news; the product's row, which a successor would have changed, decides
 
     def _snapshot_once(self) -> None:
         primer, key, session, outcome = self.primer, self.key, caller(self.alias), self.outcome

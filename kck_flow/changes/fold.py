@@ -64,18 +64,18 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
         waiting = pending.changes(session, key, FOLD_CHANGES)
         if not waiting:
             return 0
-        ids = [number for number, _, _ in waiting]
+        ids = [found["id"] for _, found, _ in waiting]
         if held is None or held.state == "unset" or held.invalid or held.primer_version != primer.version:
             # A computation that began before must not publish what lacks these: it finds another epoch.
             products.invalidate(session, key, args_of(primer, key))
-            products.remember_applied(session, key.digest, [found["id"] for _, found, _ in waiting])
-            pending.delete(session, ids)
+            products.remember_applied(session, key.digest, ids)
+            pending.delete_told(session, key, ids)
             return len(ids)
         changes = fresh_changes(waiting, held.applied)
         try:
             with session.transaction():  # what a failing hook would leave behind goes with it
                 _store(session, primer, key, held, changes)
-                pending.delete(session, ids)
+                pending.delete_told(session, key, ids)
         except DatabaseErrors:
             raise  # somebody else's lock, or no database: it is folded later
         except Exception as error:
@@ -93,8 +93,8 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
                 lane=refreshes.TRIGGERED,
                 reason=f"augment failed: {failed!r}",
             )
-            products.remember_applied(session, key.digest, [found["id"] for _, found, _ in waiting])
-            pending.delete(session, ids)
+            products.remember_applied(session, key.digest, ids)
+            pending.delete_told(session, key, ids)
     return len(ids)
 
 

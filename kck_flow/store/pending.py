@@ -120,6 +120,11 @@ def delete(session: Session, ids: Sequence[int]) -> int:
     return len(session.rows("delete_pending", {"ids": list(ids)})) if ids else 0
 
 
+def delete_told(session: Session, key: Key, ids: Sequence[str]) -> None:
+    """Delete the waiting changes of a product that have these ids, however often each was delivered."""
+    session.rows("delete_told", {"key_base": key.key_base, "digest": key.digest, "ids": list(ids)})
+
+
 def delete_changes(session: Session, key: Key) -> list[str]:
     """Delete every change of a product that this session's snapshot sees; returns the ids of the changes."""
     found = session.rows("delete_changes", {"key_base": key.key_base, "digest": key.digest})

@@ -19,7 +19,7 @@ from kck_flow.changes import fold as folding
 from kck_flow.entry import Change
 from kck_flow.models import DataProduct, Pending, Refresh
 from kck_flow.registry import registry
-from kck_flow.store import pending, private, refreshes
+from kck_flow.store import pending, private, products, refreshes
 from kck_flow.store.session import caller
 from kck_flow.testing import (
     assert_augment_equals_compute,
@@ -530,6 +530,26 @@ def test_a_change_delivered_twice_counts_once(revenue: Primer, ada: Customer, wh
     assert cache.get(key) == 6
     fold()
     assert cache.get(key) == 6
+
+
+@pytest.mark.django_db
+def test_a_change_delivered_twice_counts_once_though_the_second_waits_far_behind(
+    revenue: Primer, ada: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "FOLD_CHANGES", 4)
+    monkeypatch.setattr(products, "APPLIED", 2)
+    key = key_of(ada)
+    cache.get(key)
+    Order.objects.create(customer=ada, cents=100)
+    (first,) = changes_of(key)
+    for _ in range(6):
+        Order.objects.create(customer=ada, cents=1)
+    deliver_again(key, [first])
+    assert cache.get(key) == 106
+    while fold():
+        assert cache.get(key) == 106
+    assert changes_of(key) == []
+    assert cache.get(key) == 106
 
 
 @pytest.mark.django_db
