@@ -29,6 +29,19 @@ BATCH_SECONDS = 0.25
 BRIEF_SECONDS = 0.05
 
 
+class Flag:
+    """Raised once, from a signal's handler: two of them, one within the other, would lock an Event for ever."""
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def set(self) -> None:
+        self._raised = True
+
+    def is_set(self) -> bool:
+        return self._raised
+
+
 class Hand:
     """The refreshes that one worker holds.
 
@@ -51,7 +64,7 @@ class Hand:
         threads: int,
         passes: dict[str, Passes],
         wake: Callable[[], None],
-        stopping: threading.Event,
+        stopping: Flag,
     ) -> None:
         self.done = self.failed = 0
         self.running: dict[tuple[str, int], tuple[str, Claim]] = {}

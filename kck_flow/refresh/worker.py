@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import resource
+import select
 import socket
 import sys
 import threading
@@ -30,7 +31,7 @@ from ..conf import conf
 from ..primer import LANES
 from ..registry import registry
 from ..store import private, refreshes, workers
-from .hand import Hand
+from .hand import Flag, Hand
 from .listen import Ears, jittered
 from .passes import Passes
 
@@ -91,8 +92,8 @@ class Worker:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.stopping = threading.Event()
-        self.hurry = threading.Event()
+        self.stopping = Flag()
+        self.hurry = Flag()
         self.told = False  # to end for good, and not only to make room for another process
         self.begun_at = time.monotonic()
         self._aliases = list(conf.DATABASES)
@@ -141,7 +142,8 @@ class Worker:
                     self._disconnect()
                     if self.options.once:
                         raise
-                    self.stopping.wait(jittered(0.5))
+                    select.select([self._wake_read], [], [], jittered(0.5))
+                    self._told_something()
                 if self.spent():
                     logger.info(
                         "worker.recycled done=%d age_s=%.0f rss_mb=%.0f",
@@ -366,9 +368,13 @@ class Worker:
         heard = first.wait(seconds if not others else min(seconds, 0.1), self._wake_read)
         for ears in others:
             heard = ears.wait(0) or heard
-        with contextlib.suppress(BlockingIOError):
-            heard = bool(os.read(self._wake_read, 100)) or heard
-        return heard
+        return self._told_something() or heard
+
+    def _told_something(self) -> bool:
+        try:
+            return bool(os.read(self._wake_read, 100))
+        except BlockingIOError:
+            return False
 
     def _touch(self) -> None:
         if self.options.alive_file:
