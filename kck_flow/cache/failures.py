@@ -25,7 +25,11 @@ def failure_of(key: Key, error: BaseException) -> BaseException:
 
 def describe(error: BaseException) -> str:
     """Return ``TypeName: message`` of an exception."""
-    return f"{type(error).__name__}: {error}".strip().rstrip(":")
+    try:
+        text = str(error)
+    except Exception:  # an exception that fails at that, too
+        text = "(it cannot say what)"
+    return f"{type(error).__name__}: {text}".strip().rstrip(":")
 
 
 def backoff_seconds(primer: Primer, attempts: int, spread_by: float | None = None) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ..key import Key
-from .session import Session, dumps
+from .session import Session, dumps, plain
 
 # Lanes: the lowest goes first.
 WAITED_FOR, TRIGGERED, SCHEDULED, BACKFILL = 0, 2, 5, 8
@@ -238,7 +238,7 @@ def fail(
         {
             "slot": claim.slot,
             "token": claim.token,
-            "error": error.replace("\x00", "\ufffd")[:4000],
+            "error": plain(error[:4000]),
             "backoff": backoff,
             "retry": retry,
             "park": park,

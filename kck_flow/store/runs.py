@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ..key import Key
-from .session import Session, dumps
+from .session import Session, dumps, plain
 
 
 def append(
@@ -40,8 +40,8 @@ def append(
             "nominal": nominal,
             "started": started,
             "outcome": outcome,
-            "error": error.replace("\x00", "\ufffd")[:2000],
-            "traceback": traceback.replace("\x00", "\ufffd")[-20_000:],
+            "error": plain(error[:2000]),
+            "traceback": plain(traceback[-20_000:]),
             "version": version,
             "bytes": size,
             "worker": worker,

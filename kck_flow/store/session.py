@@ -1,8 +1,9 @@
 """How statements reach the database: a session on somebody's connection.
 
 The statements themselves are files in ``sql/``, one each, with the reason on top. ``{now}`` in them is the
-database's clock. A session goes around Django's cursor where nobody listens to it: the wrapper costs as much
-as a read.
+database's clock, read anew wherever it stands; ``{at}`` is the instant at which the statement began, the same
+throughout: an expiry lies exactly its duration behind what it is counted from. A session goes around Django's
+cursor where nobody listens to it: the wrapper costs as much as a read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _on_database_clock(name: str, parts: tuple[tuple[str, str], ...]) -> str:
     text = text_of(name)
     for part, replacement in parts:
         text = text.replace("{" + part + "}", replacement)
-    return text.replace("{now}", "clock_timestamp()")
+    return _on_clock(text)
 
 
 def statement(name: str, **parts: str) -> str:
@@ -55,7 +56,12 @@ def statement(name: str, **parts: str) -> str:
     text = text_of(name)
     for part, replacement in parts.items():
         text = text.replace("{" + part + "}", replacement)
-    return text.replace("{now}", clock.sql())
+    return _on_clock(text)
+
+
+def _on_clock(text: str) -> str:
+    now = clock.sql()
+    return text.replace("{now}", now).replace("{at}", now.replace("clock_timestamp", "statement_timestamp"))
 
 
 _positional = cache(prepared.positional)
@@ -203,6 +209,11 @@ def caller(alias: str) -> Session:
     included.
     """
     return Session(connections[alias])
+
+
+def plain(text: str) -> str:
+    """Return ``text`` without what PostgreSQL's text cannot hold: NUL, and halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
 def dumps(value: Any) -> str | None:

@@ -38,8 +38,8 @@ INSERT INTO kck_product AS p
 SELECT %(digest)s, %(key)s, %(key_base)s, %(params)s::jsonb, %(value)s::jsonb, %(public)s::jsonb, %(state)s,
        %(version)s + 1, %(epoch)s, %(primer_version)s, %(sourced)s,
        coalesce(%(seen)s::jsonb, '[]') || coalesce((SELECT jsonb_agg(id) FROM contained), '[]'),
-       {now}, CASE WHEN m.wanted THEN {now} ELSE {now} + %(soft)s * interval '1 second' END,
-       {now} + %(hard)s * interval '1 second', CASE WHEN m.stale THEN {now} END, ({now})::date
+       {at}, CASE WHEN m.wanted THEN {at} ELSE {at} + %(soft)s * interval '1 second' END,
+       {at} + %(hard)s * interval '1 second', CASE WHEN m.stale THEN {at} END, ({at})::date
 FROM moved m{gate}
 ON CONFLICT (digest) DO UPDATE SET
     version = CASE WHEN p.state = EXCLUDED.state AND p.value IS NOT DISTINCT FROM EXCLUDED.value AND p.primer_version = EXCLUDED.primer_version
@@ -50,6 +50,6 @@ ON CONFLICT (digest) DO UPDATE SET
     computed_at = EXCLUDED.computed_at, soft_expires_at = EXCLUDED.soft_expires_at,
     hard_expires_at = EXCLUDED.hard_expires_at, invalid_at = EXCLUDED.invalid_at
 WHERE p.version = %(version)s AND p.epoch = %(epoch)s
-RETURNING p.version, p.version <> %(version)s AS changed, p.soft_expires_at <= {now} OR p.invalid_at IS NOT NULL AS stale,
+RETURNING p.version, p.version <> %(version)s AS changed, p.soft_expires_at <= {at} OR p.invalid_at IS NOT NULL AS stale,
           extract(epoch FROM p.computed_at)::float8 AS computed, extract(epoch FROM p.soft_expires_at)::float8 AS soft,
           extract(epoch FROM p.hard_expires_at)::float8 AS hard, p.invalid_at IS NOT NULL AS invalid

@@ -10,7 +10,7 @@ WITH put AS (
            %(primer_version)s,
            (SELECT jsonb_agg(q.id) FROM kck_pending q
              WHERE q.key_base = %(key_base)s AND (q.digest IS NULL OR q.digest = %(digest)s AND q.kind <> 'change')),
-           {now}, {now} + %(soft)s * interval '1 second', {now} + %(hard)s * interval '1 second', ({now})::date
+           {at}, {at} + %(soft)s * interval '1 second', {at} + %(hard)s * interval '1 second', ({at})::date
     WHERE %(expected)s::bigint IS NULL OR %(expected)s::bigint = 0
        OR EXISTS (SELECT 1 FROM kck_product WHERE digest = %(digest)s)
     ON CONFLICT (digest) DO UPDATE SET

@@ -4,7 +4,7 @@ INSERT INTO kck_product AS p
     (digest, key, key_base, params, value, public, state, version, epoch, primer_version, computed_at, soft_expires_at,
      hard_expires_at, read_at)
 SELECT %(digest)s, %(key)s, %(key_base)s, %(params)s::jsonb, %(value)s::jsonb, %(public)s::jsonb, %(state)s, 1, 0,
-       %(primer_version)s, {now}, {now} + %(soft)s * interval '1 second', {now} + %(hard)s * interval '1 second', ({now})::date
+       %(primer_version)s, {at}, {at} + %(soft)s * interval '1 second', {at} + %(hard)s * interval '1 second', ({at})::date
 WHERE NOT EXISTS (SELECT 1 FROM kck_pending WHERE key_base = %(key_base)s AND (digest = %(digest)s OR digest IS NULL))
 ON CONFLICT (digest) DO UPDATE SET
     version = p.version + 1,
