@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
+from .conf import conf
 from .errors import InvalidKey
 from .parameter import REQUIRED
 
@@ -100,7 +101,9 @@ def unescape(part: str) -> str:
 
 
 def base_of(text: str) -> str:
-    """Return what stands before the first ``/``: the name of the key's primer."""
+    """Return what stands before the first ``/``: the name of the key's primer. Raises InvalidKey: it is no text."""
+    if not isinstance(text, str):
+        raise InvalidKey(f"A key is a text, not {text!r}.")
     return text.partition("/")[0]
 
 
@@ -108,7 +111,7 @@ def build(key_base: str, parameters: Sequence[Parameter[Any]], params: Mapping[s
     """Return the canonical key for typed (or textual) parameter values, defaults filled in.
 
     Raises:
-        InvalidKey: a parameter is missing, unknown, or of the wrong type.
+        InvalidKey: a parameter is missing, unknown, or of the wrong type; the key is too long.
     """
     unknown = [name for name in params if name not in {parameter.name for parameter in parameters}]
     if unknown:
@@ -202,6 +205,11 @@ def _canonical(key_base: str, parameters: Sequence[Parameter[Any]], values: Mapp
 
 
 def _refuse_unstorable(text: str) -> None:
+    if len(text) > conf.KEY_MAX_CHARS:
+        raise InvalidKey(
+            f"The key {text[:60]}… has {len(text)} characters; "
+            f"KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}."
+        )
     if "\x00" in text:
         raise InvalidKey(f"{text!r} holds a NUL character, which PostgreSQL's text cannot.")
     try:

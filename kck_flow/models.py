@@ -49,6 +49,7 @@ class DataProduct(models.Model):
     soft_expires_at = models.DateTimeField(null=True)
     hard_expires_at = models.DateTimeField(null=True)
     invalid_at = models.DateTimeField(null=True)
+    # To the day, by sampling, of families with a bound (``max_entries``); of others, the day it was first stored.
     read_at = models.DateField(null=True)
 
     class Meta:

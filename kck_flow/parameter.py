@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -44,7 +44,8 @@ class Parameter(Generic[T]):
         name: A Python identifier; the name in ``key.params`` and in ``build_key(name=value)``.
         default: Value when the part is left out; without one the part is required. None is a value of its
             own.
-        from_str, to_str: For a kind of your own: text to value, raising ValueError; value to text (``str``).
+        from_str, to_str: For a kind of your own: text to value, raising ValueError (or KeyError, TypeError …) for a
+            text that is none; value to text (``str``).
         label: For people; the name where not given.
     """
 
@@ -61,6 +62,11 @@ class Parameter(Generic[T]):
     ) -> None:
         if not isinstance(name, str) or not name.isidentifier():
             raise DeclarationError(f"A parameter's name must be an identifier, not {name!r}.")
+        for option, function in (("from_str", from_str), ("to_str", to_str)):
+            if function is not None and not callable(function):
+                raise DeclarationError(
+                    f"{option} of parameter {name!r} must be a function, such as int, not {function!r}."
+                )
         self.name = name
         self.label = label or name
         self._from_str = from_str
@@ -69,7 +75,7 @@ class Parameter(Generic[T]):
             self.expected = _WORDS.get(from_str) or f"what {getattr(from_str, '__name__', from_str)} accepts"
         try:
             self.default = default if default is REQUIRED or default is None else self.clean(default)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise DeclarationError(f"Parameter {name!r}: its default {error}.") from None
 
     @property
@@ -86,7 +92,7 @@ class Parameter(Generic[T]):
         """
         try:
             return self.parse(text)
-        except (ValueError, TypeError, InvalidOperation, OverflowError):
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
             raise ValueError(f"must be {self.expected}, not {_short(text)}") from None
 
     def clean(self, value: Any) -> T:
@@ -250,7 +256,12 @@ class DateTimeParameter(Parameter[datetime]):
     expected = "an instant such as 2026-01-31T10:00:00+01:00"
 
     def __init__(self, name: str, *, tz: str | tzinfo | None = None, **options: Any) -> None:
-        self._tz = ZoneInfo(tz) if isinstance(tz, str) else tz
+        try:
+            self._tz = ZoneInfo(tz) if isinstance(tz, str) else tz
+        except (ValueError, LookupError):
+            raise DeclarationError(
+                f"tz of parameter {name!r} must be a time zone such as 'Europe/Paris', not {tz!r}."
+            ) from None
         super().__init__(name, **options)
 
     def parse(self, text: str) -> datetime:
@@ -293,10 +304,18 @@ class ChoiceParameter(Parameter[Any]):
 
     def __init__(self, name: str, choices: Iterable[Any], **options: Any) -> None:
         pairs = getattr(choices, "choices", choices)
-        self.choices = {}
+        if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+            raise DeclarationError(
+                f"The choices of parameter {name!r} are a list or an enum class, not {_short(choices)}."
+            )
+        self.choices: dict[str, tuple[Any, Any]] = {}
         for choice in pairs:
             value, label = choice if isinstance(choice, (tuple, list)) else (choice, str(choice))
             value = getattr(value, "value", value)
+            if self.choices.get(str(value), (value,))[0] != value:
+                raise DeclarationError(
+                    f"Two choices of parameter {name!r} are spelled {str(value)!r} in a key."
+                )
             self.choices[str(value)] = (value, label)
         if not self.choices:
             raise DeclarationError(f"The choices of parameter {name!r} are empty.")
@@ -326,6 +345,10 @@ class ModelParameter(Parameter[Any]):
     def __init__(
         self, name: str, model: type[Model] | str, *, field: str | None = None, **options: Any
     ) -> None:
+        if not isinstance(model, (str, type)):
+            raise DeclarationError(
+                f"The model of parameter {name!r} is a class or 'app_label.ModelName', not {_short(model)}."
+            )
         self._model = model
         self.field = field
         super().__init__(name, **options)
@@ -335,7 +358,13 @@ class ModelParameter(Parameter[Any]):
         if isinstance(self._model, str):
             from django.apps import apps
 
-            self._model = apps.get_model(self._model)
+            try:
+                self._model = apps.get_model(self._model)
+            except (LookupError, ValueError):
+                raise DeclarationError(
+                    f"Parameter {self.name!r} names the model {self._model!r}, and there is none of that name "
+                    "(write 'app_label.ModelName')."
+                ) from None
         return self._model
 
     @property

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from . import key as keys
-from .codec import JSON
+from .codec import JSON, Codec
 from .entry import Change
 from .errors import DeclarationError
 from .key import Key
@@ -30,6 +30,9 @@ CATCHUP: Final = ("coalesce", "all", "skip")
 HOOK_ERRORS: Final = ("abort", "log", "retry")
 LANES: Final = range(10)  # a refresh's place in the queue, the lowest first
 HOOKS: Final = ("prime", "set", "unset", "refresh", "augment", "write")
+# What every clock, interval and timeout on the way can still hold.
+LONGEST: Final = timedelta(days=36_525)
+LARGEST: Final = 2**31 - 1
 
 
 class _Unset:
@@ -197,7 +200,8 @@ class Primer:
     def __init__(self) -> None:
         self.key_base_list: tuple[str, ...] = names_of(type(self))
         self.parameters: tuple[Parameter[Any], ...] = parameters(type(self).parameters)
-        self.schedule: Schedule | None = as_schedule(type(self).schedule) if type(self).schedule else None
+        when = type(self).schedule
+        self.schedule: Schedule | None = as_schedule(when) if when is not None else None
         declared = self.depends_on if isinstance(self.depends_on, (list, tuple)) else ()
         # What is no edge is told by the checks; it must not stop the saving of rows and the other primers.
         self.depends_on = edges = tuple(on for on in declared if isinstance(on, On))
@@ -331,9 +335,13 @@ def names_of(primer: type[Primer]) -> tuple[str, ...]:
     """Return a primer class's key bases: ``key_base`` (or ``key``) and ``key_bases``; none for an abstract
     one.
     """
-    own = getattr(primer, "key_base", "") or getattr(primer, "key", "")
-    several = tuple(getattr(primer, "key_bases", ()) or ())
-    return tuple(dict.fromkeys(([own] if own else []) + list(several)))
+    several = getattr(primer, "key_bases", ()) or ()
+    names = [
+        getattr(primer, "key_base", "") or getattr(primer, "key", ""),
+        *(several if isinstance(several, (list, tuple)) else [several]),
+    ]
+    # Not by their hash: what is no text may have none.
+    return tuple(name for place, name in enumerate(names) if name and name not in names[:place])
 
 
 def where(declared: Any) -> str:
@@ -349,40 +357,37 @@ def where(declared: Any) -> str:
 def problems(primer: type[Primer]) -> list[tuple[str, str]]:
     """Return what is declared wrongly in a primer class, as (what is wrong, what to do); the checks show it."""
     found: list[tuple[str, str]] = []
-    names = names_of(primer)
 
     def wrong(what: str, hint: str) -> None:
         found.append((what, hint))
 
-    for name in names:
+    for name in names_of(primer):
         if not isinstance(name, str) or not keys.KEY_BASE.match(name):
             wrong(
                 f"key_base {name!r} is no name",
                 "Use up to 100 letters, digits, '_', '.', ':' and '-', beginning with a letter or '_'.",
             )
+    if isinstance(primer.key_bases, str):
+        wrong(f"key_bases is {primer.key_bases!r}", "Give a list of names, even of one.")
+    if primer.key_base and primer.key and primer.key != primer.key_base:
+        wrong(
+            f"key is {primer.key!r} and key_base {primer.key_base!r}",
+            "Both mean the name: keep one. More names go into key_bases.",
+        )
     if primer.compute is Primer.compute:
         wrong("it has no compute(self, key)", "Define compute(self, key) and return the product.")
-    for name, given in (("compute", "self, key"), ("augment", "self, key, value, changes")):
-        function = inspect.getattr_static(primer, name)
-        if inspect.isfunction(function):
-            try:
-                inspect.signature(function).bind(*given.split(", "))
-            except TypeError:
-                wrong(
-                    f"{name} takes {inspect.signature(function)}",
-                    f"It is called with the arguments of {name}({given}).",
-                )
-    try:
-        declared = parameters(primer.parameters)
-    except DeclarationError as error:
-        wrong(
-            str(error).rstrip("."),
-            'Give a list, as in [IntegerParameter("author")] or [{"name": "author", "from_str": int}].',
-        )
-        declared = ()
-    except TypeError:
+    declared: tuple[Parameter[Any], ...] = ()
+    # A set has no order, and a generator ends.
+    if not isinstance(primer.parameters, (list, tuple)):
         wrong(f"parameters is {primer.parameters!r}", "Give a list of parameters, even of one.")
-        declared = ()
+    else:
+        try:
+            declared = parameters(primer.parameters)
+        except DeclarationError as error:
+            wrong(
+                str(error).rstrip("."),
+                'Give a list, as in [IntegerParameter("author")] or [{"name": "author", "from_str": int}].',
+            )
     required_after = [
         p.name
         for i, p in enumerate(declared)
@@ -393,36 +398,14 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
             f"parameter {required_after[0]!r} has no default but follows one that has",
             "Put required parameters first.",
         )
-    for name in ("soft_expire", "hard_expire", "negative_expire", "wait", "compute_limit", "retention"):
-        value = getattr(primer, name)
-        if (
-            value is not None
-            and value is not UNSET
-            and (not isinstance(value, timedelta) or value < timedelta(0))
-        ):
-            wrong(f"{name} is {value!r}", "Give a timedelta of zero or more, or None for never.")
-    for name in ("stale_if_error", "backoff", "backoff_cap", "min_gap"):
-        value = getattr(primer, name)
-        if not isinstance(value, timedelta) or value < timedelta(0):
-            wrong(f"{name} is {value!r}", "Give a timedelta of zero or more.")
-    soft, hard = primer.soft_expire, primer.hard_expire
-    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft > hard:
-        wrong(
-            f"soft_expire ({soft}) is later than hard_expire ({hard})",
-            "A value goes stale before it goes: swap them.",
-        )
-    if primer.priority not in LANES or isinstance(primer.priority, bool):
-        wrong(f"priority is {primer.priority!r}", f"Give a lane, a whole number from 0 to {LANES[-1]}.")
-    for name, least in (("version", 1), ("retries", 0), ("park_after", 1)):
-        value = getattr(primer, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            wrong(f"{name} is {value!r}", f"Give a whole number of at least {least}.")
-    for name in ("max_concurrency", "max_entries"):
-        value = getattr(primer, name)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            wrong(f"{name} is {value!r}", "Give a whole number of at least 1, or None for no bound.")
-    if not isinstance(primer.jitter, (int, float)) or not 0 <= primer.jitter <= 1:
-        wrong(f"jitter is {primer.jitter!r}", "Give a share between 0 and 1.")
+    for parameter in declared:
+        if parameter.name in ("self", "key_base"):
+            wrong(
+                f"a parameter is named {parameter.name!r}",
+                "build_key has an argument of that name: rename the parameter.",
+            )
+    found.extend(_methods(primer))
+    found.extend(_numbers(primer))
     for name, allowed in (
         ("catchup", CATCHUP),
         ("hook_errors", HOOK_ERRORS),
@@ -431,8 +414,23 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
     ):
         if getattr(primer, name) not in allowed:
             wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(allowed)}.")
+    for name in ("always_fresh", "prime_on_cache_miss", "autostart", "keep_history"):
+        if not isinstance(getattr(primer, name), bool):
+            wrong(f"{name} is {getattr(primer, name)!r}", "Give True or False.")
+    if isinstance(primer.codec, type) or not isinstance(primer.codec, Codec):
+        wrong(
+            f"codec is {primer.codec!r}",
+            "Give a codec, such as SignedPickle(); see 'Values' in the reference.",
+        )
+    if primer.database is not None and not isinstance(primer.database, str):
+        wrong(f"database is {primer.database!r}", "Give the alias of a database, or None.")
+    columns: Any = primer.columns
+    if columns is not None and not (
+        isinstance(columns, (list, tuple)) and all(isinstance(one, str) for one in columns)
+    ):
+        wrong(f"columns is {columns!r}", "Give a list of names, or None.")
     try:
-        schedule = as_schedule(primer.schedule) if primer.schedule else None
+        schedule = as_schedule(primer.schedule) if primer.schedule is not None else None
     except (ValueError, TypeError) as error:
         wrong(
             f"schedule: {str(error).rstrip('.')}",
@@ -443,6 +441,14 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
         wrong(
             "it has a schedule and parameters, but no domain",
             "Define domain(self): the keys that the schedule keeps warm.",
+        )
+    # A generator ends, and the schedule walks its domain again and again.
+    if not callable(primer.domain) and (
+        not isinstance(primer.domain, (Iterable, type(None))) or isinstance(primer.domain, Iterator)
+    ):
+        wrong(
+            f"domain is {primer.domain!r}",
+            "Give a method, a list (of keys, of dicts of parameters, of values) or the key of a product that is one.",
         )
     if primer.always_fresh and (schedule is not None or primer.depends_on):
         wrong(
@@ -464,6 +470,98 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
     return found
 
 
+def _methods(primer: type[Primer]) -> Iterable[tuple[str, str]]:
+    """What is defined in place of a method and cannot be called as that."""
+    for name in (
+        "compute",
+        "augment",
+        *(f"{when}_{what}" for what in HOOKS for when in ("pre", "post")),
+        "post_record",
+    ):
+        if getattr(primer, name) is getattr(Primer, name):
+            continue
+        names = list(inspect.signature(getattr(Primer, name)).parameters)
+        hint = f"It is called with the arguments of {name}({', '.join(names)})."
+        try:
+            signature = inspect.signature(getattr(object.__new__(primer), name))
+        except ValueError:  # written in C, and does not say what it takes
+            continue
+        except Exception:
+            yield f"{name} is {inspect.getattr_static(primer, name)!r}", hint
+            continue
+        given = dict.fromkeys(names[1:])
+        try:
+            if name in ("compute", "augment"):
+                signature.bind(*given)
+            else:
+                signature.bind(given.pop("key"), **given)
+        except TypeError:
+            yield f"{name} takes {inspect.signature(getattr(primer, name))}", hint
+    if callable(primer.domain) and not _takes(object.__new__(primer).domain):
+        yield "domain cannot be called without arguments", "Define domain(self)."
+
+
+def _takes(function: Any, *given: Any) -> bool:
+    """Whether a function can be called so, as far as it tells what it takes."""
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # written in C
+        return True
+    return True
+
+
+def _numbers(primer: type[Primer]) -> Iterable[tuple[str, str]]:
+    """Durations and whole numbers that are none, or out of their range."""
+    for name in ("soft_expire", "hard_expire", "negative_expire", "wait", "compute_limit", "retention"):
+        value = getattr(primer, name)
+        if value is not None and value is not UNSET and not is_duration(value):
+            yield (
+                f"{name} is {value!r}",
+                "Give a timedelta of zero or more, a hundred years at most, or None"
+                + (" for never." if name.endswith("expire") else "."),
+            )
+    for name in ("stale_if_error", "backoff", "backoff_cap", "min_gap"):
+        value = getattr(primer, name)
+        if not is_duration(value):
+            yield f"{name} is {value!r}", "Give a timedelta of zero or more, a hundred years at most."
+    soft, hard = primer.soft_expire, primer.hard_expire
+    if isinstance(soft, timedelta) and isinstance(hard, timedelta) and soft > hard:
+        yield (
+            f"soft_expire ({soft}) is later than hard_expire ({hard})",
+            "A value goes stale before it goes: swap them.",
+        )
+    for name, least, most in (
+        ("priority", LANES[0], LANES[-1]),
+        ("version", 1, LARGEST),
+        ("retries", 0, LARGEST),
+        ("park_after", 1, LARGEST),
+        ("max_concurrency", 1, LARGEST),
+        ("max_entries", 1, LARGEST),
+    ):
+        value = getattr(primer, name)
+        bound = name.startswith("max_")
+        if not (is_whole(value, least, most) or (bound and value is None)):
+            yield (
+                f"{name} is {value!r}",
+                f"Give a whole number from {least} to {most}" + (", or None for no bound." if bound else "."),
+            )
+    jitter: Any = primer.jitter
+    if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
+        yield f"jitter is {jitter!r}", "Give a share between 0 and 1."
+
+
+def is_duration(value: Any) -> bool:
+    """Whether this is a timedelta that can be counted from now: zero or more, a hundred years at most."""
+    return isinstance(value, timedelta) and timedelta(0) <= value <= LONGEST
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether this is a whole number within bounds. True is an int to Python; as a number it is a mistake."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
 def misspelt(primer: type[Primer]) -> list[tuple[str, str]]:
     """Return the attributes of a primer class that are none but look like one, each with the one it looks
     like.
@@ -475,7 +573,7 @@ def misspelt(primer: type[Primer]) -> list[tuple[str, str]]:
 def nearest(name: str) -> str | None:
     """Return the attribute of a primer that ``name`` is probably meant to be; the short ones are like too much."""
     known = [one for one in vars(Primer) if len(one) > 5 and not one.startswith("_")]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(name.removesuffix("_seconds"), known, n=1, cutoff=0.8)
     return near[0] if near else None
 
 
@@ -489,12 +587,20 @@ def _edge_problems(
             "Give a dict of parameter to column.",
         )
     elif isinstance(on.key, Mapping):
-        missing = [name for name in on.key if name not in names]
-        if missing:
+        unknown = [name for name in on.key if name not in names]
+        if unknown:
             yield (
-                f"{on!r}: key names {missing[0]!r}, which is no parameter",
+                f"{on!r}: key names {unknown[0]!r}, which is no parameter",
                 f"The parameters are: {', '.join(names) or 'none'}.",
             )
+        unsaid = [p.name for p in declared if not p.has_default and p.name not in on.key]
+        if unsaid and not unknown:
+            yield (
+                f"{on!r}: key does not say where {unsaid[0]!r} comes from",
+                "Name a column for each parameter without a default; without a key the whole family is meant.",
+            )
+    elif callable(on.key) and not _takes(on.key, None):
+        yield f"{on!r}: key cannot be called with a change", "Give a function of the change."
     elif on.key is not None and not isinstance(on.key, str) and not callable(on.key):
         yield (
             f"{on!r}: key is {on.key!r}",

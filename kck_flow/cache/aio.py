@@ -104,7 +104,7 @@ async def _until_done(joined: flight.Flight, seconds: float) -> None:
 
 async def get_many(keys: Iterable[str], errors: str) -> dict[str, Any]:
     """As ``many.get_many``: hits in one statement and one hop; misses fly side by side and are awaited here."""
-    asked, landed = list(keys), many.Landed()
+    asked, landed = many.listed(keys), many.Landed()
     while True:
         answer = await in_thread(_try, many.try_many, asked, errors, landed)
         if not isinstance(answer, many.ManyBoarded):

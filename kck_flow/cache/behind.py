@@ -1,5 +1,5 @@
-"""What a read leaves behind: the refresh of a stale value and the fold of waiting changes, in the pool, never
-in the way.
+"""What a read leaves behind: the refresh of a stale value, the fold of waiting changes, and on which day it was; in the
+pool, never in the way.
 
 A stale value is asked for once: by a request that a worker takes up, or, where no worker lives, by a flight
 of this process (``REFRESH_IN_PROCESS``).
@@ -21,7 +21,7 @@ from ..changes.drain import BATCH, drain
 from ..conf import conf
 from ..key import Key
 from ..primer import Primer
-from ..store import private, refreshes, workers
+from ..store import private, products, refreshes, workers
 from ..store.products import Stored
 from ..store.session import caller
 from ..storing import args_of
@@ -35,12 +35,18 @@ ASK_AGAIN_SECONDS = 1.0
 WORKERS_FOR_SECONDS = 5.0
 FOLD_SECONDS = 1.0
 TIDY_SECONDS = 30.0
+# Of what was read, so much is remembered until it is told: a sample, and a statement that ends in milliseconds.
+READ_MOST = 1000
+READ_SECONDS = 300.0
+READ_FIRST_SECONDS = 10.0
 
 _asked: dict[UUID, tuple[int, float | None, float]] = {}
 _folded: dict[UUID, float] = {}
 _tidied: dict[str, float] = {}
 _living: dict[str, tuple[float, bool]] = {}
 _later: dict[str, threading.Timer] = {}
+_read: dict[str, set[str]] = {}
+_read_from = _tell_at = 0.0
 _lock = threading.Lock()
 
 
@@ -146,9 +152,56 @@ def _tidy(alias: str) -> None:
 waking.listeners.append(tidy_later)
 
 
-def forget() -> None:
-    """Forget what was asked for and who lives (between tests)."""
+def note_read(key: Key, alias: str) -> None:
+    """Remember that a product of a family with a bound (``max_entries``) was read: the long unread go first.
+
+    Most reads only add to a set. When five minutes are over, the next read has a thread of the pool tell the store;
+    what is more than the set takes is left out, and may be in the next.
+    """
+    due = _tell_at
+    if time.monotonic() >= due:
+        tell_read(due)
+    digests = _read.get(alias)
+    if digests is None:
+        digests = _read.setdefault(alias, set())
+    if len(digests) < READ_MOST:
+        digests.add(key.digest_text)
+
+
+def tell_read(due: float | None = None) -> None:
+    """Tell the store what was read since it was told last; inside a TestCase it is forgotten.
+
+    Args:
+        due: For what was due then, and not if it was told meanwhile.
+    """
+    global _read, _read_from, _tell_at
     with _lock:
+        if due is not None and due != _tell_at:
+            return
+        now = time.monotonic()
+        # It was read in the minutes after this, however long ago: then nobody has read since.
+        told, since = _read, _read_from
+        _read, _read_from = {}, now
+        _tell_at = now + (READ_SECONDS if _tell_at else READ_FIRST_SECONDS)
+    if told and not private.in_test_case():
+        pool().submit(lambda: _tell_read(told, now - since))
+
+
+def _tell_read(told: dict[str, set[str]], ago: float) -> None:
+    for alias, digests in list(told.items()):
+        try:
+            with private.session(alias) as session:
+                products.read_on_a_day(session, digests.copy(), ago=ago)
+        except (private.Busy, DatabaseErrors) as error:
+            logger.debug("behind.not_told alias=%s error=%r", alias, error)
+
+
+def forget() -> None:
+    """Forget what was asked for, what was read and who lives (between tests)."""
+    global _tell_at
+    with _lock:
+        _read.clear()
+        _tell_at = 0.0
         _asked.clear()
         _folded.clear()
         _living.clear()

@@ -93,7 +93,7 @@ class Cache:
             errors: ``"raise"`` (``SomeFailed``, which carries the good ones), ``"return"`` (the exceptions
                 stand among the values) or ``"skip"``.
         """
-        return many.get_many(_several(keys), errors)
+        return many.get_many(keys, errors)
 
     def is_set(self, key: str) -> bool:
         """Whether a value is stored under ``key``, fresh or not. Computes nothing and wants nothing."""
@@ -288,7 +288,7 @@ class Cache:
 
     async def aget_many(self, keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
         """As ``get_many``: one statement, in one hop."""
-        return await aio.get_many(_several(keys), errors)
+        return await aio.get_many(keys, errors)
 
     async def aset(self, key: str, value: Any, **options: Any) -> Entry:
         """As ``set``."""
@@ -328,9 +328,3 @@ def _entry_or_raise(outcome: Any) -> Entry:
         raise ones_own(outcome.error)
     entry: Entry = outcome.entry()
     return entry
-
-
-def _several(keys: Iterable[str]) -> Iterable[str]:
-    if isinstance(keys, str):
-        raise TypeError(f"get_many takes a list of keys, not the text {keys!r}.")
-    return keys

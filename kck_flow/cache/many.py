@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError
 
 from .. import spread
 from ..conf import conf
-from ..errors import KckFlowError, SomeFailed
+from ..errors import InvalidKey, KckFlowError, SomeFailed
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
@@ -26,7 +26,7 @@ from .verdict import MISSING, judge
 
 def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
     """Return many products; see ``Cache.get_many``."""
-    asked, landed = list(keys), Landed()
+    asked, landed = listed(keys), Landed()
     while True:
         try:
             return try_many(asked, errors, landed)
@@ -34,6 +34,18 @@ def get_many(keys: Iterable[str], errors: str = "raise") -> dict[str, Any]:
             for joined, answers in boarded.flights:
                 joined.done.wait(landed.patience(joined))
                 landed.take(joined, answers)
+
+
+def listed(keys: Iterable[str]) -> list[str]:
+    """Return the keys that were asked for, as a list. Raises TypeError, InvalidKey: they are none."""
+    if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
+        text = "the text " if isinstance(keys, str) else ""
+        raise TypeError(f"get_many takes a list of keys, not {text}{keys!r}.")
+    found = list(keys)
+    for one in found:
+        if not isinstance(one, str):
+            raise InvalidKey(f"A key is a text, not {one!r}.")
+    return found
 
 
 class Landed:
@@ -142,6 +154,8 @@ def _fresh_many(parsed: dict[str, Key]) -> dict[str, Any]:
             version, value_text = found.get(key, (0, ""))
             primer = primers[key.key_base]
             if version == primer.version:
+                if primer.max_entries is not None:
+                    behind.note_read(key, alias)
                 results.update((text, primer.codec.decode(value_text)) for text in texts)
     return results
 

@@ -36,7 +36,7 @@ from ..errors import (
     ones_own,
 )
 from ..key import INTERNAL, Key
-from ..primer import Primer
+from ..primer import LONGEST, Primer
 from ..registry import registry
 from ..store import pending, private, products, refreshes
 from ..store.products import Stored
@@ -87,10 +87,13 @@ def get(
                 return hit
         elif primer is not None and not primer.always_fresh:
             # The common case, alone. Where the tier is on, the long way knows until when it may hold a value.
-            text = _fresh(found, primer, spread.alias_of(primer))
+            alias = spread.alias_of(primer)
+            text = _fresh(found, primer, alias)
             if text is not None:
+                if primer.max_entries is not None:
+                    behind.note_read(found, alias)
                 return primer.codec.decode(text)
-    ask = Ask(prime_on_cache_miss, seconds(wait), seconds(max_age))
+    ask = Ask(_flag(prime_on_cache_miss), seconds(wait), seconds(max_age))
     try:
         return answer(found, ask, value_only=True)
     except NotPrimed:
@@ -108,7 +111,7 @@ def get_entry(
     max_age: Any = None,
 ) -> Entry:
     """Return a product's entry; see ``Cache.get_entry``."""
-    ask = Ask(prime_on_cache_miss, seconds(wait), seconds(max_age))
+    ask = Ask(_flag(prime_on_cache_miss), seconds(wait), seconds(max_age))
     try:
         entry: Entry = answer(registry.key(key), ask, value_only=False)
         return entry
@@ -126,11 +129,17 @@ def empty(key: Key, value: Any = None) -> Entry:
 def seconds(duration: Any) -> float | None:
     if duration is None:
         return None
-    if isinstance(duration, timedelta):
-        return duration.total_seconds()
-    if isinstance(duration, bool) or not isinstance(duration, (int, float)) or duration < 0:
+    number = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    # Not "below 0": what is no number compares with none.
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not number >= 0:
         raise ValueError(f"A duration is a timedelta, or seconds of zero or more, not {duration!r}.")
-    return float(duration)
+    return min(float(number), LONGEST.total_seconds())
+
+
+def _flag(prime: Any) -> bool | None:
+    if prime is not None and not isinstance(prime, bool):
+        raise ValueError(f"prime_on_cache_miss is True, False or None, not {prime!r}.")
+    return prime
 
 
 # -- one product
@@ -266,6 +275,8 @@ def serve(
     verdict: str,
     value_only: bool,
 ) -> Any:
+    if primer is not None and primer.max_entries is not None:
+        behind.note_read(key, alias)
     waiting = 0
     if stored.changes is not None:
         waiting = len(loads(stored.changes))
@@ -485,6 +496,8 @@ def in_test(
 
 
 def _deliver(key: Key, primer: Primer, outcome: Outcome, value_only: bool) -> Any:
+    if primer.max_entries is not None:
+        behind.note_read(key, spread.alias_of(primer))
     value = outcome.value()
     here = frame.current()
     if here is not None and outcome.stored is not None:

@@ -414,6 +414,11 @@ def listed(
     )
 
 
+def read_on_a_day(session: Session, digests: Iterable[str], *, ago: float) -> None:
+    """Remember the day, so many seconds ago, on which products were read; each is written once a day."""
+    session.rows("read_on_a_day", {"digests": list(digests), "ago": ago})
+
+
 def soften(session: Session, digests: Sequence[UUID]) -> None:
     """Let stored products count as stale from now on: served, and a refresh is wanted."""
     session.run(statement("soften"), {"digests": list(digests)})

@@ -8,9 +8,11 @@ import pytest
 from django.db import connection
 
 from kck_flow import Cache, Primer
+from kck_flow.cache import behind
 from kck_flow.store import leftovers
 from kck_flow.testing import freeze_time, registered
 from tests.commands.conftest import kck
+from tests.core.conftest import at_rest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bakery")]
 
@@ -89,20 +91,25 @@ def test_slots_that_somebody_waits_for_stay_with_their_product_gone() -> None:
     assert [row["key"] for row in kck("refreshes", "--format", "json").rows] == ["crumbs/1"]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_family_keeps_to_its_bound_and_the_long_unread_go_first() -> None:
     cache = Cache.get_instance()
-    for number in range(6):
-        cache.get(f"crumbs/{number}")
-    execute(
-        "UPDATE kck_product SET read_at = CURRENT_DATE - "
-        "CASE key WHEN 'crumbs/5' THEN 9 WHEN 'crumbs/0' THEN 0 ELSE 3 END"
-    )
-    said = kck("prune", "--product", "crumbs", "--format", "json")
-    assert counts(said) == {"above max_entries crumbs": 3}
-    assert len(stored()) == 3
-    assert "crumbs/0" in stored()
-    assert "crumbs/5" not in stored()
-    assert cache.get("crumbs/5") == 5
+    with freeze_time("2026-03-01T12:00:00+00:00") as clock:
+        for number in range(6):
+            cache.get(f"crumbs/{number}")
+        behind.tell_read()
+        at_rest()
+        clock.move(days=3)
+        # What is oldest is read in one way each.
+        assert cache.get("crumbs/0") == 0
+        assert cache.get_entry("crumbs/1").value == 1
+        assert cache.get_many(["crumbs/2"]) == {"crumbs/2": 2}
+        behind.tell_read()
+        at_rest()
+        said = kck("prune", "--product", "crumbs", "--format", "json")
+        assert counts(said) == {"above max_entries crumbs": 3}
+        assert stored() == {"crumbs/0", "crumbs/1", "crumbs/2"}
+        assert cache.get("crumbs/5") == 5
 
 
 def test_tombstones_go_when_they_are_old() -> None:
