@@ -22,7 +22,7 @@ from django.db import router
 from . import key as keys
 from .conf import conf
 from .entry import Change
-from .errors import DeclarationError, InvalidKey, UnknownPrimer
+from .errors import DeclarationError, UnknownPrimer
 from .key import Key
 from .primer import On, Primer, names_of, where
 
@@ -102,7 +102,7 @@ class Registry:
                 if find_spec(name) is None:
                     continue
                 module = importlib.import_module(name)
-            except Exception as error:  # whatever a broken module raises is told by the checks, by its name
+            except (Exception, SystemExit) as error:  # whatever it raises is told by the checks, by its name
                 self.broken.append(Broken(name, error, traceback.format_exc()))
                 logger.error("primers.broken module=%s error=%r", name, error)
                 continue
@@ -132,6 +132,8 @@ class Registry:
             self.classes.append(declared)
             try:
                 primer = declared()
+                if "key_base_list" not in vars(primer):
+                    raise DeclarationError("its __init__ does not call super().__init__()")
             except Exception as error:
                 self.broken.append(Broken(where(declared), error, traceback.format_exc(), declared))
                 return None
@@ -153,6 +155,7 @@ class Registry:
             }
             self.classes = [known for known in self.classes if known is not declared]
             self.duplicates = [row for row in self.duplicates if declared not in row[1:]]
+            self.broken[:] = [one for one in self.broken if one.declared is not declared]
             self._changed()
 
     def _changed(self) -> None:
@@ -169,7 +172,7 @@ class Registry:
         """Return the primer named ``key_base``. Raises UnknownPrimer, naming the nearest."""
         try:
             return self.primers[key_base]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownPrimer(self.unknown(key_base)) from None
 
     def unknown(self, key_base: str) -> str:
@@ -191,22 +194,16 @@ class Registry:
         """
         if type(text) is Key and text.key_base in self.primers:
             return text
-        found = self._parsed.get(text)
+        try:
+            found = self._parsed.get(text)
+        except TypeError:  # what has no hash is no text
+            found = None
         if found is not None:
             return found
-        if not isinstance(text, str):
-            raise InvalidKey(f"A key is a text, not {text!r}.")
         primer = self.primers.get(keys.base_of(text))
         if type(text) is Key and text.key_base.startswith(keys.INTERNAL):
             return text
         found = keys.parse(text, primer.parameters) if primer is not None else keys.general(text)
-        from .conf import conf
-
-        if len(found) > conf.KEY_MAX_CHARS:
-            raise InvalidKey(
-                f"The key {found[:60]}… has {len(found)} characters; "
-                f"KCK_FLOW['KEY_MAX_CHARS'] allows {conf.KEY_MAX_CHARS}."
-            )
         if len(self._parsed) >= PARSED_KEYS:
             self._parsed.clear()
         self._parsed[str(text)] = found
@@ -292,17 +289,21 @@ class Registry:
 
         source = on.source
         if isinstance(source, type) and issubclass(source, Model):
-            on.model = source
+            on.model = _with_rows(on, source)
         elif isinstance(source, type) and issubclass(source, Primer):
-            on.source_base = names_of(source)[0] if names_of(source) else None
-            if on.source_base is None:
+            if not names_of(source):
                 raise DeclarationError(f"{on!r}: {source.__name__} has no key_base.")
+            if names_of(source)[0] not in self.primers and source not in self.classes:
+                raise DeclarationError(
+                    f"{on!r}: {source.__name__} is not registered; subclass it in the primers.py of an app."
+                )
+            on.source_base = names_of(source)[0]
         elif isinstance(source, str) and keys.base_of(source) in self.primers:
             on.source_base = keys.base_of(source)
         elif isinstance(source, str) and source.count(".") == 1:
             try:
-                on.model = apps.get_model(source)
-            except (LookupError, ValueError):
+                on.model = _with_rows(on, apps.get_model(source))
+            except LookupError:
                 raise DeclarationError(
                     f"{on!r}: there is no model {source!r}, and no primer of that name."
                 ) from None
@@ -338,6 +339,18 @@ class Registry:
             if found:
                 return found
         return None
+
+
+def _with_rows(on: On, model: type[Model]) -> type[Model]:
+    """Return a model whose rows can be watched. Raises DeclarationError for one that has no table of its own."""
+    options = getattr(model, "_meta", None)
+    if options is None or options.abstract:
+        raise DeclarationError(
+            f"{on!r}: {model.__name__} is abstract and has no rows; name the models made of it."
+        )
+    if options.swapped:
+        raise DeclarationError(f"{on!r}: {options.label} is swapped for {options.swapped}; name that.")
+    return model
 
 
 registry = Registry()

@@ -19,6 +19,7 @@ from . import clock, spread
 from .cache import behind, compute, reach, tier
 from .cache.facade import Cache
 from .conf import conf
+from .errors import DeclarationError
 from .primer import Primer
 from .refresh import run as running
 from .refresh.passes import Passes
@@ -45,14 +46,18 @@ class Clock:
 
     def set(self, at: datetime) -> datetime:
         """Move to an instant (aware)."""
+        clock.override(at)
         self._at = at.astimezone(UTC)
-        clock.override(self._at)
         return self._at
 
 
 @contextmanager
 def freeze_time(at: datetime | str | None = None) -> Iterator[Clock]:
-    """Stop the cache's clock at an aware instant (or ISO text with an offset; now where not given)."""
+    """Stop the cache's clock at an aware instant (or ISO text with an offset; now where not given).
+
+    Raises:
+        ValueError: the instant is naive.
+    """
     if isinstance(at, str):
         at = datetime.fromisoformat(at)
     if at is not None and at.tzinfo is None:
@@ -90,9 +95,14 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
     Args:
         products: Key bases to serve; all where not given.
         most: How many refreshes at most.
+
+    Raises:
+        UnknownPrimer: one of ``products`` is no primer.
     """
     if isinstance(products, str):
         raise TypeError(f"run_worker takes a list of key bases, not the text {products!r}.")
+    for name in products or ():
+        registry.primer(name)
     ran = Ran()
     in_test = private.in_test_case()
     for alias in conf.DATABASES:
@@ -154,13 +164,17 @@ def count_computes(*key_bases: str) -> Iterator[Computes]:
     """Count the computes of some primers (of all where none is named) in this process, inside the block."""
     computes = Computes()
     primers = [registry.primer(name) for name in key_bases] or registry.unique()
+    around = {primer: primer.__dict__.get("compute") for primer in primers}
     for primer in primers:
         _count(primer, computes)
     try:
         yield computes
     finally:
-        for primer in primers:
-            primer.__dict__.pop("compute", None)
+        for primer, counted in around.items():
+            if counted is None:
+                del primer.__dict__["compute"]
+            else:  # a block around this one counts on
+                primer.__dict__["compute"] = counted
 
 
 def _count(primer: Primer, computes: Computes) -> None:
@@ -213,15 +227,27 @@ def assert_augment_equals_compute(key: str) -> None:
 
 @contextmanager
 def registered(*primers: type[Primer]) -> Iterator[list[Primer]]:
-    """Declare primers for the length of a block."""
-    made = [registry.register(primer) for primer in primers]
-    broken = [one for one in registry.broken if one.module in {primer.__module__ for primer in primers}]
+    """Declare primers for the length of a block; those that were declared before stay.
+
+    Raises:
+        DeclarationError: one cannot be set up, or its name is taken.
+    """
+    new = [primer for primer in primers if primer not in registry.classes]
     try:
-        assert all(made), f"not registered: {[str(one.error) for one in registry.broken] or broken}"
-        yield [one for one in made if one is not None]
+        made = []
+        for declared in primers:
+            primer = registry.register(declared)
+            if primer is None:
+                raise DeclarationError(f"{declared.__name__} cannot be set up: {registry.broken[-1].error}")
+            for name in primer.key_base_list:
+                if registry.primers.get(name) is not primer:
+                    other = type(registry.primer(name)).__name__
+                    raise DeclarationError(f"{declared.__name__}: the name {name!r} is taken by {other}.")
+            made.append(primer)
+        yield made
     finally:
-        for primer in primers:
-            registry.withdraw(primer)
+        for declared in new:
+            registry.withdraw(declared)
 
 
 def reset() -> None:
