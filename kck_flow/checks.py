@@ -8,7 +8,7 @@ W001 an attribute of a primer that is probably misspelt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -18,7 +18,8 @@ from django.db import router
 
 from . import conf as confs
 from .conf import conf
-from .errors import DeclarationError
+from .errors import DeclarationError, InvalidKey
+from .parameter import ModelParameter
 from .primer import On, Primer, misspelt, names_of, problems, where
 from .registry import home_of, registry
 
@@ -102,9 +103,13 @@ def check_primers(**_: Any) -> list[CheckMessage]:
                 )
             )
     for primer in registry.unique():
+        if problems(type(primer)):
+            continue  # the rest follows from these
         for on in primer.depends_on:
             found.extend(_edge(primer, on))
-        found.extend(_databases(primer))
+        found.extend(_keys(primer))
+        if not confs.problems():
+            found.extend(_databases(primer))
     cycle = registry.cycle()
     if cycle:
         places = ", ".join(f"{name} ({registry.primers[name].where()})" for name in dict.fromkeys(cycle))
@@ -117,6 +122,50 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _keys(primer: Primer) -> Iterator[CheckMessage]:
+    """E003, E005: models of parameters, and a domain that is written out."""
+    who, place = _who(type(primer)), _place(type(primer))
+    for parameter in primer.parameters:
+        try:
+            model = parameter.model if isinstance(parameter, ModelParameter) else None
+        except DeclarationError as error:
+            yield Error(
+                f"{place}: {str(error).rstrip('.')}.",
+                hint="Name a model of an installed app.",
+                obj=who,
+                id="kck_flow.E003",
+            )
+            return
+        if model is not None and getattr(model, "_meta", None) is None:
+            yield Error(
+                f"{place}: parameter {parameter.name!r} names {model!r}, which is no model.",
+                hint="Name a model: the class, or 'app_label.ModelName'.",
+                obj=who,
+                id="kck_flow.E003",
+            )
+            return
+    if isinstance(primer.domain, str):
+        try:
+            registry.primer(registry.key(primer.domain).key_base)
+        except KeyError as error:
+            yield Error(
+                f"{place}: domain is the key of a product, {primer.domain!r}: {error}",
+                hint="Name a product that is a list of keys, or define domain(self).",
+                obj=who,
+                id="kck_flow.E005",
+            )
+    elif isinstance(primer.domain, (list, tuple)):
+        try:
+            primer.domain_keys()
+        except (InvalidKey, ValueError) as error:
+            yield Error(
+                f"{place}: domain has what is no key of it: {str(error).rstrip('.')}.",
+                hint="Give keys, dicts of parameters or, with one parameter, its values.",
+                obj=who,
+                id="kck_flow.E003",
+            )
 
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:
@@ -171,11 +220,7 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
         return
     columns = {field.attname for field in on.model._meta.concrete_fields}
     wanted = (
-        [on.key]
-        if isinstance(on.key, str)
-        else list(on.key.values())
-        if on.key is not None and not callable(on.key)
-        else []
+        [on.key] if isinstance(on.key, str) else list(on.key.values()) if isinstance(on.key, Mapping) else []
     )
     for name in wanted:
         if name not in columns:
@@ -199,7 +244,7 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
                 id="kck_flow.E007",
             )
     alias = router.db_for_write(on.model)
-    if alias not in conf.DATABASES:
+    if not confs.problems() and alias not in conf.DATABASES:
         yield Error(
             f"{place}: {on!r} is in the database {alias!r}, whose changes the cache cannot keep with it.",
             hint=f"Add {alias!r} to KCK_FLOW['DATABASES'] and migrate it, or refresh the product on a schedule.",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +30,8 @@ class Setting:
 
 
 NUMBER = (int, float)
+# As milliseconds it is the largest timeout that PostgreSQL takes; the smallest that it does not take for none.
+MOST, LEAST = 2_000_000, 0.001
 
 SETTINGS: dict[str, Setting] = {
     "DATABASES": Setting(
@@ -92,7 +98,7 @@ SETTINGS: dict[str, Setting] = {
 }
 
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
-# A pool of nothing, a lease that is over at once, a clock that runs backwards: refused by a check.
+# A pool of nothing, a lease that is over at once: refused by a check.
 POSITIVE = {
     "LEASE_SECONDS",
     "WORKER_LEASE_SECONDS",
@@ -113,7 +119,9 @@ class Conf:
     def __getattr__(self, name: str) -> Any:
         if name not in SETTINGS:
             raise AttributeError(unknown(name))
-        given = getattr(settings, "KCK_FLOW", None) or {}
+        given = getattr(settings, "KCK_FLOW", None)
+        if not isinstance(given, dict):  # told by the checks, which have to get that far
+            given = {}
         # As an attribute of its own: the next read does not come here. Reads of a product ask for several.
         value = self.__dict__[name] = given[name] if name in given else SETTINGS[name].default
         return value
@@ -138,33 +146,70 @@ def unknown(name: str) -> str:
 
 
 def problems() -> list[str]:
-    """Return one sentence for each thing wrong with ``settings.KCK_FLOW``; the checks show them."""
+    """Return one sentence for each thing wrong with ``settings.KCK_FLOW``, with its place; the checks show them."""
     given: Any = getattr(settings, "KCK_FLOW", None)
     if given is None:
         return []
     if not isinstance(given, dict):
-        return [f"KCK_FLOW must be a dict, not {type(given).__name__}."]
-    found = []
-    for name, value in given.items():
-        if name not in SETTINGS:
-            found.append(unknown(name))
+        return [f"KCK_FLOW must be a dict, not {type(given).__name__} ({place(given)})."]
+    wrong = {name: _problem(name, value) for name, value in given.items()}
+    return [f"{text} ({place(given, name)})" for name, text in wrong.items() if text is not None]
+
+
+def _problem(name: Any, value: Any) -> str | None:
+    if name not in SETTINGS:
+        return unknown(name)
+    setting = SETTINGS[name]
+    # True is an int to Python; as a number of seconds it is a mistake.
+    fits = isinstance(value, setting.kinds) and (bool in setting.kinds or not isinstance(value, bool))
+    if not fits:
+        kinds = " or ".join(kind.__name__ for kind in setting.kinds)
+        return f"KCK_FLOW[{name!r}] must be {kinds}, not {value!r}. {setting.text}"
+    if name in CHOICES and value not in CHOICES[name]:
+        return f"KCK_FLOW[{name!r}] must be one of {CHOICES[name]}, not {value!r}."
+    if name == "DATABASES":
+        missing = [alias for alias in value if not isinstance(alias, str) or alias not in settings.DATABASES]
+        if missing or not value:
+            return f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}."
+        if len(set(value)) < len(value):
+            return f"KCK_FLOW['DATABASES'] names a database twice: {list(value)}."
+    if name in POSITIVE and value <= 0:
+        return f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}"
+    if int in setting.kinds and value < 0:
+        return f"KCK_FLOW[{name!r}] must not be negative, and is {value!r}. {setting.text}"
+    if setting.kinds == NUMBER and not (value == 0 or LEAST <= value <= MOST):
+        return f"KCK_FLOW[{name!r}] must be between {LEAST} and {MOST:,}, not {value!r}. {setting.text}"
+    return None
+
+
+def place(given: Any, name: Any = None) -> str:
+    """Return ``file:line`` of ``KCK_FLOW``, or of one of its keys, in the settings module that it was written in."""
+    known = ""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get("KCK_FLOW") is not given or not getattr(
+            module, "__file__", None
+        ):
             continue
-        setting = SETTINGS[name]
-        # True is an int to Python; as a number of seconds it is a mistake.
-        fits = isinstance(value, setting.kinds) and (bool in setting.kinds or not isinstance(value, bool))
-        if not fits:
-            kinds = " or ".join(kind.__name__ for kind in setting.kinds)
-            found.append(f"KCK_FLOW[{name!r}] must be {kinds}, not {value!r}. {setting.text}")
-        elif name in CHOICES and value not in CHOICES[name]:
-            found.append(f"KCK_FLOW[{name!r}] must be one of {CHOICES[name]}, not {value!r}.")
-        elif name in POSITIVE and value <= 0:
-            found.append(f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}")
-        elif setting.kinds == NUMBER and value < 0:
-            found.append(f"KCK_FLOW[{name!r}] must not be negative, and is {value!r}. {setting.text}")
-        elif name == "DATABASES":
-            missing = [alias for alias in value if alias not in settings.DATABASES]
-            if missing or not value:
-                found.append(
-                    f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}."
+        try:
+            tree = ast.parse(Path(str(module.__file__)).read_text())
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+                continue
+            written = list(ast.walk(node))
+            if not any(
+                (isinstance(one, ast.Name) and one.id == "KCK_FLOW" and isinstance(one.ctx, ast.Store))
+                or (
+                    isinstance(one, ast.Subscript)
+                    and isinstance(one.value, ast.Name)
+                    and one.value.id == "KCK_FLOW"
                 )
-    return found
+                for one in written
+            ):
+                continue
+            known = known or f"{module.__file__}:{node.lineno}"
+            for one in written:
+                if isinstance(one, ast.Constant) and one.value == name and name is not None:
+                    return f"{module.__file__}:{one.lineno}"
+    return known or f"in {os.environ.get('DJANGO_SETTINGS_MODULE') or 'the settings'}"

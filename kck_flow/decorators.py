@@ -96,9 +96,15 @@ def _kind(argument: inspect.Parameter) -> Any:
         return JSONParameter
 
 
+# What a function says itself, or its decorator.
+NOT_GIVEN = ("compute", "key", "key_base", "key_bases", "parameters")
+
+
 def _known(what: str, attributes: dict[str, Any]) -> None:
     """Refuse what is no attribute of a primer: it would be kept, and do nothing. Raises DeclarationError."""
     for given in attributes:
+        if given in NOT_GIVEN:
+            raise DeclarationError(f"{what}: {given!r} is said by the function itself, or by its decorator.")
         if not hasattr(Primer, given):
             meant = nearest(given)
             hint = f" Did you mean {meant!r}?" if meant else " The reference lists all there are."
@@ -275,6 +281,12 @@ def scheduled(
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         own = name or f"{function.__module__}.{function.__qualname__}".replace("<locals>.", "")
         _known(f"@scheduled {own!r}", attributes)
+        try:
+            inspect.signature(function).bind()
+        except TypeError as error:
+            raise DeclarationError(
+                f"@scheduled {own!r}: it is called without arguments ({error}); give them defaults."
+            ) from None
         attributes.setdefault("catchup", {"skip": "coalesce", "queue": "all", "parallel": "all"}[overlap])
         parameters = [DateTimeParameter("period", default=None)] if overlap == "parallel" else []
         body = {

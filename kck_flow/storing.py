@@ -15,6 +15,9 @@ from .primer import UNSET, Primer
 
 logger = logging.getLogger("kck_flow")
 
+# Bytes: what jsonb has for a text, and for all parts of a list or dict together.
+LARGEST = 2**28 - 1
+
 
 def args_of(primer: Primer | None, key: Key) -> dict[str, Any]:
     """Return a key's parameters as they stand in the tables."""
@@ -29,6 +32,11 @@ def encode(key: Key, primer: Primer | None, codec: Any, value: Any) -> tuple[str
         return None, "none"
     try:
         text = codec.encode(value)
+        if len(text) * 4 > LARGEST and len(text.encode()) > LARGEST:
+            raise UnstorableValue(
+                f"The value is {len(text.encode()):,} bytes as JSON, and PostgreSQL's jsonb holds {LARGEST:,} at most. "
+                "Split it, or keep what is large elsewhere and its name here."
+            )
     except UnstorableValue as error:
         told = str(error)
         raise UnstorableValue(f"{str(key)!r}: {told[:1].lower()}{told[1:]}") from error

@@ -19,7 +19,7 @@ from .. import clock, hooks, spread, waking
 from ..entry import Entry
 from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
-from ..primer import LANES, UNSET, Primer
+from ..primer import LANES, UNSET, Primer, is_duration, is_whole
 from ..registry import registry
 from ..store import pending, private, products, refreshes
 from ..store.products import Published
@@ -44,15 +44,15 @@ def set_value(
     """Set a product; see ``Cache.set``."""
     key = registry.key(text)
     primer = registry.primers.get(key.key_base)
-    if check_version is not None and (
-        isinstance(check_version, bool) or not isinstance(check_version, int) or check_version < 0
-    ):
+    if check_version is not None and not is_whole(check_version, 0, 2**63 - 1):
         raise ValueError(
             f"check_version is the version that you have read (0 for none), not {check_version!r}."
         )
     for name, duration in (("soft_expire", soft_expire), ("hard_expire", hard_expire)):
-        if duration is not UNSET and duration is not None and not isinstance(duration, timedelta):
-            raise ValueError(f"{name} is a timedelta or None, not {duration!r}.")
+        if duration is not UNSET and duration is not None and not is_duration(duration):
+            raise ValueError(
+                f"{name} is a timedelta from zero to a hundred years, or None for never, not {duration!r}."
+            )
     codec = primer.codec if primer is not None else Primer.codec
     session = caller(spread.alias_of(primer))
     listened = run_hooks and hooks.anything(primer)
@@ -156,7 +156,11 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
         raise UnstorableValue(
             f"{str(key)!r} is kept by the codec {codec.name!r}; only JSON products can be patched."
         )
-    steps = [str(step) for step in (path.split(".") if isinstance(path, str) else path)]
+    listed = path.split(".") if isinstance(path, str) else path
+    known = isinstance(listed, (list, tuple)) and all(
+        isinstance(step, (str, int)) and not isinstance(step, bool) for step in listed
+    )
+    steps = [str(step) for step in listed] if known else []
     if not steps or "" in steps:
         raise ValueError(
             f"The path of a patch is a list of names and positions, or a dotted text; {path!r} is not."
@@ -228,6 +232,8 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
             )
         return _invalidate_one(registry.key(text))
     assert key_base is not None
+    if not isinstance(key_base, str):
+        raise InvalidKey(f"A key base is a text, not {key_base!r}.")
     primer = registry.primers.get(key_base)
     if primer is None and params:
         raise UnknownPrimer(registry.unknown(key_base))
@@ -271,12 +277,15 @@ def _invalidate_one(key: Key) -> int:
 def _partial(primer: Primer, key_base: str, params: dict[str, Any]) -> dict[str, Any]:
     """Return some parameters as the tables hold them. Raises InvalidKey for an unknown or wrong one."""
     by_name = {parameter.name: parameter for parameter in primer.parameters}
-    args = {}
+    args: dict[str, Any] = {}
     for name, value in params.items():
         if name not in by_name:
             raise InvalidKey(
                 f"{key_base!r} has no parameter {name!r}. It takes: {', '.join(by_name) or 'none'}."
             )
+        if value is None and by_name[name].default is None:
+            args[name] = None
+            continue
         try:
             args[name] = by_name[name].to_json(by_name[name].clean(value))
         except (ValueError, TypeError) as error:
@@ -290,7 +299,7 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
     primer = registry.primers.get(key.key_base)
     if primer is None:
         raise UnknownPrimer(registry.unknown(key.key_base))
-    if priority is not None and (priority not in LANES or isinstance(priority, bool)):
+    if priority is not None and not is_whole(priority, LANES[0], LANES[-1]):
         raise ValueError(f"priority is a lane, a whole number from 0 to {LANES[-1]}, not {priority!r}.")
     alias = spread.alias_of(primer)
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from kck_flow import Cache
+from kck_flow import Cache, IntegerParameter, Primer
+from kck_flow.testing import registered
 from tests.commands.conftest import kck
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("bakery")]
@@ -210,6 +211,30 @@ def test_a_large_value_shows_its_size_and_a_hidden_sign_no_effect() -> None:
     assert "B)" in said.out
     assert "\x1b" not in said.out
     assert "\u202e" not in said.out
+
+
+def test_a_key_of_five_thousand_characters_is_listed_like_any_other() -> None:
+    key = "any/" + "ü%" * 2500
+    kck("set", key, "1")
+    for arguments in (["keys"], ["keys", "any"], ["explain", key]):
+        assert key in kck(*arguments).out
+    assert [row["key"] for row in kck("keys", "--format", "json").rows] == [key]
+
+
+def test_a_class_of_several_names_is_listed_with_each() -> None:
+    class Both(Primer):
+        key_base, key_bases = "coarse", ["fine"]
+        parameters = [IntegerParameter("n")]
+
+        def compute(self, key):
+            return str(key)
+
+    with registered(Both):
+        kck("get", "coarse/1")
+        kck("get", "fine/2")
+        rows = {row["key"]: row["value"] for row in kck("keys", "--format", "json").rows}
+        assert rows == {"coarse/1": "coarse/1", "fine/2": "fine/2"}
+        assert "coarse/<n>, fine/<n>" in kck("keys", "--primers").out
 
 
 def test_primers_are_listed_without_further_registration() -> None:

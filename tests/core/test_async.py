@@ -18,7 +18,7 @@ from kck_flow import Cache, IntegerParameter, On, Primer
 from kck_flow.errors import ComputeFailed, NotPrimed, SomeFailed, UnknownPrimer, VersionMismatch, WaitTimeout
 from kck_flow.models import DataProduct, Edge, Run
 from kck_flow.testing import assert_computes, count_computes, registered, run_worker
-from tests.core.conftest import Gate
+from tests.core.conftest import Declared, Gate
 from tests.shop.models import Author, Customer, Order
 
 cache = Cache.get_instance()
@@ -350,6 +350,21 @@ def test_an_augmented_product_may_be_computed_by_a_coroutine_in_its_snapshot(gat
             assert run_served(main) == 1
             run_worker()
             assert cache.get("async_total") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_that_was_cancelled_has_failed_and_its_reader_was_not(
+    cache: Cache, declare: Declared
+) -> None:
+    async def compute(self: Any, key: Any) -> Any:
+        raise asyncio.CancelledError
+
+    body = {"key_base": "leaving", "compute": compute, "backoff": timedelta(minutes=1)}
+    declare.register(type("Leaving", (Primer,), body))
+    for _ in range(2):
+        with pytest.raises(ComputeFailed, match="CancelledError"):
+            run_served(lambda: cache.aget("leaving"))
+    assert Run.objects.get().outcome == "failed"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,11 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AbstractUser
 from django.core import checks
 from django.core.checks import Error
 
-from kck_flow import Cache, IntegerParameter, On, Primer, StringParameter, cached, every, scheduled
+from kck_flow import (
+    Cache,
+    ChoiceParameter,
+    DateTimeParameter,
+    IntegerParameter,
+    ModelParameter,
+    On,
+    Primer,
+    StringParameter,
+    cached,
+    every,
+    scheduled,
+)
+from kck_flow.codec import SignedPickle
 from kck_flow.conf import SETTINGS, conf
+from kck_flow.errors import DeclarationError
 from kck_flow.primer import where
 from kck_flow.registry import Registry, registry
 from tests.core.conftest import Declared
@@ -66,6 +81,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "augment takes (self, key, changes)",
     ),
     "a parameter outside of a list": ({"parameters": IntegerParameter("n")}, "E003", "parameters is"),
+    "parameters without an order": ({"parameters": {IntegerParameter("n")}}, "E003", "parameters is {"),
+    "parameters that come once": (
+        {"parameters": (IntegerParameter(name) for name in "ab")},
+        "E003",
+        "parameters is <generator",
+    ),
     "two parameters of one name": (
         {"parameters": [IntegerParameter("n"), StringParameter("n")]},
         "E003",
@@ -134,6 +155,101 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "has no such parameter",
     ),
     "a database that is none of ours": ({"database": "archive"}, "E009", "database is 'archive'"),
+    "names outside of a list": ({"key_bases": "abc"}, "E003", "key_bases is 'abc'"),
+    "names that are none": ({"key_bases": 5}, "E003", "key_base 5 is no name"),
+    "two names in two places": ({"key": "other"}, "E003", "key is 'other' and key_base 'wrong'"),
+    "a parameter with a function's name": (
+        {"parameters": [{"name": "n", "from_str": "int"}]},
+        "E003",
+        "from_str of parameter 'n' must be a function",
+    ),
+    "a default of the wrong type": (
+        {"parameters": [{"name": "n", "from_str": int, "default": "x"}]},
+        "E003",
+        "Parameter 'n': its default must be an int, not 'x'",
+    ),
+    "a parameter that build_key has itself": (
+        {"parameters": [IntegerParameter("key_base")]},
+        "E003",
+        "a parameter is named 'key_base'",
+    ),
+    "a parameter of no model": (
+        {"parameters": [ModelParameter("a", "shop.Auhtor")]},
+        "E003",
+        "names the model 'shop.Auhtor', and there is none",
+    ),
+    "a parameter of a class that is no model": (
+        {"parameters": [ModelParameter("a", Primer)]},  # type: ignore[arg-type]
+        "E003",
+        "which is no model",
+    ),
+    "a compute that is none": ({"compute": 5}, "E003", "compute is 5"),
+    "an augment that lacks an argument": (
+        {"depends_on": [On(Author, then="augment")], "augment": lambda self, key, value: value},
+        "E003",
+        "augment takes (self, key, value)",
+    ),
+    "a hook that lacks an argument": (
+        {"post_set": lambda self, key: None},
+        "E003",
+        "post_set takes (self, key)",
+    ),
+    "an __init__ that forgets its base": (
+        {"__init__": lambda self: None},
+        "E003",
+        "its __init__ does not call super().__init__()",
+    ),
+    "a thousand years": ({"hard_expire": timedelta(days=365_000)}, "E003", "hard_expire is"),
+    "a version too large": ({"version": 2**31}, "E003", "version is 2147483648"),
+    "a lane that no worker serves": ({"priority": 10}, "E003", "priority is 10"),
+    "text for a switch": ({"keep_history": "no"}, "E003", "keep_history is 'no'"),
+    "a codec by its name": ({"codec": "json"}, "E003", "codec is 'json'"),
+    "a codec's class": ({"codec": SignedPickle}, "E003", "codec is <class"),
+    "columns outside of a list": ({"columns": "name"}, "E003", "columns is 'name'"),
+    "a list of databases": ({"database": ["default"]}, "E003", "database is ['default']"),
+    "an interval of nothing": ({"schedule": timedelta(0)}, "E003", "longer than zero"),
+    "a schedule of nothing": ({"schedule": ""}, "E003", "'' is not a schedule"),
+    "a domain that is none": ({"domain": 5}, "E003", "domain is 5"),
+    "a domain that comes once": ({"domain": (n for n in range(3))}, "E003", "domain is <generator"),
+    "a domain that wants an argument": (
+        {"domain": lambda self, now: []},
+        "E003",
+        "domain cannot be called without arguments",
+    ),
+    "a mapping that takes no change": (
+        {"parameters": [IntegerParameter("a")], "depends_on": [On(Order, key=lambda: 1)]},  # type: ignore[arg-type,misc]
+        "E003",
+        "key cannot be called with a change",
+    ),
+    "a domain of wrong keys": (
+        {"parameters": [IntegerParameter("n")], "domain": [1, "x"]},
+        "E003",
+        "n must be an int, not 'x'",
+    ),
+    "a domain that no product holds": (
+        {"domain": "no_such_list"},
+        "E005",
+        "No primer is named 'no_such_list'",
+    ),
+    "a mapping that leaves one out": (
+        {
+            "parameters": [IntegerParameter("a"), IntegerParameter("b")],
+            "depends_on": [On(Order, key={"a": "customer_id"})],
+        },
+        "E003",
+        "key does not say where 'b' comes from",
+    ),
+    "a mapping that is a list": (
+        {"parameters": [IntegerParameter("a")], "depends_on": [On(Order, key=["customer_id"])]},  # type: ignore[arg-type]
+        "E003",
+        "key is ['customer_id']",
+    ),
+    "a model of no table": ({"depends_on": [On(AbstractUser)]}, "E005", "AbstractUser is abstract"),
+    "a primer that nobody registered": (
+        {"depends_on": [On(type("Borrowed", (Primer,), {"key_base": "borrowed"}))]},
+        "E005",
+        "Borrowed is not registered",
+    ),
     "a circle of one": ({"depends_on": [On("wrong")]}, "E006", "wrong → wrong"),
 }
 
@@ -149,12 +265,13 @@ def test_a_seeded_mistake_is_told_with_id_place_and_what_to_do(
     assert error.hint
     assert f"{__file__}:" in error.msg, "file and line"
     assert error.msg.endswith(".")
-    assert {one.id for one in found} == {error.id}, f"one mistake is told once: {found}"
+    assert found == [error], "one mistake is told once"
 
 
 def test_an_attribute_that_is_nearly_one_is_warned_of(wrongly: Callable[..., list[Error]]) -> None:
-    wrongly(soft_expires=timedelta(1), tz="Europe/Paris", unit_price=3)
-    (warning,) = checks.run_checks(tags=["kck"])
+    wrongly(soft_expires=timedelta(1), hard_expire_seconds=60, tz="Europe/Paris", unit_price=3)
+    warning, other = checks.run_checks(tags=["kck"])
+    assert "Did you mean 'hard_expire'?" in other.msg
     assert warning.id == "kck_flow.W001"
     assert "no attribute 'soft_expires'. Did you mean 'soft_expire'?" in warning.msg
     assert f"{__file__}:" in warning.msg
@@ -193,6 +310,40 @@ def test_an_edge_declared_wrongly_is_refused_where_it_stands() -> None:
     for wrong in ({"then": "stael"}, {"fields": "name"}):
         with pytest.raises(ValueError, match="On"):
             On(Author, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("declare_it", "says"),
+    [
+        (lambda: IntegerParameter("n", default="x"), "Parameter 'n': its default must be an int, not 'x'"),
+        (
+            lambda: ChoiceParameter("c", ["a", "b"], default="z"),
+            "Parameter 'c': its default must be one of a, b",
+        ),
+        (lambda: ChoiceParameter("c", [1, "1"]), "Two choices of parameter 'c' are spelled '1'"),
+        (lambda: ChoiceParameter("c", "ab"), "choices of parameter 'c' are a list"),
+        (lambda: ChoiceParameter("c", 5), "choices of parameter 'c' are a list or an enum class, not 5"),
+        (lambda: DateTimeParameter("d", tz="Mars/Olympus"), "tz of parameter 'd' must be a time zone"),
+        (
+            lambda: ModelParameter("m", 5),
+            "The model of parameter 'm' is a class or 'app_label.ModelName', not 5",
+        ),
+        (
+            lambda: cached("c", soft_expre=timedelta(1))(lambda: 1),
+            "no attribute 'soft_expre'.*Did you mean 'soft_expire'",
+        ),
+        (lambda: cached("c", compute=1)(lambda: 1), "'compute' is said by the function itself"),
+        (lambda: scheduled(every(hours=1), retry=1)(lambda: 1), "no attribute 'retry'"),
+        (lambda: scheduled(every(hours=1))(lambda n: n), "called without arguments"),
+    ],
+)
+def test_what_is_wrong_by_itself_is_refused_where_it_is_written(
+    declare_it: Callable[[], Any], says: str
+) -> None:
+    before = dict(registry.primers)
+    with pytest.raises(DeclarationError, match=says):
+        declare_it()
+    assert registry.primers == before
 
 
 def test_two_primers_of_one_name_are_both_told(wrongly: Callable[..., list[Error]]) -> None:
@@ -259,12 +410,22 @@ def test_a_function_is_told_by_its_own_place() -> None:
         ({"REFRESH_IN_PROCESS": "sometimes"}, "must be one of ('auto', True, False)"),
         ({"DATABASES": ["default", "archive"]}, "names ['archive']"),
         ({"DATABASES": []}, "names nothing"),
+        ({"DATABASES": [["default"]]}, "names [['default']]"),
+        ({"DATABASES": ["default", "default"]}, "names a database twice"),
         ({"ALLOW_PICKLE": 1}, "must be bool, not 1"),
+        (5, "KCK_FLOW must be a dict, not int"),
+        ({"DATABASES": 5}, "must be list or tuple, not 5"),
+        ({"WAIT": float("nan")}, "must be between 0.001 and 2,000,000, not nan"),
+        ({"WAIT": float("inf")}, "must be between 0.001 and 2,000,000, not inf"),
+        ({"STATEMENT_TIMEOUT": 10**8}, "must be between 0.001 and 2,000,000"),
+        ({"CLAIM_TIMEOUT": 0.0001}, "must be between 0.001 and 2,000,000"),  # 0 ms would be no timeout
+        ({"PENDING_FOLD": -1}, "must not be negative, and is -1"),
     ],
 )
 def test_a_wrong_setting_is_told_with_what_was_expected(settings: Any, given: Any, says: str) -> None:
     settings.KCK_FLOW = given
-    (error,) = [one for one in told() if one.id == "kck_flow.E004"]
+    (error,) = told()
+    assert error.id == "kck_flow.E004"
     assert says in error.msg
     assert error.hint
 
@@ -294,14 +455,14 @@ def test_another_database_than_postgresql_is_told(settings: Any) -> None:
 # -- manage.py check, as a developer sees it
 
 
-def check(tmp_path: Path, apps: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `manage.py check` in a project with these apps (name to the text of its primers.py)."""
+def check(tmp_path: Path, apps: dict[str, str], *, more: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `manage.py check` in a project with these apps (name to the text of its primers.py) and settings."""
     for name, text in apps.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("")
         (tmp_path / name / "primers.py").write_text(text)
     (tmp_path / "its_settings.py").write_text(
-        f"from tests.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, {', '.join(map(repr, apps))}]\n"
+        f"from tests.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, {', '.join(map(repr, apps))}]\n{more}"
     )
     return subprocess.run(
         [sys.executable, "-m", "django", "check", "--tag", "kck"],
@@ -341,6 +502,31 @@ def test_a_module_that_imports_what_is_missing_fails_the_check_by_name_and_line(
     assert f"{tmp_path / 'typo' / 'primers.py'}:1" in ran.stderr
     assert "HINT" in ran.stderr
     assert "2 issues" in ran.stderr
+
+
+def test_a_module_that_exits_is_told_like_any_other_that_is_broken(tmp_path: Path) -> None:
+    ran = check(tmp_path, {"leaving": "import sys\nsys.exit(3)\n"})
+    assert ran.returncode == 1
+    assert "leaving.primers cannot be imported: SystemExit: 3" in ran.stderr
+    assert f"{tmp_path / 'leaving' / 'primers.py'}:2" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "says"),
+    [
+        ("KCK_FLOW = {\n    'WAIT': 5,\n    'WIAT': 5,\n}\n", 5, "no setting 'WIAT'"),
+        ("KCK_FLOW = {}\nKCK_FLOW['POOL_THREADS'] = 0\n", 4, "must be above 0"),
+        ("KCK_FLOW = 5\n", 3, "must be a dict"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_file_and_line(
+    tmp_path: Path, more: str, line: int, says: str
+) -> None:
+    ran = check(tmp_path, {"good_app": GOOD}, more=more)
+    assert ran.returncode == 1
+    assert says in ran.stderr
+    assert f"({tmp_path / 'its_settings.py'}:{line})" in ran.stderr
+    assert "1 issue" in ran.stderr
 
 
 def test_a_misspelt_name_is_warned_of(tmp_path: Path) -> None:

@@ -201,6 +201,8 @@ def test_equal_values_have_one_spelling(
         (ModelParameter("p", "shop.Author"), ["x", None, True, 1.5]),
         (StringParameter("p"), [5, None, b"x", "a\0b", "\ud800"]),
         (Parameter("p", from_str=int), ["x", None, [1]]),
+        (Parameter("p", from_str={"a": 1}.__getitem__), ["x", None, 5]),
+        (Parameter("p", from_str=lambda text: 1 / int(text)), ["x", "0", None]),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_names_the_parameter(
@@ -312,8 +314,34 @@ def test_a_key_of_five_thousand_characters_is_set_got_refreshed_and_listed(
 def test_a_key_past_the_setting_is_refused(declare: Declared, cache: Cache, settings: Any) -> None:
     declare("long", 1, parameters=[StringParameter("t")])
     settings.KCK_FLOW = {"KEY_MAX_CHARS": 100}
-    with pytest.raises(InvalidKey, match="KEY_MAX_CHARS"):
-        cache.build_key("long", t="x" * 200) and cache.get("long/" + "x" * 200)
+    for ask in (
+        lambda: cache.build_key("long", t="x" * 200),
+        lambda: cache.get("long/" + "x" * 200),
+        lambda: cache.set("any/" + "x" * 200, 1),
+    ):
+        with pytest.raises(InvalidKey, match=r"has 20\d characters.*KEY_MAX_CHARS"):
+            ask()
+
+
+@pytest.mark.django_db
+def test_what_is_no_text_is_no_key(declare: Declared, cache: Cache) -> None:
+    for wrong in (None, 5, b"page", ["page"], {}):
+        for ask in (
+            cache.get,
+            cache.get_entry,
+            cache.is_set,
+            cache.unset,
+            cache.refresh,
+            cache.explain,
+            cache.primer,
+        ):
+            with pytest.raises(InvalidKey, match="A key is a text, not"):
+                ask(wrong)  # type: ignore[operator]
+        with pytest.raises(InvalidKey, match="A key is a text, not"):
+            cache.set(wrong, 1)  # type: ignore[arg-type]
+        with pytest.raises(UnknownPrimer):
+            cache.build_key(wrong)  # type: ignore[arg-type]
+    assert not DataProduct.objects.exists()
 
 
 @pytest.mark.django_db

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from kck_flow import Cache, IntegerParameter, On
-from kck_flow.cache import flight
+from kck_flow import Cache, IntegerParameter, On, Primer, every, storing
+from kck_flow.cache import behind, flight
 from kck_flow.codec import SignedPickle
 from kck_flow.errors import (
     ComputeFailed,
@@ -25,9 +26,9 @@ from kck_flow.errors import (
     UnstorableValue,
     WaitTimeout,
 )
-from kck_flow.models import DataProduct, Edge, Pending, Refresh, Run
+from kck_flow.models import DataProduct, Edge, Pending, Record, Refresh, Run
 from kck_flow.store import private
-from kck_flow.testing import freeze_time
+from kck_flow.testing import freeze_time, run_worker
 from tests.core.conftest import Declared, Gate, at_rest
 from tests.harness.wait import until
 from tests.shop.models import Author
@@ -160,6 +161,14 @@ def test_a_miss_computes_as_the_primer_or_else_the_call_says(
     assert len(declare.calls) == (1 if (declared if asked is None else asked) else 0)
 
 
+def test_whether_to_compute_is_a_yes_or_a_no(declare: Declared, cache: Cache) -> None:
+    declare("page", 7)
+    for wrong in ("no", 0, []):
+        with pytest.raises(ValueError, match="prime_on_cache_miss is True, False or None"):
+            cache.get("page", prime_on_cache_miss=wrong)  # type: ignore[arg-type]
+    assert declare.calls == []
+
+
 def test_a_default_answers_not_primed_and_nothing_else(declare: Declared, cache: Cache) -> None:
     declare("broken", lambda key: 1 / 0, parameters=[IntegerParameter("n")])
     with pytest.raises(ComputeFailed):
@@ -218,6 +227,28 @@ def test_an_always_fresh_product_computes_at_each_read_and_keeps_the_last_good(
     assert (entry.value, entry.state) == (3, "failed")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_readers_of_an_always_fresh_product_that_overlap_share_one_compute(
+    declare: Declared, cache: Cache, gate: Gate, threads: Any
+) -> None:
+    numbers = iter(range(100))
+
+    def compute(key: Any) -> Any:
+        gate.stop()
+        return next(numbers)
+
+    declare("now", compute, always_fresh=True)
+    first = threads(lambda: cache.get("now"))
+    gate.reached()
+    (joined,) = flight._flights.values()
+    others = [threads(lambda: cache.get("now")) for _ in range(5)]
+    until(lambda: len(joined.done._cond._waiters) == 6, "all to wait for the one")  # type: ignore[attr-defined]
+    gate.open()
+    assert [one.result() for one in (first, *others)] == [0] * 6
+    assert cache.get("now") == 1, "who comes later has one of its own"
+    assert declare.count("now") == 2
+
+
 @pytest.mark.parametrize(
     "context", [pytest.param("open", marks=pytest.mark.django_db(transaction=True)), "test"]
 )
@@ -233,10 +264,31 @@ def test_max_age_computes_what_is_older(declare: Declared, cache: Cache, context
         clock.move(seconds=1)
         assert cache.get("page", max_age=0) == 2
         assert cache.get("page") == 2
-    with pytest.raises(ValueError, match="duration"):
-        cache.get("page", max_age=-1)
-    with pytest.raises(ValueError, match="duration"):
-        cache.get("page", wait="soon")
+
+
+@pytest.mark.parametrize("wrong", [-1, "soon", "5", True, float("nan"), -SECOND, [5]])
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_duration_that_is_none_is_refused_whether_or_not_there_is_a_value(
+    declare: Declared, cache: Cache, wrong: Any, stored: bool
+) -> None:
+    declare("page", 1)
+    if stored:
+        cache.get("page")
+    calls = len(declare.calls)
+    for name in ("wait", "max_age"):
+        for ask in (cache.get, cache.get_entry):
+            with pytest.raises(ValueError, match="A duration is a timedelta"):
+                ask("page", **{name: wrong})
+    assert len(declare.calls) == calls
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("endless", [float("inf"), timedelta.max, 1e300])
+def test_one_may_wait_for_ever(declare: Declared, cache: Cache, endless: Any) -> None:
+    declare("page", 7)
+    assert cache.get("page", wait=endless) == 7
+    assert cache.get("page", wait=endless, max_age=endless) == 7
+    assert declare.count("page") == 1
 
 
 def test_only_what_is_needed_is_computed(declare: Declared, cache: Cache) -> None:
@@ -265,6 +317,33 @@ def test_hard_expiry_is_exact_to_the_second(declare: Declared, cache: Cache, day
             assert cache.get_entry("page").state == "fresh"
             clock.move(seconds=1)
             assert cache.get("page") == value + 1
+
+
+def test_an_expiry_is_exactly_its_duration_after_the_compute_on_a_clock_that_runs(
+    declare: Declared, cache: Cache
+) -> None:
+    """Read twice in one statement, the clock is a microsecond on, now and then."""
+    soft, hard = timedelta(seconds=90), timedelta(days=2)
+    declare(
+        "page",
+        lambda key: Author.objects.count(),
+        soft_expire=soft,
+        hard_expire=hard,
+        jitter=0.0,
+        depends_on=[On(Author, then="augment")],
+        augment=lambda self, key, value, changes: value + len(changes),
+    )
+    cache.get("page")
+    lives = set()
+    for n in range(200):
+        cache.refresh("page") if n % 2 else cache.set("page", n)
+        if n % 20 == 0:
+            Author.objects.create(name=str(n))
+            run_worker()
+        row = DataProduct.objects.get()
+        assert row.computed_at is not None
+        lives.add((row.soft_expires_at - row.computed_at, row.hard_expires_at - row.computed_at))
+    assert lives == {(soft, hard)}
 
 
 def test_a_none_result_has_a_life_of_its_own(declare: Declared, cache: Cache) -> None:
@@ -373,17 +452,58 @@ def test_an_unstorable_value_is_a_clear_error_and_the_old_value_stays(
     assert DataProduct.objects.values().get() == before
 
 
-@pytest.mark.parametrize("way", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
-def test_a_compute_that_leaves_is_a_failed_compute(
-    way: BaseException, declare: Declared, cache: Cache
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        (SystemExit(3), "SystemExit: 3"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (Speechless(), r"Speechless: \(it cannot say what\)"),
+        (OSError("a\0b \ud800"), "OSError: a"),
+        (MemoryError(), "MemoryError"),
+        (RecursionError("deep"), "RecursionError: deep"),
+    ],
+)
+@pytest.mark.parametrize(
+    "context", [pytest.param("open", marks=pytest.mark.django_db(transaction=True)), "test"]
+)
+def test_whatever_a_compute_raises_is_a_failed_compute_recorded_and_backed_off(
+    declare: Declared, cache: Cache, raised: BaseException, says: str, context: str
 ) -> None:
     def leave(key: Any) -> Any:
-        raise way
+        raise raised
 
-    declare("leaving", leave)
-    with pytest.raises(ComputeFailed, match=type(way).__name__):
-        cache.get("leaving")
-    assert type(way).__name__ in Run.objects.get(outcome="failed").error
+    declare("leaving", leave, backoff=MINUTE)
+    for _ in range(3):
+        with pytest.raises(ComputeFailed, match=says):
+            cache.get("leaving")
+    assert declare.count("leaving") == 1
+    run = Run.objects.get()
+    assert run.outcome == "failed"
+    assert run.error.startswith(type(raised).__name__)
+    with transaction.atomic():
+        Author.objects.create(name="a")  # here it is computed on the caller's connection
+        cache.invalidate("leaving")
+        with pytest.raises(ComputeFailed, match=says):
+            cache.get("leaving")
+        assert Author.objects.count() == 1
+
+
+def test_a_value_larger_than_jsonb_is_told_before_the_database_is_asked(
+    declare: Declared, cache: Cache, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(storing, "LARGEST", 1000)
+    declare("page", lambda key: "ä" * 501)
+    cache.set("page", "ä" * 499)
+    for ask in (lambda: cache.refresh("page"), lambda: cache.set("page", "ä" * 501)):
+        with pytest.raises(UnstorableValue, match="1,004 bytes as JSON"):
+            ask()
+    assert cache.get("page") == "ä" * 499
 
 
 def test_a_compute_whose_sql_fails_leaves_the_callers_transaction_usable(
@@ -430,6 +550,66 @@ def test_a_raised_primer_version_is_a_miss_for_every_older_value(declare: Declar
     assert cache.get("page") == 1
     assert cache.get_entry("page").version == 2
     assert cache.get_many(["page"]) == {"page": 1}
+
+
+async def _version_in_a_coroutine(self: Any, key: Any) -> Any:
+    return self.version
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "kept": {"keep_history": True},
+    "coroutine": {"compute": _version_in_a_coroutine},
+    "on a schedule": {"schedule": every(hours=1)},
+    "augmented": {
+        "depends_on": [On(Author, then="augment")],
+        "augment": lambda self, key, value, changes: value + 100 * len(changes),
+    },
+    "derived": {"depends_on": [On("book_count")]},
+    "of none": {"negative_expire": MINUTE},
+    "last good": {"hard_expire": MINUTE, "stale_if_error": 60 * MINUTE},
+    "pickled": {"codec": SignedPickle()},
+}
+
+
+@pytest.mark.parametrize(
+    "context", [pytest.param("open", marks=pytest.mark.django_db(transaction=True)), "test"]
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_changed_formula_does_not_serve_yesterdays_answer_whatever_the_kind(
+    declare: Declared, cache: Cache, settings: Any, kind: str, context: str
+) -> None:
+    settings.KCK_FLOW = {"ALLOW_PICKLE": True}
+    fails = [False]
+
+    def compute(self: Any, key: Any) -> Any:
+        if fails[0]:
+            raise OSError("down")
+        return None if kind == "of none" and self.version == 1 else self.version
+
+    primer = declare.register(
+        type("Page", (Primer,), {"key_base": "page", "compute": compute, **KINDS[kind]})
+    )
+    first = None if kind == "of none" else 1
+    assert cache.get("page") == first
+    if kind == "augmented":
+        Author.objects.create(name="on its way")
+        assert cache.get("page") == 101
+    primer.version = 2
+    assert cache.get("page", "none", prime_on_cache_miss=False) == "none"
+    assert cache.get_many(["page"]) == {"page": 2}
+    entry = cache.get_entry("page")
+    assert (entry.value, entry.version, entry.state) == (2, 2, "fresh")
+    assert "version" not in cache.explain("page")["cause"]
+    primer.version = 3
+    assert "computed by version 2 of the primer; it is at 3" in cache.explain("page")["cause"]
+    fails[0] = True
+    if kind != "coroutine":
+        with pytest.raises(ComputeFailed, match="down"):
+            cache.get("page")  # not even in place of an error
+    if kind == "kept":
+        records = Record.objects.order_by("id").values_list("value", "primer_version")
+        assert list(records) == [(1, 1), (2, 2)], "older records keep their mark"
 
 
 # -- cycles
@@ -512,8 +692,11 @@ def test_many_with_misses_and_errors_say_of_each_key_what_happened(declare: Decl
     assert declare.count("page/3") == 1
     with pytest.raises(ValueError, match="'raise', 'return' or 'skip'"):
         cache.get_many(asked, errors="ignore")
-    with pytest.raises(TypeError, match="takes a list of keys, not the text 'page/1'"):
-        cache.get_many("page/1")
+    for wrong in ("page/1", None, 5):
+        with pytest.raises(TypeError, match=r"takes a list of keys, not (the text .page/1.|None|5)"):
+            cache.get_many(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidKey, match="A key is a text, not 5"):
+        cache.get_many(["page/1", 5], errors="return")  # type: ignore[list-item]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -561,6 +744,103 @@ def test_a_fresh_read_is_one_statement_and_writes_nothing(
             ask("page")
         assert len(queries) == 1
         assert queries[0]["sql"].startswith("SELECT")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("atomic", [False, True])
+def test_reads_of_a_bounded_family_are_told_once_a_day_and_not_by_their_reader(
+    declare: Declared, cache: Cache, monkeypatch: Any, atomic: bool
+) -> None:
+    declare("page", lambda key: key.params["n"], parameters=[IntegerParameter("n")], max_entries=1)
+    declare("free", 1)
+
+    def rows() -> dict[str, Any]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT key, read_at::text, xmin::text FROM kck_product")
+            return {key: (read_at, xmin) for key, read_at, xmin in cursor.fetchall()}
+
+    def read() -> list[str]:
+        with (
+            transaction.atomic() if atomic else nullcontext(),
+            CaptureQueriesContext(connection) as queries,
+        ):
+            cache.get("page/1")
+            cache.get("free")
+        return [query["sql"][:6] for query in queries if "kck_product" in query["sql"]]
+
+    with freeze_time("2026-01-31T12:00:00+00:00") as clock:
+        cache.get_many(["page/1", "page/2", "free"])
+        behind.tell_read()
+        at_rest()
+        first = rows()
+        clock.move(days=2)
+        assert read() == read() == ["SELECT", "SELECT"]
+        at_rest()
+        assert rows() == first, "it is not told at once"
+        monkeypatch.setattr(behind, "_tell_at", 1.0)  # five minutes have passed
+        assert read() == ["SELECT", "SELECT"]
+        at_rest()
+        second = rows()
+        assert {key: read_at for key, (read_at, _) in second.items()} == {
+            "page/1": "2026-02-02",
+            "page/2": "2026-01-31",
+            "free": "2026-01-31",
+        }
+        assert behind._tell_at > time.monotonic() + 60, "and not again for some minutes"
+        read()
+        behind.tell_read()
+        at_rest()
+        assert rows() == second, "nor written twice on one day"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_read_is_told_for_its_own_day_however_long_nothing_else_was_read(
+    declare: Declared, cache: Cache, monkeypatch: Any
+) -> None:
+    declare("page", 1, max_entries=1)
+    declare("other", 1, max_entries=1)
+    with freeze_time("2026-01-31T12:00:00+00:00") as clock:
+        cache.get("page")
+        cache.get("other")
+        behind.tell_read()
+        at_rest()
+        clock.move(days=1)
+        cache.get("page")
+        clock.move(days=2)
+        monkeypatch.setattr(behind, "_read_from", behind._read_from - 2 * 86_400)
+        monkeypatch.setattr(behind, "_tell_at", 1.0)
+        cache.get("other")
+        at_rest()
+        assert DataProduct.objects.get(key="page").read_at == date(2026, 2, 1)
+        assert DataProduct.objects.get(key="other").read_at == date(2026, 1, 31)
+        behind.tell_read()
+        at_rest()
+        assert DataProduct.objects.get(key="other").read_at == date(2026, 2, 3)
+
+
+def test_in_a_test_case_nothing_is_told_of_reads(declare: Declared, cache: Cache) -> None:
+    declare("page", 1, max_entries=1)
+    with freeze_time() as clock:
+        cache.get("page")
+        clock.move(days=2)
+        cache.get("page")
+        assert behind._read
+        with CaptureQueriesContext(connection) as queries:
+            behind.tell_read()
+        at_rest()
+        assert not queries
+        assert not behind._read
+        assert DataProduct.objects.get().read_at == (clock() - timedelta(days=2)).date()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_crowd_of_reads_is_remembered_as_a_sample_of_bounded_size(
+    declare: Declared, cache: Cache, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(behind, "READ_MOST", 3)
+    declare("page", 1, parameters=[IntegerParameter("n")], max_entries=1)
+    cache.get_many([f"page/{n}" for n in range(10)])
+    assert len(behind._read["default"]) == 3
 
 
 @pytest.mark.django_db(transaction=True)

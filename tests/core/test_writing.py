@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -45,8 +46,19 @@ def test_a_value_that_is_set_is_what_any_read_returns(declare: Declared, cache: 
         clock.move(seconds=5)
         assert cache.get("page") == "computed"
     assert declare.count("page") == 1
-    with pytest.raises(ValueError, match="soft_expire is a timedelta"):
-        cache.set("page", 1, soft_expire=5)  # type: ignore[arg-type]
+
+
+@really
+@pytest.mark.parametrize("wrong", [5, -MINUTE, timedelta.max, timedelta(days=365_000), "1m", True])
+def test_an_expiry_that_is_none_is_refused_and_nothing_stored(cache: Cache, wrong: Any) -> None:
+    cache.set("any/1", "old")
+    before = DataProduct.objects.values().get()
+    for name in ("soft_expire", "hard_expire"):
+        with pytest.raises(ValueError, match=f"{name} is a timedelta from zero to a hundred years"):
+            cache.set("any/1", "new", **{name: wrong})
+    assert DataProduct.objects.values().get() == before
+    century = timedelta(days=36_525)
+    assert cache.set("any/1", "new", soft_expire=century, hard_expire=century).state == "fresh"
 
 
 def test_versions_grow_by_one_for_each_change_and_never_restart(declare: Declared, cache: Cache) -> None:
@@ -74,7 +86,7 @@ def test_compare_and_set_lets_one_of_two_win(declare: Declared, cache: Cache) ->
         cache.set("any/other", 1, check_version=3)
     assert not cache.is_set("any/other")
     assert cache.get("page") == "second"
-    for wrong in (-1, "1", True):
+    for wrong in (-1, "1", True, 2**63):
         with pytest.raises(ValueError, match="check_version"):
             cache.set("page", 1, check_version=wrong)  # type: ignore[arg-type]
 
@@ -443,9 +455,9 @@ def test_a_patch_changes_one_place_and_says_where_there_is_none(declare: Declare
     cache.set("any/1", {"$a": 1})
     assert cache.patch("any/1", "$a", 2).value == {"$a": 2}
     assert cache.patch("any/1", "$order", 3).value == {"$a": 2, "$order": 3}
-    for wrong in ("", [], "a..b"):
+    for wrong in ("", [], "a..b", 5, None, [1.5], [None], [True]):
         with pytest.raises(ValueError, match="path"):
-            cache.patch("page", wrong, 1)
+            cache.patch("page", wrong, 1)  # type: ignore[arg-type]
     with pytest.raises(UnstorableValue):
         cache.patch("page", "total", object())
     assert cache.get_entry("page").version == 4
@@ -513,10 +525,21 @@ def test_invalidating_takes_a_key_a_family_or_those_with_some_parameters(
         cache.invalidate(key_base="page", autor=1)
     with pytest.raises(InvalidKey, match="author must be an int"):
         cache.invalidate(key_base="page", author="x")
+    with pytest.raises(InvalidKey, match="A key base is a text, not 5"):
+        cache.invalidate(key_base=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         cache.invalidate()
     with pytest.raises(TypeError):
         cache.invalidate("page/1/1", key_base="page")
+
+
+def test_a_default_of_none_is_a_parameter_to_invalidate_by(declare: Declared, cache: Cache) -> None:
+    declare("page", 1, parameters=[IntegerParameter("n"), IntegerParameter("m", default=None)])
+    cache.get_many(["page/1/", "page/1/5", "page/2/"])
+    assert cache.invalidate(key_base="page", m=None) == 2
+    assert cache.invalidate(key_base="page", m=5) == 1
+    with pytest.raises(InvalidKey, match="n must be an int, not None"):
+        cache.invalidate(key_base="page", n=None)
 
 
 @really
@@ -775,6 +798,24 @@ def test_a_stale_mark_of_a_product_that_declares_nothing_is_obeyed(declare: Decl
     assert cache.get_entry("soft").state in ("stale", "computing")
     until(lambda: cache.get("soft") == 2, "the refresh, though no worker lives")
     assert declare.count("soft") == 2
+
+
+@pytest.mark.parametrize("context", ["open", "atomic", "test"])
+def test_a_refresh_is_queued_in_a_lane_that_some_worker_serves(
+    declare: Declared, cache: Cache, context: str, request: Any
+) -> None:
+    request.getfixturevalue("db" if context == "test" else "transactional_db")
+    declare("page", 1)
+    for wrong in (-1, 10, 10**6, 1.0, 1.5, "high", True):
+        with (
+            transaction.atomic() if context == "atomic" else nullcontext(),
+            pytest.raises(ValueError, match="priority is a lane, a whole number from 0 to 9"),
+        ):
+            cache.request_refresh("page", priority=wrong)  # type: ignore[arg-type]
+    assert not Refresh.objects.exists()
+    assert not Pending.objects.exists()
+    assert cache.request_refresh("page", priority=9)
+    assert run_worker().keys == ["page"]
 
 
 # -- a mapping that raises

@@ -269,7 +269,7 @@ def list_primers(sessions: list[Session]) -> Iterator[Row]:
         note = paused[alias].get(primer.name)
         yield {
             "name": primer.name,
-            "key": keys.usage(primer.name, primer.parameters),
+            "key": ", ".join(keys.usage(name, primer.parameters) for name in primer.key_base_list),
             "kind": _kind(primer),
             "label": primer.text,
             "schedule": str(primer.schedule.describe()) if primer.schedule is not None else None,
