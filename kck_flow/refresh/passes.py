@@ -77,26 +77,45 @@ class Passes:
         if n <= 0:
             return []
         with self.sessions() as session:
-            known = self._claimable(session)
-            self._claims += 1
-            # Every eighth begins with the least urgent lane: nobody starves.
-            lanes = self.lanes if self._claims % 8 else tuple(reversed(self.lanes))
-            claims = refreshes.claim_due(
-                session,
-                n=n,
-                lanes=lanes,
-                known=known,
-                lease=self.lease,
-                owner=self.owner,
-                mark=self._mark,
-                key_of=run.key_of,
+            return [claim for claim in self._claim(session, n) if self._permitted(session, claim)]
+
+    def dispatch(self, n: int) -> list[Claim]:
+        """Claim up to ``n`` refreshes for somebody else, who has yet to ``enter`` them."""
+        if n <= 0:
+            return []
+        with self.sessions() as session:
+            return self._claim(session, n, counted=False)
+
+    def enter(self, slot: int, token: int) -> Claim | None:
+        """Take over what was dispatched; None where it has been taken over, is over, or has no place to run now."""
+        with self.sessions() as session:
+            claim = refreshes.enter(
+                session, slot, token, lease=self.lease, owner=self.owner, key_of=run.key_of
             )
-            if not claims and self._mark is not None:
-                self._mark = None
-                return []
-            if self._claims % 64 == 0:
-                self.measure(session)
-            return [claim for claim in claims if self._permitted(session, claim)]
+            return claim if claim is not None and self._permitted(session, claim) else None
+
+    def _claim(self, session: Any, n: int, *, counted: bool = True) -> list[Claim]:
+        known = self._claimable(session)
+        self._claims += 1
+        # Every eighth begins with the least urgent lane: nobody starves.
+        lanes = self.lanes if self._claims % 8 else tuple(reversed(self.lanes))
+        claims = refreshes.claim_due(
+            session,
+            n=n,
+            lanes=lanes,
+            known=known,
+            lease=self.lease,
+            owner=self.owner,
+            mark=self._mark,
+            key_of=run.key_of,
+            counted=counted,
+        )
+        if not claims and self._mark is not None:
+            self._mark = None
+            return []
+        if self._claims % 64 == 0:
+            self.measure(session)
+        return claims
 
     def measure(self, session: Any) -> None:
         """Measure anew from where claims need to look; a minute's slack for what rises by being asked for."""

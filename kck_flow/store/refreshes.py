@@ -18,6 +18,8 @@ CRASH_LIMIT = 5
 # A product that is asked for often rises by so much at most (request.sql).
 RISE = timedelta(minutes=1)
 MANUAL = "manual"
+# Who holds a refresh that was handed out as a hint and is in nobody's hands yet.
+DISPATCHED = "dispatch"
 # Workers listen here; the payload is empty, what is due stands in the table.
 CHANNEL = "kck_flow_due"
 
@@ -133,8 +135,13 @@ def claim_due(
     owner: str,
     mark: datetime | None,
     key_of: Any,
+    counted: bool = True,
 ) -> list[Claim]:
-    """Take up to ``n`` refreshes that are due. ``key_of(text, key_base)`` makes the key of a row."""
+    """Take up to ``n`` refreshes that are due. ``key_of(text, key_base)`` makes the key of a row.
+
+    Args:
+        counted: Whether each counts as a crash until it has come to an end.
+    """
     rows = session.rows(
         "claim_due",
         {
@@ -144,28 +151,44 @@ def claim_due(
             "lease": lease,
             "owner": owner,
             "mark": mark or "-infinity",
+            "counted": int(counted),
         },
     )
-    claims = [
-        Claim(
-            slot,
-            token,
-            want,
-            attempts,
-            cost,
-            nominal,
-            reason,
-            now,
-            key_of(text, base),
-            lane,
-            crashes,
-            due,
-            lease,
-            schedule=schedule,
-        )
-        for slot, token, want, attempts, cost, nominal, reason, now, text, base, lane, crashes, due, schedule in rows
-    ]
+    claims = [_claimed(row, lease, key_of) for row in rows]
     return sorted(claims, key=lambda claim: (claim.lane, claim.due or 0))
+
+
+def _claimed(row: Sequence[Any], lease: float, key_of: Any) -> Claim:
+    slot, token, want, attempts, cost, nominal, reason, now, text, base, lane, crashes, due, schedule = row
+    key = key_of(text, base)
+    return Claim(
+        slot,
+        token,
+        want,
+        attempts,
+        cost,
+        nominal,
+        reason,
+        now,
+        key,
+        lane,
+        crashes,
+        due,
+        lease,
+        schedule=schedule,
+    )
+
+
+def enter(session: Session, slot: int, token: int, *, lease: float, owner: str, key_of: Any) -> Claim | None:
+    """Turn a dispatch lease into one of ``owner``; None where it is not that lease any more."""
+    params = {"slot": slot, "token": token, "lease": lease, "owner": owner, "dispatched": DISPATCHED}
+    row = session.row("enter", params)
+    return _claimed(row, lease, key_of) if row else None
+
+
+def take_back(session: Session, claim: Claim) -> None:
+    """Take a hint back that could not be sent."""
+    session.rows("take_back", {"slot": claim.slot, "token": claim.token})
 
 
 def low_water(session: Session, lanes: Sequence[int]) -> datetime | None:

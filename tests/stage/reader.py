@@ -284,6 +284,45 @@ def work(*products: str) -> list[str]:
     return run_worker(list(products) or None).keys
 
 
+class Post:
+    """An executor whose broker is the test: hints are kept until somebody fetches them."""
+
+    name = "post"
+
+    def __init__(self) -> None:
+        self.room, self.sent, self.broken = 0, [], False
+
+    def capacity(self) -> int:
+        return self.room
+
+    def submit(self, slot: int, token: int, lane: int) -> None:
+        if self.broken:
+            raise ConnectionError("the broker is away")
+        self.sent.append([slot, token, lane])
+
+
+_dispatchers: dict[float, Any] = {}
+
+
+def tick(room: int, lease: float, broken: bool = False) -> list[list[int]]:
+    """Hand out at most so many refreshes; return their hints (slot, token, lane)."""
+    from kck_flow.refresh.executor import Dispatcher
+
+    dispatcher = _dispatchers.setdefault(lease, Dispatcher(Post(), lease=lease))
+    post = dispatcher.executor
+    post.room, post.sent, post.broken = room, [], broken
+    handed = dispatcher.tick()
+    assert handed == len(post.sent)
+    return post.sent
+
+
+def enter(slot: int, token: int) -> str | None:
+    """Follow a hint; return the outcome."""
+    from kck_flow.refresh.executor import entry
+
+    return entry(slot, token, worker=f"fleet {os.getpid()}")
+
+
 def shift(seconds: float) -> None:
     """Move this process's clock, and its statements' with it; zero sets it right again."""
     clock.override(None, timedelta(seconds=seconds))
@@ -336,6 +375,8 @@ ORDERS: dict[str, Callable[..., Any]] = {
     "edge": edge,
     "shift": shift,
     "work": work,
+    "tick": tick,
+    "enter": enter,
     "flow": flow,
     "clear": clear,
     "explain": lambda key: cache.explain(key),

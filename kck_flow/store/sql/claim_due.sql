@@ -5,6 +5,7 @@
 -- A refresh waits (at most half a minute) for the products it was made from, and those that these were made from, while
 -- any of them is being refreshed itself: in a diamond the lower corner is computed once, after both sides, however
 -- long one of them is.
+-- `counted`: 1 where an end without a word will be a crash; 0 where it is only a hint that was lost.
 -- Where nobody has wanted it since it last ended, it is the schedule that does, whatever it was claimed for before.
 WITH due AS MATERIALIZED (
     SELECT c.id
@@ -38,7 +39,7 @@ UPDATE kck_refresh r SET
     claimed_want = GREATEST(r.want, r.have + 1),
     lease_until = {now} + %(lease)s * interval '1 second',
     lease_owner = %(owner)s,
-    crashes = r.crashes + 1,
+    crashes = r.crashes + %(counted)s,
     started_at = {now},
     compute_until = NULL,
     progress = NULL
