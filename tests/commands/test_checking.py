@@ -43,9 +43,11 @@ def test_setup_lists_what_is_well_and_what_is_worth_knowing() -> None:
 
 
 def test_setup_without_primers_says_where_they_go(monkeypatch) -> None:
-    monkeypatch.setattr(registry, "primers", {})
-    monkeypatch.setattr(registry, "classes", [])
-    said = kck("check", "--setup")
+    # Undone before the bakery is withdrawn, or it would come back after that.
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "primers", {})
+        patched.setattr(registry, "classes", [])
+        said = kck("check", "--setup")
     assert said.code == 1
     assert "✗ primers: No primers found: put them in <app>/primers.py" in said.out
     assert "kck init shop" in said.out
