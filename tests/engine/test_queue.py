@@ -352,6 +352,7 @@ def _pages_of_a_claim() -> int:
         "lease": 60,
         "owner": "nobody",
         "mark": "-infinity",
+        "counted": 1,
     }
     with transaction.atomic():
         rows = sql_with("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement("claim_due"), params)
