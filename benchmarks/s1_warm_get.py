@@ -23,8 +23,9 @@ WHY = """
 Our statement tells fresh from stale, invalidated and changed meanwhile, by the database's clock, and with a
 declared source looks for changes on their way; on a direct connection it is planned once, which is why the
 server has less to do than with the bare `SELECT`; inside a transaction, or behind a pooler, it is planned
-anew at each read. What is left is the driver, the network and decoding the JSON, which the floor has, too
-(*CPU client*): of one DatabaseCache get they alone are more than the aim.
+anew at each read. The driver, the network and the decoding of a record, which the floor has too, are
+already half of what a DatabaseCache get costs; the rest is the Python between the call and the driver (*CPU
+client* less the floor's).
 """
 
 DRIVERS = ("psycopg2", "psycopg3")

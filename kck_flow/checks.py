@@ -19,8 +19,9 @@ from django.db import router
 from . import conf as confs
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
+from .mistakes import misspelt, problems
 from .parameter import ModelParameter
-from .primer import On, Primer, misspelt, names_of, problems, where
+from .primer import On, Primer, names_of, where
 from .registry import home_of, registry
 
 TAG = "kck"

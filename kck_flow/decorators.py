@@ -15,6 +15,7 @@ from uuid import UUID
 from .codec import JSON
 from .errors import DeclarationError
 from .key import Key
+from .mistakes import nearest
 from .parameter import (
     REQUIRED,
     BooleanParameter,
@@ -27,7 +28,7 @@ from .parameter import (
     StringParameter,
     UUIDParameter,
 )
-from .primer import Primer, nearest
+from .primer import Primer
 from .registry import registry
 from .schedule import as_schedule
 

@@ -13,7 +13,7 @@ from django.apps import AppConfig, apps
 
 from kck_flow import Cache, Primer
 from kck_flow.management.verbs import starting
-from kck_flow.primer import problems
+from kck_flow.mistakes import problems
 from kck_flow.testing import registered
 from tests.commands.conftest import kck
 

@@ -32,9 +32,9 @@ from kck_flow import (
 )
 from kck_flow import key as keys
 from kck_flow.errors import DeclarationError, InvalidKey, KckFlowError, NotPrimed, UnknownPrimer
+from kck_flow.mistakes import problems
 from kck_flow.models import DataProduct
 from kck_flow.parameter import Parameter, parameters
-from kck_flow.primer import problems
 from kck_flow.registry import registry
 from tests.core.conftest import Declared
 from tests.shop.models import Author, Book

@@ -17,7 +17,8 @@ from django.test import TestCase, override_settings
 
 from kck_flow import Cache, Key, On, Primer, StringParameter, every
 from kck_flow.errors import ComputeFailed
-from kck_flow.primer import names_of, problems
+from kck_flow.mistakes import problems
+from kck_flow.primer import names_of
 from kck_flow.testing import Clock, assert_computes, count_computes, freeze_time, registered, run_worker
 from primers import remote
 from primers.remote import Document, WrongAddress, WrongContent

@@ -22,7 +22,8 @@ from django.utils import timezone
 
 from kck_flow import Cache
 from kck_flow.errors import InvalidKey
-from kck_flow.primer import names_of, problems
+from kck_flow.mistakes import problems
+from kck_flow.primer import names_of
 from kck_flow.testing import (
     assert_augment_equals_compute,
     assert_computes,
