@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 # The others are rare, or plan in no time.
-PREPARED = frozenset({"begin", "publish", "claim", "claim_due", "request", "finish", "write_alone"})
+PREPARED = frozenset(
+    {"begin", "begin_calm", "publish", "claim", "claim_due", "request", "finish", "write_alone"}
+)
 # Statements on a caller's connection before it prepares: one that lives for a single request would pay for nothing.
 WORTH_IT = 10
 # Invalid statement name; a plan whose result has another type now (a migration); a name that is there already.

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from .. import clock
 from ..key import Key
-from .session import Session, dumps, loads, statement
+from .session import Session, dumps, loads, statement, text_of
 
 # What waits for the product: at most this many changes are carried by a read (core.md, decision 17).
 _ON_ITS_WAY = """q.key_base = p.key_base AND (q.digest = p.digest OR q.digest IS NULL
@@ -210,7 +210,7 @@ def read_many(
 def begin(session: Session, key: Key, args: Mapping[str, Any]) -> Seen:
     """Begin a computation: consume the product's marks and return what has been seen of it."""
     params = {"digest": key.digest, "key": str(key), "key_base": key.key_base, "args": dumps(dict(args))}
-    row = session.row("begin", params)
+    row = session.row("begin_calm", params, calm=text_of("calm")) or session.row("begin", params)
     assert row is not None
     found = Seen(*row[:11]) if row[0] is not None else Seen(now=row[10])
     found.family_pending, found.causes, found.marked = loads(row[11]), loads(row[12]), row[13]
@@ -261,7 +261,7 @@ class Computed:
 
 def put(session: Session, key: Key, computed: Computed, seen: Seen) -> Published | None:
     """Store a computed value over the row it began from; None when that row has moved (it is superseded)."""
-    row = session.row("put", computed.params(key, seen), gate="")
+    row = session.row("put", computed.params(key, seen), gate="", moved=text_of("moved"))
     return Published(*row) if row else None
 
 

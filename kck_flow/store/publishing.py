@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ..conf import conf
@@ -44,15 +45,22 @@ def publish(
         "worker": worker,
     }
     claim.ended = True  # from here on a beat that comes back empty means nothing
-    row = session.row(
-        "publish",
-        params,
-        finish=text_of("finish"),
-        put=text_of("put").replace("{gate}", " CROSS JOIN slot"),
-        # What hooks write on the caller's connection is theirs, and waits for the disk.
-        commit="" if conf.DURABLE_PUBLISH or not session.is_private else _AT_ONCE,
-    )
+    # What hooks write on the caller's connection is theirs, and waits for the disk.
+    commit = "" if conf.DURABLE_PUBLISH or not session.is_private else _AT_ONCE
+    row = None
+    if not computed.moved:
+        calm, gate = text_of("calm"), " AND EXISTS (SELECT 1 FROM calm)"
+        row = session.row("publish", params, calm=calm, commit=commit, **_ends(text_of("unmoved"), gate))
     if row is None:
+        row = session.row("publish", params, calm="SELECT 1", commit=commit, **_ends(text_of("moved"), ""))
+    assert row is not None
+    if row[0] is None:
         return Landing(None, None, 0)
     again, *stored, marked = row[:9]
     return Landing(bool(again), Published(*stored) if stored[0] is not None else None, marked)
+
+
+@cache
+def _ends(moved: str, gate: str) -> dict[str, str]:
+    put = text_of("put").replace("{moved}", moved).replace("{gate}", " CROSS JOIN slot")
+    return {"finish": text_of("finish").replace("{gate}", gate), "put": put}

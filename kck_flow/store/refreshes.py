@@ -239,7 +239,7 @@ def finish(session: Session, claim: Claim, ending: Ending) -> bool | None:
     was lost.
     """
     claim.ended = True
-    row = session.row("finish", ending.params(claim))
+    row = session.row("finish", ending.params(claim), gate="")
     return bool(row[0]) if row else None
 
 

@@ -3,8 +3,12 @@
 -- One statement is enough: the slot's row is locked first, and a drain locks it before it touches the product; the
 -- product's row is judged as it stands when it is locked (ON CONFLICT), not as the snapshot saw it; marks that commit
 -- after the snapshot are found by every later read.
+-- {calm} is the first gate: one row where nothing is on its way to the product, and a shorter plan will do; or always one.
+-- No row comes back where it is shut. `again` is NULL where the slot is not ours any more.
 -- {commit}: where nobody waits for the disk (DURABLE_PUBLISH), it is for this transaction alone.
-WITH slot AS (
+WITH calm AS MATERIALIZED (
+    {calm}
+), slot AS (
     {finish}
 ), put AS (
     {put}
@@ -17,7 +21,7 @@ WITH slot AS (
            to_timestamp(%(started)s), {now},
            CASE WHEN s.again IS NULL THEN 'fenced' WHEN p.version IS NULL THEN 'superseded' WHEN p.changed THEN 'done' ELSE 'unchanged' END,
            p.version, %(bytes)s, %(worker)s
-    FROM (SELECT 1) one LEFT JOIN slot s ON true LEFT JOIN put p ON true
+    FROM calm LEFT JOIN slot s ON true LEFT JOIN put p ON true
 )
 SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, coalesce((SELECT marked FROM below), 0){commit}
-FROM slot s LEFT JOIN put p ON true
+FROM calm LEFT JOIN slot s ON true LEFT JOIN put p ON true
