@@ -26,6 +26,7 @@ logger = logging.getLogger("kck_flow")
 
 MISSED_LIMIT = 10_000
 ANOTHER_SECONDS = 30.0
+LINES_PER_SECOND = 50
 OK = ("done", "unchanged", "skipped", "planned", "begun")
 
 
@@ -100,9 +101,30 @@ def _is_of_another_release(primer: Primer, claim: Claim) -> bool:
     return primer.schedule is None or claim.started - claim.nominal < ANOTHER_SECONDS
 
 
+class _Sample:
+    """At most so many lines a second about what went well; how many were left out is told with the next one."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._second = self._lines = self._left_out = 0
+
+    def takes(self, now: float) -> bool:
+        """Whether one more line is told at ``now`` (seconds of a monotonic clock)."""
+        if int(now) != self._second:
+            if self._left_out:
+                logger.info("refresh.sampled left_out=%d", self._left_out)
+            self._second, self._lines, self._left_out = int(now), 0, 0
+        self._lines += 1
+        self._left_out += self._lines > self.most
+        return self._lines <= self.most
+
+
+_sample = _Sample(LINES_PER_SECOND)
+
+
 def _log(claim: Claim, outcome: str, seconds: float, worker: str) -> None:
     late = max(claim.started - claim.due, 0) if claim.due else 0
-    if outcome in OK:
+    if outcome in OK and _sample.takes(time.monotonic()):
         logger.info(
             "refresh.done key=%s outcome=%s slot=%s token=%s lane=%s reason=%s run_ms=%.0f lateness_ms=%.0f worker=%s",
             claim.key,

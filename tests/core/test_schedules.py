@@ -17,7 +17,7 @@ from dateutil.rrule import DAILY, rrule
 from kck_flow import Cache, IntegerParameter, Primer, cron, every, scheduled
 from kck_flow.errors import ComputeFailed, DeclarationError
 from kck_flow.models import DataProduct, Family, Refresh, Run
-from kck_flow.refresh import plan
+from kck_flow.refresh import plan, run
 from kck_flow.registry import registry
 from kck_flow.store import refreshes
 from kck_flow.store.session import caller
@@ -767,3 +767,16 @@ def test_a_helper_that_is_given_the_wrong_kind_of_thing_says_so() -> None:
             pass
     with pytest.raises(TypeError, match="a list of key bases, not the text 'tick'"):
         run_worker("tick")
+
+
+def test_of_many_refreshes_a_second_some_are_told_and_how_many_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="kck_flow")
+    sample = run._Sample(3)
+    assert [sample.takes(7.0 + number / 10) for number in range(5)] == [True, True, True, False, False]
+    assert not caplog.messages
+    assert sample.takes(8.0)
+    assert caplog.messages == ["refresh.sampled left_out=2"]
+    assert sample.takes(9.5)
+    assert len(caplog.messages) == 1
