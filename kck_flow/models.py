@@ -169,8 +169,8 @@ class Record(models.Model):
 class Run(models.Model):
     """What happened when a refresh was carried out."""
 
-    DONE, UNCHANGED, FAILED, FENCED, SUPERSEDED, RELEASED = (
-        "done", "unchanged", "failed", "fenced", "superseded", "released",
+    DONE, UNCHANGED, FAILED, FENCED, SUPERSEDED, RELEASED, LOST = (
+        "done", "unchanged", "failed", "fenced", "superseded", "released", "lost",
     )  # fmt: skip
 
     id = models.BigAutoField(primary_key=True)

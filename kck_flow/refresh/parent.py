@@ -74,6 +74,8 @@ class Parent:
         logger.info("worker.started pid=%d children=%d", os.getpid(), self.count)
         connections.close_all()
         private.close_all()
+        if self.options.reload:
+            self._edited()  # before the first child: what is saved from its first breath on is an edit
         while True:
             if time.monotonic() >= self._begin_at:
                 while len(self.children) < self._places() and not self.stopping:

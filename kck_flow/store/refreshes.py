@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ..key import Key
-from .session import Session, dumps, plain
+from .session import Session, dumps, plain, text_of
 
 # Lanes: the lowest goes first.
 WAITED_FOR, TRIGGERED, SCHEDULED, BACKFILL = 0, 2, 5, 8
@@ -117,7 +117,9 @@ def claim(
             "reason": reason,
             "force": force,
             "crash_limit": CRASH_LIMIT,
+            "dispatched": DISPATCHED,
         },
+        lost=text_of("lost"),
     )
     if row is None:
         return None
@@ -152,7 +154,9 @@ def claim_due(
             "owner": owner,
             "mark": mark or "-infinity",
             "counted": int(counted),
+            "dispatched": DISPATCHED,
         },
+        lost=text_of("lost"),
     )
     claims = [_claimed(row, lease, key_of) for row in rows]
     return sorted(claims, key=lambda claim: (claim.lane, claim.due or 0))
@@ -413,12 +417,12 @@ def next_due(session: Session, lanes: Sequence[int], known: Sequence[str]) -> fl
 
 def end_overdue(session: Session) -> int:
     """End the leases that are over by the database's clock, raising their tokens: late results are refused."""
-    return len(session.rows("end_overdue", {}))
+    return len(session.rows("end_overdue", {"dispatched": DISPATCHED}, lost=text_of("lost")))
 
 
 def end_owned(session: Session, owner: str) -> list[str]:
     """End the leases of a worker that has died; returns the keys."""
-    return [row[0] for row in session.rows("end_owned", {"owner": owner})]
+    return [row[0] for row in session.rows("end_owned", {"owner": owner}, lost=text_of("lost"))]
 
 
 def hold_unleased(session: Session, digest: UUID) -> bool:

@@ -343,7 +343,7 @@ def _pages_of_a_claim() -> int:
     """How many pages a claim of ten reads, rolled back."""
     from django.db import transaction
 
-    from kck_flow.store.session import statement
+    from kck_flow.store.session import statement, text_of
 
     params = {
         "n": 10,
@@ -353,9 +353,12 @@ def _pages_of_a_claim() -> int:
         "owner": "nobody",
         "mark": "-infinity",
         "counted": 1,
+        "dispatched": "dispatch",
     }
     with transaction.atomic():
-        rows = sql_with("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement("claim_due"), params)
+        rows = sql_with(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement("claim_due", lost=text_of("lost")), params
+        )
         plan = rows[0][0]
         transaction.set_rollback(True)
     plan = json.loads(plan) if isinstance(plan, str) else plan

@@ -95,6 +95,7 @@ def test_a_computer_killed_with_9_is_replaced_once_however_many_wait_g7(theatre:
     assert [answer.get("value") for answer in answers] == ["act/x#2"] * 24, answers
     assert stage.begun("act/x") == 2
     assert max(answer["seconds"] for answer in answers) < 30
+    assert outcomes("act/x") == ["lost", "done"]
 
 
 def test_whether_a_product_is_being_refreshed_is_told_truthfully_row_50(theatre: Theatre) -> None:

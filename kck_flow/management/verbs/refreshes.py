@@ -472,7 +472,7 @@ RUN_NAMES = (
     "causes",
 )
 AVERAGE_NAMES = ("product", "runs", "failed", "mean_seconds", "median_seconds", "longest_seconds", "last_at")
-OUTCOMES = ("done", "unchanged", "failed", "fenced", "superseded", "released", "skipped")
+OUTCOMES = ("done", "unchanged", "failed", "fenced", "superseded", "released", "skipped", "lost")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -515,7 +515,8 @@ def _runs(console: Console, options: Options) -> int:
         Column("BEGAN", lambda row: words.instant(row["started_at"], now)),
         Column("TOOK", lambda row: words.span(row["seconds"]), right=True),
         Column(
-            "OUTCOME", lambda row: row["outcome"].upper() if row["outcome"] == "failed" else row["outcome"]
+            "OUTCOME",
+            lambda row: row["outcome"].upper() if row["outcome"] in ("failed", "lost") else row["outcome"],
         ),
         Column("VERSION", lambda row: "-" if row["version"] is None else str(row["version"]), right=True),
         Column("SIZE", lambda row: words.size(row["bytes"]), right=True),

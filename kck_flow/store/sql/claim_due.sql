@@ -8,10 +8,10 @@
 -- `counted`: 1 where an end without a word will be a crash; 0 where it is only a hint that was lost.
 -- Where nobody has wanted it since it last ended, it is the schedule that does, whatever it was claimed for before.
 WITH due AS MATERIALIZED (
-    SELECT c.id
+    SELECT c.*
     FROM unnest(%(lanes)s::int[]) WITH ORDINALITY AS l (lane, place)
     CROSS JOIN LATERAL (
-        SELECT r.id, r.due_at
+        SELECT r.*
         FROM kck_refresh r
         WHERE r.lane = l.lane AND r.due_at <= {now} AND r.due_at >= %(mark)s
           AND (r.lease_until IS NULL OR r.lease_until <= {now})
@@ -31,6 +31,9 @@ WITH due AS MATERIALIZED (
     ) c
     ORDER BY l.place, c.due_at
     LIMIT %(n)s
+), run AS (
+    {lost}
+    FROM due l WHERE l.lease_until IS NOT NULL AND l.lease_owner <> %(dispatched)s
 )
 UPDATE kck_refresh r SET
     token = r.token + 1,
