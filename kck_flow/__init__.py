@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from .parameter import UUIDParameter as UUIDParameter
     from .primer import On as On
     from .primer import Primer as Primer
+    from .stock import Facet as Facet
+    from .stock import Stock as Stock
     from .schedule import cron as cron
     from .schedule import every as every
     from .schedule import rule as rule
@@ -64,6 +66,8 @@ _HOMES = {
     "UUIDParameter": "parameter",
     "ChoiceParameter": "parameter",
     "ModelParameter": "parameter",
+    "Facet": "stock",
+    "Stock": "stock",
     "On": "primer",
     "Primer": "primer",
     "cron": "schedule",

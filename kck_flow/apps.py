@@ -13,10 +13,11 @@ class KckFlowConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (importing registers them)
-        from .changes import capture
+        from .changes import capture, triggers
         from .registry import registry
         from .store import install
 
         registry.discover()
         capture.connect()
         install.connect()
+        triggers.connect()

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Value
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+class Numeric(models.Field):  # type: ignore[type-arg]
+    """A number without a bound on its digits: sums of whatever decimals a project has."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "numeric"
 
 
 class Family(models.Model):
@@ -133,6 +144,73 @@ class Edge(models.Model):
 
     class Meta:
         db_table = "kck_edge"
+
+
+class Generation(models.Model):
+    """A definition of a counted family, and its fence: written when a lease on it begins or ends, and never by beats."""
+
+    LEASE, CUT = "lease", "cut"
+
+    # 63 bits of a hash of the definition: triggers and statements name it, and a restore keeps it.
+    generation = models.BigIntegerField(primary_key=True)
+    key_base = models.TextField(db_index=True)
+    relation = models.TextField()
+    definition = models.JSONField()
+    live = models.BooleanField(db_default=True)
+    made_at = models.DateTimeField()
+    primed_at = models.DateTimeField(null=True)
+    # What captured its table when it was primed: another capture may have seen less.
+    captured = models.TextField(db_default="")
+    token = models.BigIntegerField(null=True)
+    phase = models.CharField(max_length=5, null=True)
+
+    class Meta:
+        db_table = "kck_generation"
+
+    def __str__(self) -> str:
+        return self.key_base
+
+
+class Level(models.Model):
+    """What a counted family holds now, by key and facet value. Written by folds and recounts alone."""
+
+    pk = models.CompositePrimaryKey("generation", "args_digest", "facet", "value_digest", "start_at")
+    generation = models.BigIntegerField()
+    args_digest = models.UUIDField()
+    # 0 is the total, the others stand in the order of the definition.
+    facet = models.SmallIntegerField()
+    value_digest = models.UUIDField()
+    # Of a window; of a stock's level, before all time.
+    start_at = models.DateTimeField()
+    args = models.JSONField()
+    facet_value = models.JSONField(null=True)
+    n = models.BigIntegerField()
+    amount = Numeric(null=True)
+
+    class Meta:
+        db_table = "kck_level"
+
+
+class Delta(models.Model):
+    """A change of a counted family that is not in its levels yet, appended in the transaction that caused it."""
+
+    ADD, INVALIDATE = "add", "invalidate"
+
+    id = models.BigAutoField(primary_key=True)
+    generation = models.BigIntegerField()
+    args_digest = models.UUIDField()
+    args = models.JSONField()
+    facet = models.SmallIntegerField()
+    facet_value = models.JSONField(null=True)
+    start_at = models.DateTimeField(null=True)
+    at = models.DateTimeField()
+    n = models.BigIntegerField()
+    amount = Numeric(null=True)
+    kind = models.CharField(max_length=10, db_default=ADD)
+
+    class Meta:
+        db_table = "kck_delta"
+        indexes = [models.Index(fields=["generation", "args_digest"], name="kck_delta_key")]
 
 
 class Record(models.Model):

@@ -187,7 +187,7 @@ class Primer:
 
     # What it hangs on
     depends_on: Sequence[On] = ()
-    capture: Literal["signals"] = "signals"
+    capture: Any = "signals"
     database: str | None = None
 
     # How it is shown and kept

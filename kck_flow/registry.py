@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import router
 
+from . import counting
 from . import key as keys
 from .conf import conf
 from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
 from .primer import On, Primer, names_of, where
+from .stock import Stock
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -362,6 +364,11 @@ def home_of(primer: Primer) -> str:
     """
     if primer.database:
         return primer.database
+    if isinstance(primer, Stock):
+        try:
+            return counting.home_of(primer)
+        except DeclarationError:
+            return str(conf.DATABASES[0])  # told by the checks
     registry.models()  # resolves the edges
     aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]
     return next((alias for alias in aliases if alias in conf.DATABASES), str(conf.DATABASES[0]))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import clock, spread
-from .cache import behind, compute, reach, tier
+from .cache import behind, compute, counted, reach, recount, tier
 from .cache.facade import Cache
 from .conf import conf
 from .errors import DeclarationError
@@ -254,6 +254,8 @@ def reset() -> None:
     """Forget what this process keeps between calls: the in-process tier, what was asked for, who lives."""
     tier.clear()
     behind.forget()
+    counted.forget()
+    recount.forget()
     reach.forget()
 
 

@@ -16,7 +16,7 @@ from ..primer import UNSET, Primer
 from ..registry import registry
 from ..store import families, products, refreshes
 from ..store.session import caller
-from . import aio, explaining, flight, frame, history, many, read, write
+from . import aio, counted, explaining, flight, frame, history, many, read, write
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
@@ -175,6 +175,9 @@ class Cache:
         here = frame.current()
         if here is not None:
             here.refuse(found)
+        of_stock = counted.counted(found)
+        if of_stock is not None:
+            return counted.refresh(found, *of_stock)
         if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)

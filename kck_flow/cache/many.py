@@ -18,7 +18,7 @@ from ..registry import registry
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
-from . import behind, flight, frame, reach, read
+from . import behind, counted, flight, frame, reach, read
 from .compute import Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import MISSING, judge
@@ -92,8 +92,17 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             parsed[text] = registry.key(text)
         except KckFlowError as error:
             failed[text] = error
+    for text, key in list(parsed.items()):
+        of_stock = counted.counted(key)
+        if of_stock is not None:
+            del parsed[text]
+            try:
+                held = counted.entry(key, *of_stock)
+                results[text] = held.value if held is not None else None
+            except Exception as error:
+                failed[text] = error
     if not landed.outcomes and frame.current() is None:
-        results = _fresh_many(parsed)
+        results.update(_fresh_many(parsed))
     rows = _stored_many({text: key for text, key in parsed.items() if text not in results})
     ask = read.Ask(None, None, None)
     missing: dict[str, tuple[Key, Primer, str, Stored | None]] = {}

@@ -42,7 +42,7 @@ from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.session import caller, loads
 from ..storing import args_of
-from . import behind, compute, flight, frame, reach, tier
+from . import behind, compute, counted, flight, frame, reach, tier
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
@@ -79,6 +79,10 @@ def get(
 ) -> Any:
     """Return a product's value; see ``Cache.get``."""
     found = registry.key(key)
+    of_stock = counted.counted(found)
+    if of_stock is not None:
+        held = counted.entry(found, *of_stock, prime=_flag(prime_on_cache_miss), default=default is not RAISE)
+        return held.value if held is not None else default
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -112,12 +116,17 @@ def get_entry(
 ) -> Entry:
     """Return a product's entry; see ``Cache.get_entry``."""
     ask = Ask(_flag(prime_on_cache_miss), seconds(wait), seconds(max_age))
+    found = registry.key(key)
+    of_stock = counted.counted(found)
+    if of_stock is not None:
+        held = counted.entry(found, *of_stock, prime=ask.prime, default=default is not RAISE)
+        return held if held is not None else empty(found, default)
     try:
-        entry: Entry = answer(registry.key(key), ask, value_only=False)
+        entry: Entry = answer(found, ask, value_only=False)
         return entry
     except NotPrimed:
         if default is not RAISE:
-            return empty(registry.key(key), default)
+            return empty(found, default)
         raise
 
 

@@ -21,12 +21,13 @@ from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, Vers
 from ..key import Key
 from ..primer import LANES, UNSET, Primer, is_duration, is_whole
 from ..registry import registry
-from ..store import pending, private, products, refreshes
+from ..stock import Stock
+from ..store import generations, pending, private, products, refreshes
 from ..store.products import Published
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, encode, expiries, public_of
-from . import frame, tier
+from . import counted, frame, tier
 from .flight import is_lock_timeout
 
 logger = logging.getLogger("kck_flow")
@@ -43,6 +44,7 @@ def set_value(
 ) -> Entry:
     """Set a product; see ``Cache.set``."""
     key = registry.key(text)
+    _no_stock(key)
     primer = registry.primers.get(key.key_base)
     if check_version is not None and not is_whole(check_version, 0, 2**63 - 1):
         raise ValueError(
@@ -150,6 +152,7 @@ def _entry(key: Key, value: Any, stored: Published) -> Entry:
 def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
     """Replace a part of a stored JSON product; see ``Cache.patch``."""
     key = registry.key(text)
+    _no_stock(key)
     primer = registry.primers.get(key.key_base)
     codec = primer.codec if primer is not None else Primer.codec
     if codec.name != Primer.codec.name:
@@ -196,9 +199,20 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
     return entry
 
 
+def _no_stock(key: Key) -> None:
+    if counted.counted(key) is not None:
+        raise UnstorableValue(
+            f"{str(key)!r} is what its rows add up to, and cannot be set: change the rows, or count them anew with "
+            f"manage.py kck refresh {key}."
+        )
+
+
 def unset(text: str, *, run_hooks: bool = True) -> bool:
     """Remove a product's value; see ``Cache.unset``."""
     key = registry.key(text)
+    of_stock = counted.counted(key)
+    if of_stock is not None:
+        return generations.void(caller(of_stock[2]), key.key_base) > 0
     primer = registry.primers.get(key.key_base)
     codec = primer.codec if primer is not None else Primer.codec
     session = caller(spread.alias_of(primer))
@@ -241,6 +255,8 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
     if primer is not None and args is not None and len(args) == len(primer.parameters):
         return _invalidate_one(primer.build_key(**params))
     session = caller(spread.alias_of(primer))
+    if isinstance(primer, Stock) and counted.definition_of(primer, session.alias) is not None:
+        return generations.void(session, key_base)
     with session.transaction():
         found = products.invalidate_family(session, key_base, args)
         # First computations under way have no row to invalidate: this mark is what their publish finds.
@@ -262,6 +278,9 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
 
 
 def _invalidate_one(key: Key) -> int:
+    of_stock = counted.counted(key)
+    if of_stock is not None:
+        return generations.void(caller(of_stock[2]), key.key_base)
     primer = registry.primers.get(key.key_base)
     session = caller(spread.alias_of(primer))
     with session.transaction():

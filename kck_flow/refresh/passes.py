@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any
 
 from .. import clock
+from ..cache import recount
 from ..cache.compute import Sessions
 from ..changes import drain as draining
 from ..changes import fold as folding
 from ..primer import LANES
 from ..registry import registry
-from ..store import families, permits, refreshes
+from ..store import families, generations, levels, permits, refreshes
 from ..store.refreshes import Claim
 from . import plan, run
 
@@ -26,6 +27,8 @@ logger = logging.getLogger("kck_flow")
 
 OVERDUE_SECONDS = 1.0
 OVERDUE_SHARE = 20
+# Deltas of one family that one fold takes: a reader or a recount waits no longer than for these.
+FOLD_BATCH = 20_000
 
 
 class Passes:
@@ -75,7 +78,15 @@ class Passes:
                 done += drained.marks
                 if drained.marks < draining.BATCH:
                     break
-            return done + folding.fold_all(session, known=known)
+            done += folding.fold_all(session, known=known)
+            return done + self._fold_levels(session)
+
+    def _fold_levels(self, session: Any) -> int:
+        generations.end_leaseless(session, lambda base: recount.slot_key(base).digest)
+        folded = 0
+        for generation in levels.foldable(session):
+            folded += levels.fold(session, [generation], FOLD_BATCH)
+        return folded
 
     def _end_overdue(self, session: Any) -> None:
         # Nothing indexes a lease, so this reads the whole table: once a second, and never most of the time. What is due

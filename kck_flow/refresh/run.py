@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable
 
 from .. import clock
+from ..cache import counted, recount
 from ..cache.beats import beats
 from ..cache.compute import Computation, Sessions
 from ..cache.failures import backoff_seconds, describe
+from ..counting import Definition
 from ..decorators import Action
 from ..errors import ComputeTimeout
 from ..key import Key
 from ..primer import Primer
 from ..progress import running
 from ..registry import registry
+from ..stock import Stock
 from ..store import families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
 from . import plan
@@ -54,6 +57,9 @@ def run(
         with sessions() as session:
             refreshes.release(session, claim, delay=5.0)
         return "released"
+    of_stock = counted.counted(key)
+    if of_stock is not None:
+        return _recount(claim, *of_stock, sessions, watched)
     if _is_of_another_release(primer, claim):
         late = claim.started - (claim.nominal or claim.started)
         with sessions() as session:
@@ -85,6 +91,31 @@ def run(
         running.reset(token)
     _log(claim, outcome.kind, time.monotonic() - begun, worker)
     return outcome.kind
+
+
+def _recount(
+    claim: Claim, stock: Stock, found: Definition, alias: str, sessions: Sessions, watched: bool
+) -> str:
+    """A counted family is counted anew, under a lease of its own."""
+    begun = time.monotonic()
+    if watched:
+        outcome = recount.now(stock, found, alias, reason=claim.reason, force=True) or "skipped"
+    else:
+        outcome = "done" if recount.in_test(found, alias) else "skipped"
+    due, nominal = stock.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
+    with sessions() as session:
+        refreshes.finish(
+            session,
+            claim,
+            Ending(
+                stock.priority,
+                due,
+                nominal,
+                (time.monotonic() - begun) * 1000,
+                schedule=claim.schedule or stock.schedule_digest(),
+            ),
+        )
+    return outcome
 
 
 def _is_of_another_release(primer: Primer, claim: Claim) -> bool:

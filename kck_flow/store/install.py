@@ -36,6 +36,9 @@ OPTIONS: dict[str, dict[str, str]] = {
         "vacuum_truncate": "false",
     },
     "kck_edge": {"vacuum_truncate": "false"},
+    "kck_generation": {"fillfactor": "50"},
+    "kck_level": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
+    "kck_delta": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "500"},
     "kck_permit": {"fillfactor": "50"},
     "kck_worker": {"fillfactor": "50"},
 }
@@ -53,8 +56,9 @@ _FILL = {
     f"SELECT gen_random_uuid(), gen_random_uuid(), {_FILLER}, '', 'stale'",
 }
 
-# Functions by name; their texts are files in sql/, and what is installed says which it is made from.
-FUNCTIONS = {"kck_mark_below": "function_mark_below"}
+# Functions by name; their texts are files in sql/ (function_mark_below.sql), and what is installed says which it is made
+# from. Those that others call come first.
+FUNCTIONS = ("kck_mark_below", "kck_text", "kck_args", "kck_digest")
 
 
 def connect() -> None:
@@ -64,7 +68,7 @@ def connect() -> None:
 
 def function_text(name: str) -> str:
     """Return the statement that creates a function, its reason included."""
-    return resources.files(__package__).joinpath("sql", f"{FUNCTIONS[name]}.sql").read_text()
+    return resources.files(__package__).joinpath("sql", f"{name.replace('kck_', 'function_')}.sql").read_text()
 
 
 def missing_functions(session: Session) -> list[str]:

@@ -1,0 +1,180 @@
+"""A read of a counted product: its levels and what waits to be folded, in one statement; computed live where that will
+not do.
+
+Exact in every context: the statement sees what its transaction sees. It writes nothing and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.db import Error as DatabaseErrors
+
+from .. import clock, spread
+from ..counting import Definition, NotCaptured, count, definition, display
+from ..entry import Entry
+from ..errors import NotPrimed
+from ..key import Key
+from ..registry import registry
+from ..stock import Stock
+from ..store import generations, levels, private, refreshes
+from ..store.refreshes import instant
+from ..store.session import caller
+from . import frame, reach, recount
+from .context import ATOMIC, OPEN, TEST, context_of
+from .pool import pool
+
+# How long what captures a table is believed (one query finds out), and from how many deltas on a read has them folded.
+CAPTURED_SECONDS = 1.0
+FOLD_FROM, FOLD_SECONDS, FOLD_BATCH = 2000, 1.0, 20_000
+
+_definitions: dict[tuple[str, str], tuple[int, Definition | None, str]] = {}
+_captured: dict[tuple[str, str], tuple[float, str]] = {}
+_folded: dict[tuple[str, int], float] = {}
+_lock = threading.Lock()
+
+
+def definition_of(stock: Stock, alias: str) -> Definition | None:
+    """Return a stock's definition; None where it is not captured."""
+    return _known(stock, alias)[1]
+
+
+def why_not(stock: Stock, alias: str) -> str:
+    """Return why a stock is not captured; empty where it is."""
+    return _known(stock, alias)[2]
+
+
+def _known(stock: Stock, alias: str) -> tuple[int, Definition | None, str]:
+    known = _definitions.get((alias, stock.name))
+    if known is None or known[0] != id(stock):
+        try:
+            known = (id(stock), definition(stock, alias), "")
+        except NotCaptured as error:
+            known = (id(stock), None, str(error))
+        _definitions[alias, stock.name] = known
+    return known
+
+
+def counted(key: Key) -> tuple[Stock, Definition, str] | None:
+    """Return (stock, definition, alias) where a key is of a captured stock."""
+    primer = registry.primers.get(key.key_base)
+    if not isinstance(primer, Stock):
+        return None
+    alias = spread.alias_of(primer)
+    found = definition_of(primer, alias)
+    return (primer, found, alias) if found is not None else None
+
+
+def entry(
+    key: Key, stock: Stock, found: Definition, alias: str, *, prime: bool | None = None, default: bool = False
+) -> Entry | None:
+    """Return a key of a captured stock with its instants. It has no version: what it holds is as new as the read.
+
+    Args:
+        prime: Whether it may be counted where nothing is stored; the stock's attribute where not given.
+        default: Whether None comes back where it may not, instead of an error.
+
+    Raises:
+        NotPrimed: nothing is stored, and it may not be counted.
+    """
+    here = frame.current()
+    if here is not None:
+        here.refuse(key)
+        frame.note(key, None)
+    may = stock.prime_on_cache_miss if prime is None else prime
+    held = _held(key, stock, found, alias, may)
+    if held is not None:
+        at = instant(held.now)
+        return Entry(str(key), display(stock, held.rows), 0, at, None, None, "fresh", timedelta(0))
+    if may:
+        return Entry(str(key), count(stock, key), 0, clock.now(), None, None, "fresh", timedelta(0))
+    if default:
+        return None
+    raise NotPrimed(
+        f"{stock.name!r} has not been counted, and this call may not count it. Run: manage.py kck refresh {key}"
+    )
+
+
+def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
+    """Count a family anew, now, and return the entry of one of its keys; in a transaction that has begun, its own truth,
+    and the count is left to a thread.
+
+    Raises:
+        ComputeFailed: the count failed; what was there stays.
+        StoreUnavailable: somebody else counts, and did not come to an end within a day.
+    """
+    context = context_of(alias)
+    if context == TEST:
+        recount.in_test(found, alias)
+    elif context == ATOMIC:
+        recount.soon(stock, found, alias, reason=refreshes.MANUAL)
+        return Entry(str(key), count(stock, key), 0, clock.now(), None, None, "fresh", timedelta(0))
+    else:
+        outcome = recount.patiently(stock, found, alias, reason=refreshes.MANUAL)
+        if outcome == "failed":
+            raise recount.failure(key, stock, alias)
+    return entry(key, stock, found, alias)  # type: ignore[return-value]
+
+
+def _held(key: Key, stock: Stock, found: Definition, alias: str, may_prime: bool) -> levels.Held | None:
+    """Return what is stored and waiting; None where it has to be counted live, and the family is about to be primed."""
+    context = context_of(alias)
+
+    def ask() -> levels.Held | None:
+        return levels.read(caller(alias), found.generation, key.params)
+
+    held = reach.once_more(alias, context == OPEN, str(key), ask)
+    if held is None:
+        return None  # nothing captures for this definition: there is nothing to prime
+    captured = _captured_now(found, alias, context)
+    if held.primed_at is not None and not held.void and held.captured == captured:
+        if held.waiting > FOLD_FROM and context != TEST:
+            _fold(found, alias)
+        return held
+    if not may_prime:
+        return None
+    if context == TEST:
+        return ask() if recount.in_test(found, alias) else None
+    recount.soon(stock, found, alias)
+    return None
+
+
+def _captured_now(found: Definition, alias: str, context: str) -> str:
+    """Return what captures a table, as this process knew it at most a second ago."""
+    now = time.monotonic()
+    known = _captured.get((alias, found.relation))
+    if known is None or now - known[0] > CAPTURED_SECONDS or context == TEST:
+        known = now, generations.captured_by(caller(alias), found.relation)
+        if context == OPEN:  # what a transaction sees may be gone with it
+            _captured[alias, found.relation] = known
+    return known[1]
+
+
+def _fold(found: Definition, alias: str) -> None:
+    now = time.monotonic()
+    with _lock:
+        if now - _folded.get((alias, found.generation), 0.0) < FOLD_SECONDS:
+            return
+        _folded[alias, found.generation] = now
+
+    def work() -> None:
+        try:
+            with private.session(alias) as session:
+                while levels.fold(session, [found.generation], FOLD_BATCH) >= FOLD_BATCH:
+                    pass
+        except (private.Busy, DatabaseErrors):
+            pass  # the next read asks again
+
+    pool().submit(work)
+
+
+def forget() -> None:
+    """Forget what this process knows (between tests)."""
+    with _lock:
+        _captured.clear()
+        _folded.clear()
+        _definitions.clear()
+

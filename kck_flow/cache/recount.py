@@ -1,0 +1,198 @@
+"""A counted family is primed: every key and facet in one pass over its table, published in the snapshot it was made in.
+
+The lease is that of a slot of our own, ``!count:<name>``; beside it stands the family's fence, which keeps folds away
+and which beats never touch. What the snapshot saw of the deltas is in the count, and is deleted with it; what commits
+later is counted by its own delta.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from django.db import Error as DatabaseErrors
+from django.db import transaction
+
+from .. import key as keys
+from ..conf import conf
+from ..counting import Definition
+from ..key import Key
+from ..stock import Stock
+from ..store import generations, levels, private, refreshes, runs
+from ..store.refreshes import Claim, Ending
+from ..store.session import caller
+from . import flight
+from .beats import beats
+from .compute import RAISED, SERIALIZATION, TRIES, sqlstate
+from .failures import backoff_seconds, describe
+from .pool import pool
+
+logger = logging.getLogger("kck_flow")
+
+COUNT = "count:"
+_asked: dict[tuple[str, int], float] = {}
+_lock = threading.Lock()
+ASK_AGAIN_SECONDS = 1.0
+
+
+def slot_key(name: str) -> Key:
+    """Return the key of the slot under whose lease a family is counted."""
+    return keys.internal(f"{COUNT}{name}")
+
+
+def is_count(key: Key) -> bool:
+    """Whether a slot is that of a counted family."""
+    return key.key_base.startswith(f"{keys.INTERNAL}{COUNT}")
+
+
+def name_of(key: Key) -> str:
+    """Return the family that a slot counts."""
+    return key.key_base.removeprefix(f"{keys.INTERNAL}{COUNT}")
+
+
+def soon(stock: Stock, found: Definition, alias: str, reason: str = "miss") -> None:
+    """Have a family counted in a thread of this process, once a second at most; the reader is on its way already."""
+    now = time.monotonic()
+    with _lock:
+        if now - _asked.get((alias, found.generation), -ASK_AGAIN_SECONDS) < ASK_AGAIN_SECONDS:
+            return
+        _asked[alias, found.generation] = now
+    pool().submit(lambda: _quietly(stock, found, alias, reason))
+
+
+def _quietly(stock: Stock, found: Definition, alias: str, reason: str) -> None:
+    try:
+        now(stock, found, alias, reason=reason)
+    except (private.Busy, DatabaseErrors) as error:
+        logger.debug("recount.not_begun family=%s error=%r", stock.name, error)
+
+
+def now(stock: Stock, found: Definition, alias: str, *, reason: str, force: bool = False) -> str | None:
+    """Count a family here, on this thread's connection; returns the outcome, or None where somebody else counts it, or it
+    failed a moment ago (unless ``force``).
+    """
+    with private.session(alias, timeout=conf.CLAIM_TIMEOUT) as session:
+        claim = refreshes.claim(
+            session,
+            slot_key(stock.name),
+            {},
+            lease=conf.LEASE_SECONDS,
+            owner=flight.owner(),
+            limit=None,
+            reason=reason,
+            force=force,
+        )
+    return carry_out(claim, stock, found, alias) if claim is not None else None
+
+
+def patiently(stock: Stock, found: Definition, alias: str, *, reason: str) -> str:
+    """Count a family, in a thread of its own, after whoever counts it now; returns the outcome."""
+    outcome: list[str | None] = []
+    while True:
+        done = threading.Event()
+
+        def work(done: threading.Event = done) -> None:
+            try:
+                outcome.append(now(stock, found, alias, reason=reason, force=True))
+            except (private.Busy, DatabaseErrors) as error:
+                logger.warning("recount.not_begun family=%s error=%r", stock.name, error)
+                outcome.append("failed")
+            finally:
+                done.set()
+
+        pool().submit(work)
+        done.wait()
+        found_out = outcome.pop()
+        if found_out == "done" or found_out == "failed":
+            return found_out
+        time.sleep(0.05)  # somebody else counts; it may have begun before we were asked
+
+
+def failure(key: Key, stock: Stock, alias: str) -> BaseException:
+    """Return the error of a family whose count failed a moment ago."""
+    slot = slot_key(stock.name)
+    with private.session(alias) as session:
+        met = refreshes.standing(session, [slot.digest])[str(slot.digest)]
+    error = flight.failed(key, stock, met).error
+    assert error is not None
+    return error
+
+
+def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, worker: str = "") -> str:
+    """Count a family under a lease, publish, and end the lease; returns the outcome: ``done, fenced`` or ``failed``."""
+    began = time.monotonic()
+    beats().hold(alias, claim)
+    try:
+        outcome = _count(claim, stock, found, alias)
+        error = ""
+    except RAISED as failure:
+        outcome, error = "failed", describe(failure)
+        logger.warning("recount.failed family=%s error=%s", stock.name, error)
+    finally:
+        beats().let_go(alias, claim)
+    claim.ended = True
+    with suppress(private.Busy, DatabaseErrors), private.session(alias) as session, session.transaction():
+        if outcome == "failed":
+            pause = backoff_seconds(stock, claim.attempts + 1)
+            refreshes.fail(
+                session, claim, error=error, backoff=pause, retry=True, park=False, next_due=None, nominal=None
+            )
+        elif refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, (time.monotonic() - began) * 1000)) is None:
+            refreshes.survived(session, claim)
+        if outcome != "done":
+            generations.unfence(session, found.generation, claim.token)
+        runs.append(
+            session,
+            claim.key,
+            token=claim.token,
+            reason=claim.reason,
+            outcome=outcome,
+            started=claim.started,
+            lane=claim.lane,
+            error=error,
+            worker=worker,
+        )
+    return outcome
+
+
+def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
+    with private.session(alias) as session:
+        if not generations.fence(session, found.generation, claim.token):
+            return "fenced"
+    for attempt in range(1, TRIES + 1):
+        try:
+            with transaction.atomic(using=alias):
+                session = caller(alias)
+                session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                if not _publish(session, found, claim.token):
+                    transaction.set_rollback(True, using=alias)
+                    return "fenced"
+            return "done"
+        except DatabaseErrors as error:
+            if sqlstate(error) not in SERIALIZATION or attempt == TRIES:
+                raise
+            # A thief, or whoever ended our lease, has touched the fence. A blind try would count without a lease.
+            with private.session(alias) as session:
+                if claim.lost or not refreshes.beat(session, [claim]):
+                    return "fenced"
+    raise AssertionError("unreachable")
+
+
+def _publish(session: Any, found: Definition, token: int | None) -> bool:
+    captured = generations.captured_by(session, found.relation)
+    return levels.publish(session, found.generation, token, found.recount(), captured)
+
+
+def in_test(found: Definition, alias: str) -> bool:
+    """Count a family inside a ``TestCase``, in the test's own transaction; False where it is not in force."""
+    return _publish(caller(alias), found, None)
+
+
+def forget() -> None:
+    """Forget what this process asked for (between tests)."""
+    with _lock:
+        _asked.clear()
+

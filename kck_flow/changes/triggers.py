@@ -1,0 +1,325 @@
+"""The capture of counted tables: one function for each operation of a table, serving every definition in one pass.
+
+A statement-level trigger sees the rows that a statement left and those it found. Each definition's effect is summed over
+them, and what does not come out at zero is appended as deltas, in the writer's own transaction. No row that another
+writer could want is touched, so writers never wait for one another, and nothing here can deadlock: a transaction only
+appends, and only to a table that nobody locks.
+
+In the shape of django-pgtrigger's, which cannot serve here: no ENABLE ALWAYS, no search path of its own, a trigger for
+each product, and migrations in the model's own app.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from django.apps import apps
+from django.db import OperationalError, connections, transaction
+from django.db.models.signals import post_migrate
+
+from ..conf import conf
+from ..counting import ROW, Definition, NotCaptured, definition
+from ..errors import DeclarationError
+from ..registry import registry
+from ..spread import alias_of
+from ..stock import Stock
+from ..store import generations
+from ..store.session import Session
+
+logger = logging.getLogger("kck_flow")
+
+OPERATIONS = ("insert", "update", "delete", "truncate")
+_SEEN = {
+    "insert": "REFERENCING NEW TABLE AS new_rows ",
+    "update": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ",
+    "delete": "REFERENCING OLD TABLE AS old_rows ",
+    "truncate": "",
+}
+TRIES, LOCK_SECONDS = 5, 2
+# Types that PostgreSQL cannot group by.
+_UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is captured.
+
+    Attributes:
+        relation: As definitions name it.
+        parts: Itself and its partitions, each quoted with its schema.
+        schema: Where our tables are, quoted, with a dot.
+        path: Schemas that its columns' types need.
+        bytewise: Columns whose collation takes unlike texts for equal.
+        grouped: Whether all its columns can be grouped by.
+    """
+
+    relation: str
+    parts: tuple[str, ...]
+    schema: str
+    path: tuple[str, ...] = ()
+    bytewise: tuple[str, ...] = ()
+    grouped: bool = True
+
+
+def functions(table: Table, definitions: Sequence[Definition]) -> dict[str, tuple[str, str]]:
+    """Return (name, statement that creates it) of the function for each operation; the name carries a hash of it."""
+    made = {}
+    for operation in OPERATIONS:
+        body = _body(operation, table, definitions)
+        path = ", ".join(["pg_catalog", *table.path, "pg_temp"])
+        rest = (
+            "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+            f"SET search_path = {path} SET timezone = 'UTC' SET extra_float_digits = 1 AS $kck$ {body} $kck$"
+        )
+        name = f"kck_{operation}_{sha256((table.relation + rest).encode()).hexdigest()[:20]}"
+        made[operation] = name, f"CREATE FUNCTION {table.schema}{name}() {rest}"
+    return made
+
+
+def _body(operation: str, table: Table, definitions: Sequence[Definition]) -> str:
+    if operation == "truncate":
+        rows = ", ".join(f"({one.generation}::bigint)" for one in definitions)
+        return (
+            f"BEGIN INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, kind) "
+            f"SELECT g, '00000000-0000-0000-0000-000000000000', '{{}}', 0, 'null', transaction_timestamp(), 0, 'invalidate' "
+            f"FROM (VALUES {rows}) AS v (g); RETURN NULL; END"
+        )
+    some = "old_rows" if operation == "delete" else "new_rows"
+    members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(definitions))
+    values = ", ".join(row for i, one in enumerate(definitions) for row in _rows(i, one))
+    statement = f"""
+        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount)
+        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, transaction_timestamp(), n, amount
+        FROM (
+            SELECT s.generation, s.args, s.facet, s.facet_value, sum({ROW}.kck_sign)::bigint AS n,
+                   sum({ROW}.kck_sign * s.amount) AS amount
+            FROM {_changed(operation, table, definitions)} AS {ROW}
+            CROSS JOIN LATERAL (SELECT {members}) AS kck_in
+            CROSS JOIN LATERAL (VALUES {values}) AS s (generation, member, args, facet, facet_value, amount)
+            WHERE s.member
+            GROUP BY s.generation, s.args, s.facet, s.facet_value
+            HAVING sum({ROW}.kck_sign) <> 0 OR sum({ROW}.kck_sign * s.amount) <> 0
+        ) AS net;"""
+    text = f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    return " ".join(text.split("\n")).replace("{kck}", table.schema)
+
+
+def _rows(place: int, one: Definition) -> Iterable[str]:
+    member = f"kck_in.m{place}"
+    amount = f"CASE WHEN {member} THEN {one.amount} END" if one.amount else "NULL::numeric"
+    # What a row that is no member would give is never computed: it may be an error, a cast of the wrong text.
+    args = f"CASE WHEN {member} THEN {one.args_jsonb()} END" if one.args else "'{}'::jsonb"
+    for facet, value in enumerate(["'null'::jsonb", *(split.jsonb() for split in one.splits)]):
+        given = f"CASE WHEN {member} THEN {value} END" if facet else value
+        yield f"({one.generation}::bigint, {member}, {args}, {facet}::smallint, {given}, {amount})"
+
+
+def _changed(operation: str, table: Table, definitions: Sequence[Definition]) -> str:
+    """Return the rows that a statement changed, each with the sign of its change; columns that nobody watches left out.
+
+    Of an update, rows that look the same before and after cancel out here, before any expression is computed.
+    """
+    names = sorted({column for one in definitions for column in one.columns})
+    columns = ", ".join(map(_quoted, names))
+    if operation != "update":
+        sign, rows = (1, "new_rows") if operation == "insert" else (-1, "old_rows")
+        return f"(SELECT {columns}, {sign}::bigint AS kck_sign FROM {rows})"
+    both = (
+        f"SELECT {columns}, 1::bigint AS kck_sign FROM new_rows "
+        f"UNION ALL SELECT {columns}, -1::bigint FROM old_rows"
+    )
+    if not table.grouped:
+        return f"({both})"
+    bytewise = "".join(f', {_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise)
+    return (
+        f"(SELECT {columns}, sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both "
+        f"GROUP BY {columns}{bytewise} HAVING sum(kck_sign) <> 0)"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+# -- in the database
+# ----------------------------------------------------------------------------------------------------
+
+
+def declared(alias: str) -> tuple[list[Definition], list[Stock]]:
+    """Return the definitions of the stocks that live in a database, and the stocks that cannot be captured."""
+    found, others = [], []
+    for primer in registry.unique():
+        if isinstance(primer, Stock) and alias_of(primer) == alias:
+            try:
+                found.append(definition(primer, alias))
+            except (NotCaptured, DeclarationError):
+                others.append(primer)
+    return found, others
+
+
+def install(alias: str) -> list[str]:
+    """Put the definitions declared here in force, and the triggers that capture for all that are; returns the tables
+    whose capture was changed. One that has nothing to do asks two questions.
+
+    Raises:
+        OperationalError: a table was locked by somebody all the while.
+    """
+    session = Session(connections[alias])
+    if session.run("SELECT to_regclass('kck_delta')")[0][0] is None:
+        return []
+    wanted, others = declared(alias)
+    known = {row[0] for row in generations.in_force(session)}
+    with transaction.atomic(using=alias):
+        for one in wanted:
+            if one.generation not in known:
+                generations.declare(session, one.generation, one.key_base, one.relation, one.to_json())
+        if known - {one.generation for one in wanted}:
+            bases = [one.key_base for one in wanted]
+            generations.retire(session, [one.generation for one in wanted], bases)
+    tables: dict[str, list[Definition]] = defaultdict(list)
+    for _, _, relation, found, _ in generations.in_force(session):
+        tables[relation].append(Definition.from_json(found))
+    changed = []
+    there = _installed(session)
+    for relation in sorted(tables.keys()):
+        table = table_of(session, relation)
+        if table is not None and _install(session, table, tables[relation], there):
+            changed.append(relation)
+    kept = {part for relation in tables for part in (table_of(session, relation) or Table("", (), "")).parts}
+    for part in sorted(there.keys() - kept):
+        _patiently(session, lambda part=part: _drop(session, part, there[part]))
+        changed.append(part)
+    _sweep(session)
+    return changed
+
+
+def table_of(session: Session, relation: str) -> Table | None:
+    """Return what must be known of a table to capture it; None where there is none of that name, or it is a view."""
+    found = session.run(
+        "SELECT c.oid::bigint, c.relkind FROM pg_class c WHERE c.oid = to_regclass(%s)", [relation]
+    )
+    if not found or found[0][1] not in ("r", "p"):
+        return None
+    oid = found[0][0]
+    parts = session.run(
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid IN (SELECT relid FROM pg_partition_tree(%s::oid::regclass) UNION SELECT %s::oid) "
+        "AND c.relkind IN ('r', 'p') ORDER BY 1",
+        [oid, oid],
+    )
+    schema = session.run(
+        "SELECT quote_ident(n.nspname) || '.' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid = to_regclass('kck_delta')"
+    )[0][0]
+    columns = session.run(
+        "SELECT a.attname, t.typname, quote_ident(n.nspname), n.nspname <> 'pg_catalog', "
+        "a.attcollation <> 0 AND (n.nspname <> 'pg_catalog' OR NOT coalesce(k.collisdeterministic, true)) "
+        "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace "
+        "LEFT JOIN pg_collation k ON k.oid = a.attcollation WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
+        [oid],
+    )
+    return Table(
+        relation,
+        tuple(row[0] for row in parts),
+        schema,
+        tuple(sorted({row[2] for row in columns if row[3]})),
+        tuple(sorted(row[0] for row in columns if row[4])),
+        not any(row[1] in _UNGROUPABLE for row in columns),
+    )
+
+
+def _installed(session: Session) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return our triggers by table, each (function, whether it is enabled) by operation."""
+    rows = session.run(
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), t.tgname, p.proname, t.tgenabled::text "
+        "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname LIKE 'kck\\_capture\\_%' AND NOT t.tgisinternal"
+    )
+    found: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+    for part, trigger, function, enabled in rows:
+        found[part][trigger.removeprefix("kck_capture_")] = (function, enabled)
+    return dict(found)
+
+
+def _install(
+    session: Session,
+    table: Table,
+    definitions: Sequence[Definition],
+    there: dict[str, dict[str, tuple[str, str]]],
+) -> bool:
+    made = functions(table, definitions)
+    right = {operation: (name, "A") for operation, (name, _) in made.items()}
+    wrong = [part for part in table.parts if there.get(part) != right]
+    if not wrong:
+        return False
+
+    def replace() -> None:
+        # Nobody writes to the table between here and the commit: capture was without a gap where it was whole before.
+        session.run(f"LOCK TABLE {table.relation} IN ACCESS EXCLUSIVE MODE")
+        before = generations.captured_by(session, table.relation)
+        for name, statement in made.values():
+            if not session.run("SELECT to_regproc(%s)", [f"{table.schema}{name}"])[0][0]:
+                session.run(statement)
+        for part in wrong:
+            for operation, (name, _) in made.items():
+                session.run(
+                    f"CREATE OR REPLACE TRIGGER kck_capture_{operation} AFTER {operation.upper()} ON {part} "
+                    f"{_SEEN[operation]}FOR EACH STATEMENT EXECUTE FUNCTION {table.schema}{name}()"
+                )
+                session.run(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER kck_capture_{operation}")
+        now = generations.captured_by(session, table.relation)
+        generations.adopt(session, [one.generation for one in definitions], before, now)
+
+    _patiently(session, replace)
+    logger.info("capture.installed table=%s products=%d", table.relation, len(definitions))
+    return True
+
+
+def _drop(session: Session, part: str, triggers: Iterable[str]) -> None:
+    for operation in triggers:
+        session.run(f"DROP TRIGGER IF EXISTS kck_capture_{operation} ON {part}")
+    logger.info("capture.removed table=%s", part)
+
+
+def _sweep(session: Session) -> None:
+    """Drop functions that no trigger calls any more."""
+    rows = session.run(
+        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname ~ '^kck_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
+        "AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgfoid = p.oid)"
+    )
+    for (function,) in rows:
+        session.run(f"DROP FUNCTION IF EXISTS {function}")
+
+
+def _patiently(session: Session, work: Any) -> None:
+    """Do something that locks a table, in a transaction that waits for writers only so long, again and again."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            with transaction.atomic(using=session.alias):
+                session.run(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                work()
+                session.run("SET LOCAL lock_timeout = DEFAULT")
+            return
+        except OperationalError as error:
+            if attempt == TRIES or getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03":
+                raise
+            logger.warning("capture.waiting attempt=%d error=%s", attempt, str(error).strip())
+            time.sleep(0.2 * attempt)
+
+
+def connect() -> None:
+    """Put triggers in place after each ``migrate``: of the last app, when every table is there."""
+    post_migrate.connect(_after_migrate, dispatch_uid="kck_flow.triggers")
+
+
+def _after_migrate(sender: Any, using: str, **_: Any) -> None:
+    last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
+    if sender.name == last.name and using in conf.DATABASES and connections[using].vendor == "postgresql":
+        install(using)

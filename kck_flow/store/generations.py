@@ -1,0 +1,81 @@
+"""Definitions of counted families, and the fence of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .session import Session, loads
+
+
+def declare(session: Session, generation: int, key_base: str, relation: str, definition: Any) -> bool:
+    """Put a definition in force; returns whether it was not."""
+    params = {
+        "generation": generation,
+        "key_base": key_base,
+        "relation": relation,
+        "definition": json.dumps(definition),
+    }
+    return bool(session.rows("declare_generation", params))
+
+
+def retire(session: Session, declared: Sequence[int], bases: Sequence[str]) -> int:
+    """Take definitions out of force that nobody reads any more; returns how many."""
+    return len(session.rows("retire_generations", {"declared": list(declared), "bases": list(bases)}))
+
+
+def in_force(session: Session) -> list[tuple[int, str, str, Any, str]]:
+    """Return (generation, key base, relation, definition, captured) of each definition in force."""
+    rows = session.rows("generations", {})
+    return [(row[0], row[1], row[2], loads(row[3]), row[4]) for row in rows]
+
+
+def fence(session: Session, generation: int, token: int) -> bool:
+    """Keep folds off a family while it is counted; False where somebody later does, or it is not in force."""
+    return bool(session.rows("fence", {"generation": generation, "token": token}))
+
+
+def unfence(session: Session, generation: int, token: int) -> None:
+    """Let folds go on."""
+    session.rows("unfence", {"generation": generation, "token": token})
+
+
+def end_leaseless(session: Session, digest_of: Any) -> int:
+    """Take away the fences whose lease is over; returns how many. ``digest_of(key_base)`` is that of the family's slot."""
+    with session.transaction():
+        held = session.rows("fenced", {})
+        if not held:
+            return 0
+        over = session.rows(
+            "leaseless",
+            {
+                "generations": [row[0] for row in held],
+                "tokens": [row[1] for row in held],
+                "digests": [digest_of(row[2]) for row in held],
+            },
+        )
+        tokens = {row[0]: row[1] for row in held}
+        for (generation,) in over:
+            unfence(session, generation, tokens[generation])
+        return len(over)
+
+
+def void(session: Session, key_base: str) -> int:
+    """Make what a family holds worthless, with the caller's transaction; returns how many definitions that hit."""
+    return len(session.rows("void_family", {"key_base": key_base}))
+
+
+def captured_by(session: Session, relation: str) -> str:
+    """Return a digest of what captures a table."""
+    return str(session.rows("capture_print", {"relation": relation})[0][0])
+
+
+def adopt(session: Session, generations: Iterable[int], before: str, now: str) -> None:
+    """Note that a capture was replaced without a gap: what was counted under the one holds under the other."""
+    session.run(
+        "UPDATE kck_generation SET captured = %s WHERE generation = ANY(%s) AND captured = %s",
+        [now, list(generations), before],
+    )
+
+

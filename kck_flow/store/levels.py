@@ -1,0 +1,86 @@
+"""What counted families hold: levels, and the deltas that are not in them yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from .session import Session, text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one key holds, as one snapshot saw it. Instants are POSIX seconds.
+
+    Attributes:
+        primed_at: When its family was counted last; None where it never was.
+        captured: What captured its table then.
+        void: Whether something has happened since that no delta tells.
+        waiting: Deltas that are not in its levels yet.
+        rows: (facet, facet value, number, sum) each; facet 0 is the total. What is not there is zero.
+    """
+
+    primed_at: float | None
+    captured: str
+    token: int | None
+    void: bool
+    waiting: int
+    now: float
+    rows: list[tuple[int, Any, int, Decimal | None]]
+
+
+def args_json(args: Mapping[str, Any]) -> str:
+    """Return a key's parameters as JSON, decimals as numbers: ``kck_args`` gives them their one form."""
+
+    def part(value: Any) -> str:
+        return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value)
+
+    return "{" + ", ".join(f"{json.dumps(name)}: {part(value)}" for name, value in args.items()) + "}"
+
+
+def read(session: Session, generation: int, args: Mapping[str, Any]) -> Held | None:
+    """Return what one key holds; None where the definition is not in force in this database."""
+    row = session.row("level", {"generation": generation, "args": args_json(args)})
+    if row is None:
+        return None
+    return Held(*row[:6], rows=_rows(row[6]))
+
+
+def _rows(found: Any) -> list[tuple[int, Any, int, Decimal | None]]:
+    if found is None:
+        return []
+    rows = json.loads(found, parse_float=Decimal) if isinstance(found, str) else found
+    return [(facet, value, int(n), amount) for facet, value, n, amount in rows]
+
+
+def fold(session: Session, generations: Sequence[int], limit: int) -> int:
+    """Add waiting deltas to their levels, at most ``limit`` of each family; returns how many were taken.
+
+    The session must be READ COMMITTED: deltas that were taken by another meanwhile are left to it.
+    """
+    with session.transaction():
+        taken, emptied = session.rows("fold_levels", {"generations": list(generations), "limit": limit})[0]
+        if emptied:
+            session.rows("drop_empty_levels", {"generations": emptied})
+    return int(taken)
+
+
+def foldable(session: Session, limit: int = 50_000) -> list[int]:
+    """Return the families that have deltas, those with most first."""
+    return [row[0] for row in session.rows("foldable", {"limit": limit})]
+
+
+def publish(session: Session, generation: int, token: int | None, recount: str, captured: str) -> bool:
+    """Store a count that is made here and now, in the transaction's snapshot; False where the lease is not ours.
+
+    The transaction must be REPEATABLE READ (in a test, where nobody else writes, it may be the test's own).
+    """
+    params = {"generation": generation, "token": token, "captured": captured}
+    if not session.rows("recounted", params):
+        return False
+    text = text_of("put_levels").replace("{recount}", recount.replace("%", "%%"))
+    session.run(text, params)
+    return True
