@@ -87,10 +87,10 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
         ("catchup", CATCHUP),
         ("hook_errors", HOOK_ERRORS),
         ("good", ("up", "down", "neither")),
-        ("capture", getattr(type(primer), "CAPTURES", ("signals",))),
+        ("capture", primer.CAPTURES),
     ):
         if getattr(primer, name) not in allowed:
-            wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(allowed)}.")
+            wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(map(str, allowed))}.")
     for name in ("always_fresh", "prime_on_cache_miss", "autostart", "keep_history"):
         if not isinstance(getattr(primer, name), bool):
             wrong(f"{name} is {getattr(primer, name)!r}", "Give True or False.")
