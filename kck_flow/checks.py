@@ -2,8 +2,8 @@
 
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
-column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] ·
-W001 an attribute of a primer that is probably misspelt
+column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock is declared wrongly ·
+W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 
 from . import conf as confs
+from . import counting
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
 from .mistakes import misspelt, problems
 from .parameter import ModelParameter
 from .primer import On, Primer, names_of, where
 from .registry import home_of, registry
+from .stock import Stock
 
 TAG = "kck"
 
@@ -109,6 +111,8 @@ def check_primers(**_: Any) -> list[CheckMessage]:
         for on in primer.depends_on:
             found.extend(_edge(primer, on))
         found.extend(_keys(primer))
+        if isinstance(primer, Stock):
+            found.extend(_stock(primer))
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()
@@ -167,6 +171,31 @@ def _keys(primer: Primer) -> Iterator[CheckMessage]:
                 obj=who,
                 id="kck_flow.E003",
             )
+
+
+def _stock(stock: Stock) -> Iterator[CheckMessage]:
+    """E010, W002: what a stock counts, and whether its changes can be captured."""
+    who, place = _who(type(stock)), _place(type(stock))
+    wrong = list(counting.mistakes(stock))
+    for what, hint in wrong:
+        yield Error(f"{place}: {what}.", hint=hint, obj=who, id="kck_flow.E010")
+    if wrong or stock.capture is None:
+        return
+    try:
+        counting.definition(stock, home_of(stock))
+    except counting.NotCaptured as reason:
+        wanted = stock.schedule is None and stock.soft_expire is None
+        yield Warning(
+            f"{place}: its changes cannot be captured, because {reason}. Its value is counted anew instead.",
+            hint=("Give it a schedule or a soft_expire, or it is counted once and kept. " if wanted else "")
+            + "With capture = None this is said to be meant.",
+            obj=who,
+            id="kck_flow.W002",
+        )
+    except DeclarationError as error:
+        yield Error(
+            f"{place}: {str(error).rstrip('.')}.", hint="Correct its declaration.", obj=who, id="kck_flow.E010"
+        )
 
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:

@@ -211,13 +211,79 @@ def definition(stock: Stock, alias: str) -> Definition:
     return Definition(
         stock.name,
         connections[alias].ops.quote_name(model._meta.db_table),
-        tuple(sorted(columns)) or (model._meta.pk.column,),
+        tuple(sorted(columns)),
         f"coalesce({member}, false)",
         tuple(args),
         tuple(splits),
         amount,
         stock.version,
     )
+
+
+def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
+    """Yield what is declared wrongly, as (what is wrong, what to do)."""
+    if (stock.model is None) == (stock.queryset is None):
+        both = "both a model and a queryset" if stock.model is not None else "neither a model nor a queryset"
+        yield f"it has {both}", "Give a model (with members, a Q), or a queryset."
+        return
+    if stock.queryset is not None and not isinstance(stock.queryset, models.QuerySet):
+        yield f"queryset is {stock.queryset!r}", "Give a queryset, Model.objects.filter(…)."
+        return
+    if stock.members is not None and (stock.queryset is not None or not isinstance(stock.members, Q)):
+        yield f"members is {stock.members!r}", "Give a Q, with a model."
+        return
+    try:
+        model = model_of(stock)
+    except DeclarationError as error:
+        yield str(error), "Name a model of an installed app."
+        return
+    if not isinstance(stock.facets, (list, tuple)) or not all(hasattr(one, "lookups") for one in stock.facets):
+        yield f"facets is {stock.facets!r}", "Give a list of Facet(…)."
+        return
+    names = [facet.name for facet in stock.facets]
+    for name in {name for name in names if names.count(name) > 1}:
+        yield f"two facets are named {name!r}", "Rename one of them; its lookup may stay."
+    if len(names) > MOST_FACETS:
+        yield f"it has {len(names)} facets", f"PostgreSQL tells {MOST_FACETS} apart in one pass: leave some out."
+    known = ", ".join(sorted(one.name for one in model._meta.get_fields() if getattr(one, "concrete", False)))
+    for facet in stock.facets:
+        for lookup in facet.lookups:
+            try:
+                output = concrete(F(lookup).resolve_expression(_query(stock, model)).output_field)
+            except (FieldError, AttributeError):
+                yield f"facet {facet.name!r}: {model._meta.label} has no {lookup!r}", f"Its fields are: {known}."
+                continue
+            if kind_of(output) is None:
+                yield (
+                    f"facet {facet.name!r} is a {type(output).__name__}, whose values cannot be told apart as text",
+                    "Split by a column of text, numbers, dates, times, booleans or UUIDs.",
+                )
+    for parameter in stock.parameters:
+        name = getattr(parameter, "field", None) or parameter.name
+        try:
+            F(name).resolve_expression(_query(stock, model))
+        except FieldError:
+            yield (
+                f"parameter {parameter.name!r}: {model._meta.label} has no column {name!r}",
+                f"Name the parameter like a column, or give its field. The fields are: {known}.",
+            )
+    if stock.members is not None:
+        try:
+            Query(model).add_q(stock.members)
+        except FieldError as error:
+            yield f"members: {str(error).rstrip('.')}", "Write it as filter() takes it."
+    if stock.measure is not None:
+        if not isinstance(stock.measure, Aggregate):
+            yield f"measure is {stock.measure!r}", 'Give Count("*"), or Sum("column").'
+            return
+        try:
+            stock.measure.resolve_expression(_query(stock, model))
+        except FieldError as error:
+            yield f"measure: {str(error).rstrip('.')}", "Measure a column of the model."
+
+
+def _query(stock: Stock, model: type[models.Model]) -> Query:
+    return stock.queryset.query.clone() if stock.queryset is not None else Query(model)
 
 
 def model_of(stock: Stock) -> type[models.Model]:

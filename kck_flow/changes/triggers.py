@@ -126,21 +126,19 @@ def _changed(operation: str, table: Table, definitions: Sequence[Definition]) ->
     Of an update, rows that look the same before and after cancel out here, before any expression is computed.
     """
     names = sorted({column for one in definitions for column in one.columns})
-    columns = ", ".join(map(_quoted, names))
+    columns = "".join(f"{_quoted(name)}, " for name in names)
     if operation != "update":
         sign, rows = (1, "new_rows") if operation == "insert" else (-1, "old_rows")
-        return f"(SELECT {columns}, {sign}::bigint AS kck_sign FROM {rows})"
+        return f"(SELECT {columns}{sign}::bigint AS kck_sign FROM {rows})"
     both = (
-        f"SELECT {columns}, 1::bigint AS kck_sign FROM new_rows "
-        f"UNION ALL SELECT {columns}, -1::bigint FROM old_rows"
+        f"SELECT {columns}1::bigint AS kck_sign FROM new_rows "
+        f"UNION ALL SELECT {columns}-1::bigint FROM old_rows"
     )
     if not table.grouped:
         return f"({both})"
-    bytewise = "".join(f', {_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise)
-    return (
-        f"(SELECT {columns}, sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both "
-        f"GROUP BY {columns}{bytewise} HAVING sum(kck_sign) <> 0)"
-    )
+    grouped = [*map(_quoted, names), *(f'{_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise)]
+    by = f"GROUP BY {', '.join(grouped)} " if grouped else ""
+    return f"(SELECT {columns}sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both {by}HAVING sum(kck_sign) <> 0)"
 
 
 def _quoted(name: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The others are rare, or plan in no time.
 PREPARED = frozenset(
-    {"begin", "begin_calm", "publish", "claim", "claim_due", "request", "finish", "write_alone"}
+    {"begin", "begin_calm", "publish", "claim", "claim_due", "request", "finish", "write_alone", "level"}
 )
 # Statements on a caller's connection before it prepares: one that lives for a single request would pay for nothing.
 WORTH_IT = 10

@@ -1,5 +1,7 @@
 """Stocks over accounts: with and without parameters, facets and measures; one that cannot be captured."""
 
+from datetime import timedelta
+
 from django.db.models import Q, Sum
 
 from kck_flow import Facet, IntegerParameter, ModelParameter, Stock, StringParameter
@@ -53,5 +55,6 @@ class Abroad(Stock):
     """Accounts of branches that have a country: a join, counted and not captured."""
 
     key_base = "abroad"
+    capture, soft_expire = None, timedelta(minutes=1)
     model, members = Account, Q(branch__country__isnull=False)
     facets = [COUNTRY.through("branch")]
