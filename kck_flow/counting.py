@@ -501,10 +501,7 @@ def home_of(stock: Stock) -> str:
 def count(stock: Stock, key: Key) -> Any:
     """Return what a key of a stock holds, counted now in one statement, in the caller's snapshot."""
     alias = home_of(stock)
-    rows = stock.queryset.all() if stock.queryset is not None else _members(stock)
-    rows = rows.using(alias)
-    for parameter in stock.parameters:
-        rows = rows.filter(**{getattr(parameter, "field", None) or parameter.name: key.params[parameter.name]})
+    rows = _rows_of(stock, key).using(alias)
     names: list[list[str]] = []
     measured = rows.order_by()
     annotations: dict[str, Any] = {}
@@ -532,6 +529,26 @@ def count(stock: Stock, key: Key) -> Any:
         cursor.execute(text, given)
         found = cursor.fetchall()
     return display(stock, [(facet, _json(value), n, amount) for facet, value, n, amount in found])
+
+
+def members(stock: Stock, key: Key, facets: Mapping[str, Any]) -> Any:
+    """Return the rows that a key of a stock counts, in the order of their primary key; see ``Cache.members``."""
+    rows = _rows_of(stock, key).using(home_of(stock)).order_by("pk")
+    known = {facet.name: facet for facet in stock.facets}
+    for name, value in facets.items():
+        if name not in known:
+            raise ValueError(f"{stock.name!r} has no facet {name!r}. Its facets are: {', '.join(known) or 'none'}.")
+        lookups = known[name].lookups
+        for lookup, one in zip(lookups, value if len(lookups) > 1 else (value,), strict=True):
+            rows = rows.filter(**{f"{lookup}__isnull": True} if one is None else {lookup: one})
+    return rows
+
+
+def _rows_of(stock: Stock, key: Key) -> Any:
+    rows = stock.queryset.all() if stock.queryset is not None else _members(stock)
+    for parameter in stock.parameters:
+        rows = rows.filter(**{getattr(parameter, "field", None) or parameter.name: key.params[parameter.name]})
+    return rows
 
 
 def _members(stock: Stock) -> Any:

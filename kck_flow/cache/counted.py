@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -80,12 +81,58 @@ def entry(
     Raises:
         NotPrimed: nothing is stored, and it may not be counted.
     """
+    _note(key)
+    may = stock.prime_on_cache_miss if prime is None else prime
+    context = context_of(alias)
+
+    def ask() -> levels.Held | None:
+        return levels.read(caller(alias), found.generation, key.params)
+
+    held = _usable(stock, found, alias, context, reach.once_more(alias, context == OPEN, str(key), ask), may)
+    if held is None and may and context == TEST and recount.in_test(found, alias):
+        held = ask()
+    return _entry(key, stock, held, may, default)
+
+
+def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry | Exception]:
+    """Return many keys of captured stocks, or what was raised instead: one statement for each database."""
+    found: dict[int, Entry | Exception] = {}
+    for alias in dict.fromkeys(one[3] for one in asked):
+        places = [place for place, one in enumerate(asked) if one[3] == alias]
+        context = context_of(alias)
+
+        def ask(
+            alias: str = alias,
+            keys: Any = [(asked[place][2].generation, asked[place][0].params) for place in places],  # noqa: B006, B008
+        ) -> list[levels.Held | None]:
+            return levels.read_many(caller(alias), keys)
+
+        for place, held in zip(
+            places, reach.once_more(alias, context == OPEN, f"{len(places)} stocks", ask), strict=True
+        ):
+            key, stock, definition, _ = asked[place]
+            _note(key)
+            may = stock.prime_on_cache_miss
+            try:
+                if _usable(stock, definition, alias, context, held, may) is None:
+                    told = entry(key, stock, definition, alias)
+                else:
+                    told = _entry(key, stock, held, may, False)
+                assert told is not None
+                found[place] = told
+            except Exception as error:
+                found[place] = error
+    return [found[place] for place in range(len(asked))]
+
+
+def _note(key: Key) -> None:
     here = frame.current()
     if here is not None:
         here.refuse(key)
         frame.note(key, None)
-    may = stock.prime_on_cache_miss if prime is None else prime
-    held = _held(key, stock, found, alias, may)
+
+
+def _entry(key: Key, stock: Stock, held: levels.Held | None, may: bool, default: bool) -> Entry | None:
     if held is not None:
         at = instant(held.now)
         return Entry(str(key), display(stock, held.rows), 0, at, None, None, "fresh", timedelta(0))
@@ -119,14 +166,10 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
     return entry(key, stock, found, alias)  # type: ignore[return-value]
 
 
-def _held(key: Key, stock: Stock, found: Definition, alias: str, may_prime: bool) -> levels.Held | None:
-    """Return what is stored and waiting; None where it has to be counted live, and the family is about to be primed."""
-    context = context_of(alias)
-
-    def ask() -> levels.Held | None:
-        return levels.read(caller(alias), found.generation, key.params)
-
-    held = reach.once_more(alias, context == OPEN, str(key), ask)
+def _usable(
+    stock: Stock, found: Definition, alias: str, context: str, held: levels.Held | None, may_prime: bool
+) -> levels.Held | None:
+    """Return what was read where it can be served; None where it has to be counted live, and the family soon is."""
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
     captured = _captured_now(found, alias, context)
@@ -134,11 +177,8 @@ def _held(key: Key, stock: Stock, found: Definition, alias: str, may_prime: bool
         if held.waiting > FOLD_FROM and context != TEST:
             _fold(found, alias)
         return held
-    if not may_prime:
-        return None
-    if context == TEST:
-        return ask() if recount.in_test(found, alias) else None
-    recount.soon(stock, found, alias)
+    if may_prime and context != TEST:
+        recount.soon(stock, found, alias)
     return None
 
 
@@ -169,6 +209,38 @@ def _fold(found: Definition, alias: str) -> None:
             pass  # the next read asks again
 
     pool().submit(work)
+
+
+def told(key: Key, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
+    """Return what ``explain`` tells of a captured stock: it has no stored value, and hence no expiry."""
+    held = levels.read(caller(alias), found.generation, key.params)
+    captured = generations.captured_by(caller(alias), found.relation)
+    if held is None:
+        cause = "not captured in this database: each read counts. Run: manage.py migrate"
+    elif held.token is not None:
+        cause = "being counted"
+    elif held.primed_at is None:
+        cause = "never counted: the next read counts, and has the family counted for good"
+    elif held.void:
+        cause = "something happened that no trigger can tell (a TRUNCATE, an invalidate): the next read counts"
+    elif held.captured != captured:
+        cause = "what captures its table has changed since it was counted: the next read counts"
+    else:
+        cause = "captured: what is written to its table is in it at the commit"
+    served = held is not None and held.primed_at is not None and not held.void and held.captured == captured
+    return {
+        "state": "fresh" if served else "computing" if held is not None and held.token is not None else "empty",
+        "cause": cause,
+        "value": display(stock, held.rows) if held is not None and served else None,
+        "computed_at": instant(held.primed_at) if held is not None else None,
+        "counted": {
+            "table": found.relation,
+            "members": found.member,
+            "columns": list(found.columns),
+            "generation": found.generation,
+            "waiting": held.waiting if held is not None else 0,
+        },
+    }
 
 
 def forget() -> None:

@@ -13,6 +13,7 @@ from ..registry import registry
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
+from . import counted, recount
 from . import verdict as verdicts
 
 
@@ -30,6 +31,7 @@ def explain(key: Key) -> dict[str, Any]:
         UnknownPrimer: neither a primer nor a stored product has this key.
     """
     primer = registry.primers.get(key.key_base)
+    of_stock = counted.counted(key)
     session = caller(spread.alias_of(primer))
     stored = products.read(
         session, key.digest, probe=True, changes=True, dirty=False, limit=conf.PENDING_LIMIT
@@ -38,7 +40,7 @@ def explain(key: Key) -> dict[str, Any]:
         raise UnknownPrimer(registry.unknown(key.key_base))
     verdict, text = verdicts.judge(primer, key, stored)
     slots = refreshes.listed(session, digest=key.digest, limit=1)
-    last = runs.last(session, digest=key.digest, limit=5)
+    last = runs.last(session, digest=(recount.slot_key(key.key_base) if of_stock else key).digest, limit=5)
     around = edges.around(session, [key.digest], 1)
     family = families.row(session, key.key_base)
     changes = loads(stored.changes) if stored is not None and stored.changes else []
@@ -81,6 +83,7 @@ def explain(key: Key) -> dict[str, Any]:
         "slot": slot,
         "last_run": _run(last[0]) if last else None,
         "runs": [_run(row) for row in last],
+        **(counted.told(key, *of_stock) if of_stock is not None else {}),
     }
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .. import counting, spread
 from .. import key as keys
-from .. import spread
 from ..entry import Entry, Point
 from ..errors import ones_own
 from ..key import Key
 from ..primer import UNSET, Primer
 from ..registry import registry
+from ..stock import Stock
 from ..store import families, products, refreshes
 from ..store.session import caller
 from . import aio, counted, explaining, flight, frame, history, many, read, write
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 class Cache:
@@ -251,6 +255,25 @@ class Cache:
         recorded by then.
         """
         return history.value_at(registry.key(key), at)
+
+    def members(self, key: str, **facets: Any) -> QuerySet[Any]:
+        """Return the rows that a stock counts under ``key``, those of some facet values where given.
+
+        Args:
+            facets: Facet name to value; None is the facet of NULL. A combination takes a tuple.
+
+        Returns:
+            A queryset in the order of the primary key: a page that begins behind the last one's key
+            (``.filter(pk__gt=last)[:50]``) skips nothing and repeats nothing while rows come and go.
+
+        Raises:
+            ValueError: the product is no stock, or it has no such facet.
+        """
+        found = registry.key(key)
+        primer = self.primer(found)
+        if not isinstance(primer, Stock):
+            raise ValueError(f"{str(found)!r} is no stock: it has no members.")
+        return counting.members(primer, found, facets)
 
     def explain(self, key: str) -> dict[str, Any]:
         """Return why a product is as it is: state, inputs, outputs, who computes it, last error, next

@@ -92,15 +92,13 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             parsed[text] = registry.key(text)
         except KckFlowError as error:
             failed[text] = error
-    for text, key in list(parsed.items()):
-        of_stock = counted.counted(key)
-        if of_stock is not None:
-            del parsed[text]
-            try:
-                held = counted.entry(key, *of_stock)
-                results[text] = held.value if held is not None else None
-            except Exception as error:
-                failed[text] = error
+    stocks = {text: (key, *found) for text, key in parsed.items() if (found := counted.counted(key)) is not None}
+    for text, told in zip(stocks, counted.entries(list(stocks.values())) if stocks else (), strict=True):
+        del parsed[text]
+        if isinstance(told, Exception):
+            failed[text] = told
+        else:
+            results[text] = told.value
     if not landed.outcomes and frame.current() is None:
         results.update(_fresh_many(parsed))
     rows = _stored_many({text: key for text, key in parsed.items() if text not in results})

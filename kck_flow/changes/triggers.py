@@ -21,7 +21,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import OperationalError, connections, transaction
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 
 from ..conf import conf
 from ..counting import ROW, Definition, NotCaptured, definition
@@ -180,21 +180,43 @@ def install(alias: str) -> list[str]:
         if known - {one.generation for one in wanted}:
             bases = [one.key_base for one in wanted]
             generations.retire(session, [one.generation for one in wanted], bases)
-    tables: dict[str, list[Definition]] = defaultdict(list)
-    for _, _, relation, found, _ in generations.in_force(session):
-        tables[relation].append(Definition.from_json(found))
+    tables = _tables(session)
     changed = []
     there = _installed(session)
-    for relation in sorted(tables.keys()):
+    kept: set[str] = set()
+    for relation, definitions in tables.items():
         table = table_of(session, relation)
-        if table is not None and _install(session, table, tables[relation], there):
-            changed.append(relation)
-    kept = {part for relation in tables for part in (table_of(session, relation) or Table("", (), "")).parts}
+        if table is not None:
+            kept.update(table.parts)
+            if _install(session, table, definitions, there):
+                changed.append(relation)
     for part in sorted(there.keys() - kept):
         _patiently(session, lambda part=part: _drop(session, part, there[part]))
         changed.append(part)
-    _sweep(session)
+    if changed:
+        _sweep(session)
     return changed
+
+
+def _tables(session: Session) -> dict[str, list[Definition]]:
+    """Return the definitions in force by table."""
+    tables: dict[str, list[Definition]] = defaultdict(list)
+    for _, _, relation, found, _ in generations.in_force(session):
+        tables[relation].append(Definition.from_json(found))
+    return dict(sorted(tables.items()))
+
+
+def missing(alias: str) -> list[str]:
+    """Return the tables whose triggers are not as what is declared and in force wants them; changes nothing."""
+    session = Session(connections[alias])
+    known = {row[0] for row in generations.in_force(session)}
+    wrong = {one.relation for one in declared(alias)[0] if one.generation not in known}
+    there = _installed(session)
+    for relation, definitions in _tables(session).items():
+        table = table_of(session, relation)
+        if table is None or _wrong(table, functions(table, definitions), there):
+            wrong.add(relation)
+    return sorted(wrong)
 
 
 def table_of(session: Session, relation: str) -> Table | None:
@@ -246,6 +268,14 @@ def _installed(session: Session) -> dict[str, dict[str, tuple[str, str]]]:
     return dict(found)
 
 
+def _wrong(
+    table: Table, made: dict[str, tuple[str, str]], there: dict[str, dict[str, tuple[str, str]]]
+) -> list[str]:
+    """Return the parts of a table whose triggers are not those that were made."""
+    right = {operation: (name, "A") for operation, (name, _) in made.items()}
+    return [part for part in table.parts if there.get(part) != right]
+
+
 def _install(
     session: Session,
     table: Table,
@@ -253,8 +283,7 @@ def _install(
     there: dict[str, dict[str, tuple[str, str]]],
 ) -> bool:
     made = functions(table, definitions)
-    right = {operation: (name, "A") for operation, (name, _) in made.items()}
-    wrong = [part for part in table.parts if there.get(part) != right]
+    wrong = _wrong(table, made, there)
     if not wrong:
         return False
 
@@ -314,10 +343,40 @@ def _patiently(session: Session, work: Any) -> None:
 
 def connect() -> None:
     """Put triggers in place after each ``migrate``: of the last app, when every table is there."""
+    pre_migrate.connect(_before_migrate, dispatch_uid="kck_flow.triggers")
     post_migrate.connect(_after_migrate, dispatch_uid="kck_flow.triggers")
 
 
+def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
+    """Take the triggers off the tables of apps that are about to be migrated: a column that is renamed or dropped under
+    one would make every later write fail. What is written until they are back is not captured, and their stocks know.
+    """
+    if sender.name != _last_app() or not plan or using not in conf.DATABASES:
+        return
+    if connections[using].vendor != "postgresql":
+        return
+    session = Session(connections[using])
+    if session.run("SELECT to_regclass('kck_generation')")[0][0] is None:
+        return
+    labels = {migration.app_label for migration, _ in plan if migration.operations}
+    names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}
+    for relation in _tables(session):
+        if relation.strip('"').replace('""', '"') in names:
+            _patiently(session, lambda relation=relation: _take_off(session, relation))
+
+
+def _take_off(session: Session, relation: str) -> None:
+    table = table_of(session, relation)
+    there = _installed(session)
+    for part in table.parts if table is not None else ():
+        if part in there:
+            _drop(session, part, there[part])
+
+
+def _last_app() -> str:
+    return str([config for config in apps.get_app_configs() if config.models_module is not None][-1].name)
+
+
 def _after_migrate(sender: Any, using: str, **_: Any) -> None:
-    last = [config for config in apps.get_app_configs() if config.models_module is not None][-1]
-    if sender.name == last.name and using in conf.DATABASES and connections[using].vendor == "postgresql":
+    if sender.name == _last_app() and using in conf.DATABASES and connections[using].vendor == "postgresql":
         install(using)

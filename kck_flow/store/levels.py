@@ -49,6 +49,18 @@ def read(session: Session, generation: int, args: Mapping[str, Any]) -> Held | N
     return Held(*row[:6], rows=_rows(row[6]))
 
 
+def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Held | None]:
+    """Return what many keys, (generation, parameters) each, hold in one snapshot, in the order asked."""
+    params = {
+        "generations": [generation for generation, _ in asked],
+        "args": [args_json(args) for _, args in asked],
+    }
+    found: list[Held | None] = [None] * len(asked)
+    for row in session.rows("level_many", params):
+        found[row[0] - 1] = Held(*row[1:7], rows=_rows(row[7]))
+    return found
+
+
 def _rows(found: Any) -> list[tuple[int, Any, int, Decimal | None]]:
     if found is None:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..arguments import Verb
 from .checking import VERBS as CHECKING
+from .counting import VERBS as COUNTING
 from .moving import VERBS as MOVING
 from .products import VERBS as PRODUCTS
 from .pruning import VERBS as PRUNING
@@ -17,6 +18,7 @@ ALL: dict[str, Verb] = {
     for verb in (
         *PRODUCTS,
         *REFRESHES,
+        *COUNTING,
         *WATCHING,
         *WORKERS,
         *CHECKING,

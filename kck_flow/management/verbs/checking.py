@@ -17,7 +17,7 @@ from ... import clock, spread
 from ... import conf as confs
 from ...cache import compute
 from ...cache.verdict import MISSING, judge
-from ...changes import fold
+from ...changes import fold, triggers
 from ...conf import conf
 from ...entry import Change
 from ...errors import KckFlowError
@@ -169,6 +169,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
         )
     else:
         yield Finding(f"functions{named}", OK, "Functions are in place")
+    yield _capture(alias, named)
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
@@ -191,6 +192,18 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
         )
     else:
         yield Finding(f"queue{named}", OK, "Everything that is due is declared")
+
+
+def _capture(alias: str, named: str) -> Finding:
+    wrong = triggers.missing(alias)
+    if wrong:
+        return Finding(
+            f"capture{named}",
+            WRONG,
+            f"Triggers are missing, disabled or of another version on {', '.join(wrong)}: its stocks are counted by each read",
+            "manage.py migrate",
+        )
+    return Finding(f"capture{named}", OK, "Triggers are in place")
 
 
 def _declared() -> Iterator[Finding]:

@@ -1,0 +1,77 @@
+"""``stocks``: what is counted, and how."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ... import clock, spread
+from ...cache import counted
+from ...cache.facade import Cache
+from ...errors import KckFlowError
+from ...registry import registry
+from ...stock import Stock
+from .. import words
+from ..arguments import Options, Verb, add_format
+from ..console import DONE, Console
+from ..tables import Column
+
+NAMES = ("stock", "value", "captured", "why_not", "table", "counted_at", "waiting", "state", "cause")
+
+
+def _add_stocks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stock", nargs="*", metavar="STOCK", help="Only these; all where not given.")
+    add_format(parser)
+
+
+def _stocks(console: Console, options: Options) -> int:
+    wanted = [registry.primer(name) for name in options["stock"]] or registry.unique()
+    rows = [_row(primer) for primer in wanted if isinstance(primer, Stock)]
+    now = clock.now()
+    columns = [
+        Column("STOCK", lambda row: row["stock"]),
+        Column("VALUE", lambda row: "-" if row["value"] is None else str(row["value"]), right=True),
+        Column("CAPTURED", lambda row: "yes" if row["captured"] else "no"),
+        Column("COUNTED", lambda row: words.instant(row["counted_at"], now) if row["counted_at"] else "-"),
+        Column("WAITING", lambda row: f"{row['waiting']:,}", right=True),
+        Column("NOTE", lambda row: row["why_not"] or row["cause"], stretch=True),
+    ]
+    console.listing(options["format"], columns, rows, names=NAMES, empty="No stock is declared.")
+    return DONE
+
+
+def _row(stock: Stock) -> dict[str, Any]:
+    why_not = counted.why_not(stock, spread.alias_of(stock))
+    row: dict[str, Any] = {
+        "stock": stock.name,
+        "value": None,
+        "captured": not why_not,
+        "why_not": f"not captured: {why_not}" if why_not else "",
+        "table": None,
+        "counted_at": None,
+        "waiting": 0,
+        "state": None,
+        "cause": "",
+    }
+    if stock.parameters and not all(parameter.has_default for parameter in stock.parameters):
+        row["cause"] = f"a number for each {', '.join(parameter.name for parameter in stock.parameters)}"
+        return row
+    try:
+        found = Cache.get_instance().explain(stock.build_key())
+    except KckFlowError as error:
+        row["cause"] = str(error)
+        return row
+    told = found.get("counted") or {}
+    value = found["value"]
+    row.update(
+        value=value["value"] if isinstance(value, dict) else None,
+        table=told.get("table"),
+        counted_at=found["computed_at"],
+        waiting=told.get("waiting", 0),
+        state=found["state"],
+        cause=found["cause"],
+    )
+    return row
+
+
+VERBS = (Verb("stocks", "What is counted: its value, whether its changes are captured, what waits.", _add_stocks, _stocks),)
