@@ -9,7 +9,7 @@ WITH fence AS MATERIALIZED (
 ), taken AS (
     DELETE FROM kck_delta WHERE id IN (
         SELECT x.id FROM fence f CROSS JOIN LATERAL (
-            SELECT d.id FROM kck_delta d WHERE d.generation = f.generation AND d.kind = 'add' LIMIT %(limit)s) x)
+            SELECT d.id FROM kck_delta d WHERE d.generation = f.generation AND (d.kind = 'add' OR NOT f.primed) LIMIT %(limit)s) x)
     RETURNING generation, args_digest, args, facet, facet_value, start_at, n, amount
 ), net AS (
     SELECT t.generation, t.args_digest, t.facet, kck_digest(t.facet_value) AS value_digest,
