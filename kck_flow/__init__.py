@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from .parameter import UUIDParameter as UUIDParameter
     from .primer import On as On
     from .primer import Primer as Primer
-    from .stock import Facet as Facet
-    from .stock import Stock as Stock
     from .schedule import cron as cron
     from .schedule import every as every
     from .schedule import rule as rule
+    from .stock import Facet as Facet
+    from .stock import Stock as Stock
 
 __version__ = "0.1.0"
 

@@ -2,8 +2,8 @@
 
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
-column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock is declared wrongly ·
-W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
+column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock is
+declared wrongly · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
 """
 
 from __future__ import annotations
@@ -194,7 +194,10 @@ def _stock(stock: Stock) -> Iterator[CheckMessage]:
         )
     except DeclarationError as error:
         yield Error(
-            f"{place}: {str(error).rstrip('.')}.", hint="Correct its declaration.", obj=who, id="kck_flow.E010"
+            f"{place}: {str(error).rstrip('.')}.",
+            hint="Correct its declaration.",
+            obj=who,
+            id="kck_flow.E010",
         )
 
 

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
 ROW = "kck_row"
 # A grouping of this many expressions is what PostgreSQL tells apart in one number.
 MOST_FACETS = 30
-_UNSTEADY = ("random", "clock_timestamp", "statement_timestamp", "now", "gen_random_uuid", "timeofday", "nextval")
+_UNSTEADY = (
+    "random",
+    "clock_timestamp",
+    "statement_timestamp",
+    "now",
+    "gen_random_uuid",
+    "timeofday",
+    "nextval",
+)
 
 
 class NotCaptured(Exception):
@@ -117,7 +125,9 @@ class Definition:
             "columns": list(self.columns),
             "member": self.member,
             "args": [[name, part.raw, part.kind] for name, part in self.args],
-            "splits": [[split.name, [[part.raw, part.kind] for part in split.parts]] for split in self.splits],
+            "splits": [
+                [split.name, [[part.raw, part.kind] for part in split.parts]] for split in self.splits
+            ],
             "amount": self.amount,
             "version": self.version,
         }
@@ -150,16 +160,22 @@ class Definition:
             only: SQL that picks the rows of some keys, beginning with ``AND``.
         """
         parts = [("a", i, part) for i, (_, part) in enumerate(self.args)]
-        parts += [(f"f{s}_", i, part) for s, split in enumerate(self.splits) for i, part in enumerate(split.parts)]
+        parts += [
+            (f"f{s}_", i, part) for s, split in enumerate(self.splits) for i, part in enumerate(split.parts)
+        ]
         names = [f"{prefix}{i}" for prefix, i, _ in parts]
         own = [f"a{i}" for i in range(len(self.args))]
-        sets = [own] + [own + [f"f{s}_{i}" for i in range(len(split.parts))] for s, split in enumerate(self.splits)]
+        sets = [own] + [
+            own + [f"f{s}_{i}" for i in range(len(split.parts))] for s, split in enumerate(self.splits)
+        ]
         facets = [[f"f{s}_{i}" for i in range(len(split.parts))] for s, split in enumerate(self.splits)]
         firsts = [names[0] for names in facets]
         # Of each facet its first part tells whether it is grouped by: GROUPING is 0 where it is.
         which = " ".join(f"WHEN grouping({first}) = 0 THEN {s + 1}" for s, first in enumerate(firsts))
         facet = f"CASE {which} ELSE 0 END" if firsts else "0"
-        values = " ".join(f"WHEN {s + 1} THEN {split.jsonb(facets[s])}" for s, split in enumerate(self.splits))
+        values = " ".join(
+            f"WHEN {s + 1} THEN {split.jsonb(facets[s])}" for s, split in enumerate(self.splits)
+        )
         value = f"CASE facet {values} ELSE 'null'::jsonb END" if firsts else "'null'::jsonb"
         columns = "".join(f"{part.raw} AS {name}, " for name, (_, _, part) in zip(names, parts, strict=True))
         inner = (
@@ -204,7 +220,9 @@ def definition(stock: Stock, alias: str) -> Definition:
         args.append((parameter.name, part))
         member = f"{member} AND {part.raw} IS NOT NULL"
     splits = [
-        Split(facet.name, tuple(compiler.part(lookup, f"facet {facet.name!r}")[0] for lookup in facet.lookups))
+        Split(
+            facet.name, tuple(compiler.part(lookup, f"facet {facet.name!r}")[0] for lookup in facet.lookups)
+        )
         for facet in stock.facets
     ]
     columns = compiler.columns
@@ -237,21 +255,29 @@ def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
     except DeclarationError as error:
         yield str(error), "Name a model of an installed app."
         return
-    if not isinstance(stock.facets, (list, tuple)) or not all(hasattr(one, "lookups") for one in stock.facets):
+    if not isinstance(stock.facets, (list, tuple)) or not all(
+        hasattr(one, "lookups") for one in stock.facets
+    ):
         yield f"facets is {stock.facets!r}", "Give a list of Facet(…)."
         return
     names = [facet.name for facet in stock.facets]
     for name in {name for name in names if names.count(name) > 1}:
         yield f"two facets are named {name!r}", "Rename one of them; its lookup may stay."
     if len(names) > MOST_FACETS:
-        yield f"it has {len(names)} facets", f"PostgreSQL tells {MOST_FACETS} apart in one pass: leave some out."
+        yield (
+            f"it has {len(names)} facets",
+            f"PostgreSQL tells {MOST_FACETS} apart in one pass: leave some out.",
+        )
     known = ", ".join(sorted(one.name for one in model._meta.get_fields() if getattr(one, "concrete", False)))
     for facet in stock.facets:
         for lookup in facet.lookups:
             try:
                 output = concrete(F(lookup).resolve_expression(_query(stock, model)).output_field)
             except (FieldError, AttributeError):
-                yield f"facet {facet.name!r}: {model._meta.label} has no {lookup!r}", f"Its fields are: {known}."
+                yield (
+                    f"facet {facet.name!r}: {model._meta.label} has no {lookup!r}",
+                    f"Its fields are: {known}.",
+                )
                 continue
             if kind_of(output) is None:
                 yield (
@@ -293,7 +319,9 @@ def model_of(stock: Stock) -> type[models.Model]:
         try:
             found = apps.get_model(found)
         except (LookupError, ValueError):
-            raise DeclarationError(f"model: there is no model {stock.model!r} (write 'app_label.ModelName')") from None
+            raise DeclarationError(
+                f"model: there is no model {stock.model!r} (write 'app_label.ModelName')"
+            ) from None
     if not (isinstance(found, type) and issubclass(found, models.Model)):
         raise DeclarationError("it has neither a model nor a queryset")
     return found
@@ -346,7 +374,7 @@ class _Compiler:
             if isinstance(one, Col):
                 if one.target.model._meta.concrete_model is not self.model._meta.concrete_model:
                     raise NotCaptured(f"{one.target} stands in another table")
-                self.columns.add(one.target.column)
+                self.columns.add(str(one.target.column))
         base = self.query.base_table
         try:
             text, params = self.compiler.compile(node.relabeled_clone({base: ROW}))
@@ -354,7 +382,9 @@ class _Compiler:
             return "false"
         except FullResultSet:
             return "true"
-        return f"({text % tuple(literal(one) for one in params)})" if params else f"({text.replace('%%', '%')})"
+        return (
+            f"({text % tuple(literal(one) for one in params)})" if params else f"({text.replace('%%', '%')})"
+        )
 
     def resolve(self, lookup: str, what: str) -> Any:
         try:
@@ -371,7 +401,9 @@ class _Compiler:
         text = self.sql(found)
         match kind := kind_of(output):
             case None:
-                raise NotCaptured(f"{what} is a {type(output).__name__}, which has no one spelling as a value")
+                raise NotCaptured(
+                    f"{what} is a {type(output).__name__}, which has no one spelling as a value"
+                )
             case "text":  # bytewise, whatever its collation thinks equal
                 return Part(f'({text}::text COLLATE "C")', kind), output
             case "number" if isinstance(output, models.FloatField):
@@ -384,7 +416,7 @@ class _Compiler:
             raise DeclarationError(f"measure is Count('*') or Sum(…), not {measure!r}")
         if type(measure) not in (Count, Sum):
             raise NotCaptured(f"a {type(measure).__name__} is not the sum of what its rows add")
-        if measure.distinct:
+        if getattr(measure, "distinct", False):
             raise NotCaptured("what is counted distinct is not the sum of what its rows add")
         more = []
         if measure.filter is not None:
@@ -400,7 +432,9 @@ class _Compiler:
         found = self._expression(given)
         output = concrete(found.output_field)
         if isinstance(output, models.FloatField) or kind_of(output) not in ("plain", "number"):
-            raise NotCaptured(f"a sum of {type(output).__name__} depends on the order of its rows; use a DecimalField")
+            raise NotCaptured(
+                f"a sum of {type(output).__name__} depends on the order of its rows; use a DecimalField"
+            )
         return " AND ".join(more), f"({self.sql(found)})::numeric"
 
     def _expression(self, given: Any) -> Any:
@@ -515,7 +549,10 @@ def count(stock: Stock, key: Key) -> Any:
     quoted = connection.ops.quote_name
     fields = [[concrete(split.query.annotation_select[name].output_field) for name in one] for one in names]
     parts = [
-        [Part(_raw(f"s.{quoted(name)}", output), kind_of(output) or "plain") for name, output in zip(one, outs, strict=True)]
+        [
+            Part(_raw(f"s.{quoted(name)}", output), kind_of(output) or "plain")
+            for name, output in zip(one, outs, strict=True)
+        ]
         for one, outs in zip(names, fields, strict=True)
     ]
     what = _aggregate(stock)
@@ -537,7 +574,9 @@ def members(stock: Stock, key: Key, facets: Mapping[str, Any]) -> Any:
     known = {facet.name: facet for facet in stock.facets}
     for name, value in facets.items():
         if name not in known:
-            raise ValueError(f"{stock.name!r} has no facet {name!r}. Its facets are: {', '.join(known) or 'none'}.")
+            raise ValueError(
+                f"{stock.name!r} has no facet {name!r}. Its facets are: {', '.join(known) or 'none'}."
+            )
         lookups = known[name].lookups
         for lookup, one in zip(lookups, value if len(lookups) > 1 else (value,), strict=True):
             rows = rows.filter(**{f"{lookup}__isnull": True} if one is None else {lookup: one})
@@ -547,7 +586,9 @@ def members(stock: Stock, key: Key, facets: Mapping[str, Any]) -> Any:
 def _rows_of(stock: Stock, key: Key) -> Any:
     rows = stock.queryset.all() if stock.queryset is not None else _members(stock)
     for parameter in stock.parameters:
-        rows = rows.filter(**{getattr(parameter, "field", None) or parameter.name: key.params[parameter.name]})
+        rows = rows.filter(
+            **{getattr(parameter, "field", None) or parameter.name: key.params[parameter.name]}
+        )
     return rows
 
 
@@ -564,7 +605,9 @@ def _measured(stock: Stock) -> dict[str, Any]:
     if measure is None or _is_star(measure.get_source_expressions()[0]):
         return {}
     given = measure.get_source_expressions()[0]
-    return {"kck_m": given if measure.filter is None else models.Case(models.When(Q(measure.filter), then=given))}
+    return {
+        "kck_m": given if measure.filter is None else models.Case(models.When(Q(measure.filter), then=given))
+    }
 
 
 def _aggregate(stock: Stock) -> str:
@@ -600,7 +643,9 @@ def display(stock: Stock, rows: Iterable[tuple[int, Any, int, Any]]) -> dict[str
             total = measured
         elif n or measured:
             facets[facet - 1][_typed(types[facet - 1], value)] = measured
-    shown = {facet.name: _ordered(stock, facet, found) for facet, found in zip(stock.facets, facets, strict=True)}
+    shown = {
+        facet.name: _ordered(stock, facet, found) for facet, found in zip(stock.facets, facets, strict=True)
+    }
     return {"value": total, "facets": shown}
 
 
@@ -626,7 +671,10 @@ def _is_decimal(stock: Stock) -> bool:
 
 def _types(stock: Stock) -> list[list[Any]]:
     query = Query(model_of(stock)) if stock.queryset is None else stock.queryset.query.clone()
-    return [[concrete(F(one).resolve_expression(query).output_field) for one in facet.lookups] for facet in stock.facets]
+    return [
+        [concrete(F(one).resolve_expression(query).output_field) for one in facet.lookups]
+        for facet in stock.facets
+    ]
 
 
 def _typed(outputs: Sequence[Any], value: Any) -> Any:

@@ -147,7 +147,7 @@ class Edge(models.Model):
 
 
 class Generation(models.Model):
-    """A definition of a counted family, and its fence: written when a lease on it begins or ends, and never by beats."""
+    """A definition of a counted family, and its fence: written when a lease on it begins or ends, never by beats."""
 
     LEASE, CUT = "lease", "cut"
 

@@ -47,7 +47,11 @@ class Facet:
             raise DeclarationError(
                 f"The lookup of facet {name!r} is a text, as filter() takes it ('customer__country'), not {lookup!r}."
             )
-        if values is not None and not callable(values) and (isinstance(values, str) or not hasattr(values, "__iter__")):
+        if (
+            values is not None
+            and not callable(values)
+            and (isinstance(values, str) or not hasattr(values, "__iter__"))
+        ):
             raise DeclarationError(
                 f"The values of facet {name!r} are a list, a queryset or a function, not {values!r}."
             )

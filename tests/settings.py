@@ -55,7 +55,10 @@ INSTALLED_APPS = [
     "tests.shop.apps.ShopConfig",
     "tests.accounts.apps.AccountsConfig",
 ]
-MIGRATION_MODULES = {"shop": None, "accounts": None}  # its tables follow its models, so that tests may add to them freely
+MIGRATION_MODULES = {
+    "shop": None,
+    "accounts": None,
+}  # its tables follow its models, so that tests may add to them freely
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = os.environ.get("KCK_TEST_USE_TZ", "1") == "1"

@@ -103,7 +103,7 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
 
         def ask(
             alias: str = alias,
-            keys: Any = [(asked[place][2].generation, asked[place][0].params) for place in places],  # noqa: B006, B008
+            keys: Any = [(asked[place][2].generation, asked[place][0].params) for place in places],  # noqa: B006
         ) -> list[levels.Held | None]:
             return levels.read_many(caller(alias), keys)
 
@@ -146,8 +146,8 @@ def _entry(key: Key, stock: Stock, held: levels.Held | None, may: bool, default:
 
 
 def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
-    """Count a family anew, now, and return the entry of one of its keys; in a transaction that has begun, its own truth,
-    and the count is left to a thread.
+    """Count a family anew, now, and return the entry of one of its keys; in a transaction that has begun, its own
+    truth, and the count is left to a thread.
 
     Raises:
         ComputeFailed: the count failed; what was there stays.
@@ -222,14 +222,20 @@ def told(key: Key, stock: Stock, found: Definition, alias: str) -> dict[str, Any
     elif held.primed_at is None:
         cause = "never counted: the next read counts, and has the family counted for good"
     elif held.void:
-        cause = "something happened that no trigger can tell (a TRUNCATE, an invalidate): the next read counts"
+        cause = (
+            "something happened that no trigger can tell (a TRUNCATE, an invalidate): the next read counts"
+        )
     elif held.captured != captured:
         cause = "what captures its table has changed since it was counted: the next read counts"
     else:
         cause = "captured: what is written to its table is in it at the commit"
     served = held is not None and held.primed_at is not None and not held.void and held.captured == captured
     return {
-        "state": "fresh" if served else "computing" if held is not None and held.token is not None else "empty",
+        "state": "fresh"
+        if served
+        else "computing"
+        if held is not None and held.token is not None
+        else "empty",
         "cause": cause,
         "value": display(stock, held.rows) if held is not None and served else None,
         "computed_at": instant(held.primed_at) if held is not None else None,
@@ -249,4 +255,3 @@ def forget() -> None:
         _captured.clear()
         _folded.clear()
         _definitions.clear()
-

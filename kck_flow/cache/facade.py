@@ -273,7 +273,8 @@ class Cache:
         primer = self.primer(found)
         if not isinstance(primer, Stock):
             raise ValueError(f"{str(found)!r} is no stock: it has no members.")
-        return counting.members(primer, found, facets)
+        rows: QuerySet[Any] = counting.members(primer, found, facets)
+        return rows
 
     def explain(self, key: str) -> dict[str, Any]:
         """Return why a product is as it is: state, inputs, outputs, who computes it, last error, next

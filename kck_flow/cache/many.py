@@ -92,7 +92,9 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             parsed[text] = registry.key(text)
         except KckFlowError as error:
             failed[text] = error
-    stocks = {text: (key, *found) for text, key in parsed.items() if (found := counted.counted(key)) is not None}
+    stocks = {
+        text: (key, *found) for text, key in parsed.items() if (found := counted.counted(key)) is not None
+    }
     for text, told in zip(stocks, counted.entries(list(stocks.values())) if stocks else (), strict=True):
         del parsed[text]
         if isinstance(told, Exception):

@@ -71,8 +71,8 @@ def _quietly(stock: Stock, found: Definition, alias: str, reason: str) -> None:
 
 
 def now(stock: Stock, found: Definition, alias: str, *, reason: str, force: bool = False) -> str | None:
-    """Count a family here, on this thread's connection; returns the outcome, or None where somebody else counts it, or it
-    failed a moment ago (unless ``force``).
+    """Count a family here, on this thread's connection; returns the outcome, or None where somebody else counts it, or
+    it failed a moment ago (unless ``force``).
     """
     with private.session(alias, timeout=conf.CLAIM_TIMEOUT) as session:
         claim = refreshes.claim(
@@ -138,9 +138,21 @@ def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, work
         if outcome == "failed":
             pause = backoff_seconds(stock, claim.attempts + 1)
             refreshes.fail(
-                session, claim, error=error, backoff=pause, retry=True, park=False, next_due=None, nominal=None
+                session,
+                claim,
+                error=error,
+                backoff=pause,
+                retry=True,
+                park=False,
+                next_due=None,
+                nominal=None,
             )
-        elif refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, (time.monotonic() - began) * 1000)) is None:
+        elif (
+            refreshes.finish(
+                session, claim, Ending(refreshes.TRIGGERED, None, None, (time.monotonic() - began) * 1000)
+            )
+            is None
+        ):
             refreshes.survived(session, claim)
         if outcome != "done":
             generations.unfence(session, found.generation, claim.token)
@@ -165,9 +177,9 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
     for attempt in range(1, TRIES + 1):
         try:
             with transaction.atomic(using=alias):
-                session = caller(alias)
-                session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                if not _publish(session, found, claim.token):
+                own = caller(alias)
+                own.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                if not _publish(own, found, claim.token):
                     transaction.set_rollback(True, using=alias)
                     return "fenced"
             return "done"
@@ -195,4 +207,3 @@ def forget() -> None:
     """Forget what this process asked for (between tests)."""
     with _lock:
         _asked.clear()
-

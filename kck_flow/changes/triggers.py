@@ -1,9 +1,9 @@
 """The capture of counted tables: one function for each operation of a table, serving every definition in one pass.
 
-A statement-level trigger sees the rows that a statement left and those it found. Each definition's effect is summed over
-them, and what does not come out at zero is appended as deltas, in the writer's own transaction. No row that another
-writer could want is touched, so writers never wait for one another, and nothing here can deadlock: a transaction only
-appends, and only to a table that nobody locks.
+A statement-level trigger sees the rows that a statement left and those it found. Each definition's effect is summed
+over them, and what does not come out at zero is appended as deltas, in the writer's own transaction. No row that
+another writer could want is touched, so writers never wait for one another, and nothing here can deadlock: a
+transaction only appends, and only to a table that nobody locks.
 
 In the shape of django-pgtrigger's, which cannot serve here: no ENABLE ALWAYS, no search path of its own, a trigger for
 each product, and migrations in the model's own app.
@@ -15,6 +15,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -86,9 +87,10 @@ def _body(operation: str, table: Table, definitions: Sequence[Definition]) -> st
     if operation == "truncate":
         rows = ", ".join(f"({one.generation}::bigint)" for one in definitions)
         return (
-            f"BEGIN INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, kind) "
-            f"SELECT g, '00000000-0000-0000-0000-000000000000', '{{}}', 0, 'null', transaction_timestamp(), 0, 'invalidate' "
-            f"FROM (VALUES {rows}) AS v (g); RETURN NULL; END"
+            f"BEGIN INSERT INTO {table.schema}kck_delta "
+            "(generation, args_digest, args, facet, facet_value, at, n, kind) "
+            "SELECT g, '00000000-0000-0000-0000-000000000000', '{}', 0, 'null', transaction_timestamp(), 0, "
+            f"'invalidate' FROM (VALUES {rows}) AS v (g); RETURN NULL; END"
         )
     some = "old_rows" if operation == "delete" else "new_rows"
     members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(definitions))
@@ -106,7 +108,9 @@ def _body(operation: str, table: Table, definitions: Sequence[Definition]) -> st
             GROUP BY s.generation, s.args, s.facet, s.facet_value
             HAVING sum({ROW}.kck_sign) <> 0 OR sum({ROW}.kck_sign * s.amount) <> 0
         ) AS net;"""
-    text = f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    text = (
+        f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    )
     return " ".join(text.split("\n")).replace("{kck}", table.schema)
 
 
@@ -136,9 +140,14 @@ def _changed(operation: str, table: Table, definitions: Sequence[Definition]) ->
     )
     if not table.grouped:
         return f"({both})"
-    grouped = [*map(_quoted, names), *(f'{_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise)]
+    grouped = [
+        *map(_quoted, names),
+        *(f'{_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise),
+    ]
     by = f"GROUP BY {', '.join(grouped)} " if grouped else ""
-    return f"(SELECT {columns}sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both {by}HAVING sum(kck_sign) <> 0)"
+    return (
+        f"(SELECT {columns}sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both {by}HAVING sum(kck_sign) <> 0)"
+    )
 
 
 def _quoted(name: str) -> str:
@@ -149,16 +158,14 @@ def _quoted(name: str) -> str:
 # ----------------------------------------------------------------------------------------------------
 
 
-def declared(alias: str) -> tuple[list[Definition], list[Stock]]:
-    """Return the definitions of the stocks that live in a database, and the stocks that cannot be captured."""
-    found, others = [], []
+def declared(alias: str) -> list[Definition]:
+    """Return the definitions of the stocks that live in a database, those that can be captured."""
+    found = []
     for primer in registry.unique():
         if isinstance(primer, Stock) and alias_of(primer) == alias:
-            try:
+            with suppress(NotCaptured, DeclarationError):  # the checks say why
                 found.append(definition(primer, alias))
-            except (NotCaptured, DeclarationError):
-                others.append(primer)
-    return found, others
+    return found
 
 
 def install(alias: str) -> list[str]:
@@ -171,7 +178,7 @@ def install(alias: str) -> list[str]:
     session = Session(connections[alias])
     if session.run("SELECT to_regclass('kck_delta')")[0][0] is None:
         return []
-    wanted, others = declared(alias)
+    wanted = declared(alias)
     known = {row[0] for row in generations.in_force(session)}
     with transaction.atomic(using=alias):
         for one in wanted:
@@ -210,7 +217,7 @@ def missing(alias: str) -> list[str]:
     """Return the tables whose triggers are not as what is declared and in force wants them; changes nothing."""
     session = Session(connections[alias])
     known = {row[0] for row in generations.in_force(session)}
-    wrong = {one.relation for one in declared(alias)[0] if one.generation not in known}
+    wrong = {one.relation for one in declared(alias) if one.generation not in known}
     there = _installed(session)
     for relation, definitions in _tables(session).items():
         table = table_of(session, relation)
@@ -242,7 +249,8 @@ def table_of(session: Session, relation: str) -> Table | None:
         "SELECT a.attname, t.typname, quote_ident(n.nspname), n.nspname <> 'pg_catalog', "
         "a.attcollation <> 0 AND (n.nspname <> 'pg_catalog' OR NOT coalesce(k.collisdeterministic, true)) "
         "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace "
-        "LEFT JOIN pg_collation k ON k.oid = a.attcollation WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
+        "LEFT JOIN pg_collation k ON k.oid = a.attcollation "
+        "WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
         [oid],
     )
     return Table(
@@ -318,7 +326,8 @@ def _drop(session: Session, part: str, triggers: Iterable[str]) -> None:
 def _sweep(session: Session) -> None:
     """Drop functions that no trigger calls any more."""
     rows = session.run(
-        "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.proname ~ '^kck_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
+        "SELECT p.oid::regprocedure::text FROM pg_proc p "
+        "WHERE p.proname ~ '^kck_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
         "AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgfoid = p.oid)"
     )
     for (function,) in rows:
@@ -335,7 +344,10 @@ def _patiently(session: Session, work: Any) -> None:
                 session.run("SET LOCAL lock_timeout = DEFAULT")
             return
         except OperationalError as error:
-            if attempt == TRIES or getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03":
+            if (
+                attempt == TRIES
+                or getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03"
+            ):
                 raise
             logger.warning("capture.waiting attempt=%d error=%s", attempt, str(error).strip())
             time.sleep(0.2 * attempt)

@@ -42,7 +42,7 @@ def unfence(session: Session, generation: int, token: int) -> None:
 
 
 def end_leaseless(session: Session, digest_of: Any) -> int:
-    """Take away the fences whose lease is over; returns how many. ``digest_of(key_base)`` is that of the family's slot."""
+    """Take away the fences whose lease is over; returns how many. ``digest_of(key_base)`` is its slot's digest."""
     with session.transaction():
         held = session.rows("fenced", {})
         if not held:
@@ -77,5 +77,3 @@ def adopt(session: Session, generations: Iterable[int], before: str, now: str) -
         "UPDATE kck_generation SET captured = %s WHERE generation = ANY(%s) AND captured = %s",
         [now, list(generations), before],
     )
-
-

@@ -56,8 +56,8 @@ _FILL = {
     f"SELECT gen_random_uuid(), gen_random_uuid(), {_FILLER}, '', 'stale'",
 }
 
-# Functions by name; their texts are files in sql/ (function_mark_below.sql), and what is installed says which it is made
-# from. Those that others call come first.
+# Their texts are files in sql/ (function_mark_below.sql), and what is installed says which it is made from. Those that
+# others call come first.
 FUNCTIONS = ("kck_mark_below", "kck_text", "kck_args", "kck_digest")
 
 
@@ -68,7 +68,9 @@ def connect() -> None:
 
 def function_text(name: str) -> str:
     """Return the statement that creates a function, its reason included."""
-    return resources.files(__package__).joinpath("sql", f"{name.replace('kck_', 'function_')}.sql").read_text()
+    return (
+        resources.files(__package__).joinpath("sql", f"{name.replace('kck_', 'function_')}.sql").read_text()
+    )
 
 
 def missing_functions(session: Session) -> list[str]:

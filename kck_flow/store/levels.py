@@ -46,7 +46,7 @@ def read(session: Session, generation: int, args: Mapping[str, Any]) -> Held | N
     row = session.row("level", {"generation": generation, "args": args_json(args)})
     if row is None:
         return None
-    return Held(*row[:6], rows=_rows(row[6]))
+    return _held(row)
 
 
 def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Held | None]:
@@ -57,8 +57,13 @@ def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any]]]) 
     }
     found: list[Held | None] = [None] * len(asked)
     for row in session.rows("level_many", params):
-        found[row[0] - 1] = Held(*row[1:7], rows=_rows(row[7]))
+        found[row[0] - 1] = _held(row[1:])
     return found
+
+
+def _held(row: Sequence[Any]) -> Held:
+    primed_at, captured, token, void, waiting, now, rows = row
+    return Held(primed_at, captured, token, void, waiting, now, _rows(rows))
 
 
 def _rows(found: Any) -> list[tuple[int, Any, int, Decimal | None]]:

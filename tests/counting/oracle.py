@@ -1,6 +1,6 @@
-"""The oracle: writers, counts, folds, thieves and kills at random, and every stock compared with a recount in one snapshot.
+"""The oracle: writers, counts, folds, thieves and kills at random; every stock compared with a recount in one snapshot.
 
-    make oracle SECONDS=600 (or: python -m tests.counting.oracle 600)
+    python -m tests.counting.oracle 600 [MUTANT]
 
 Each role is a process of its own. A mutant is the protocol with one part taken out; the oracle has earned its place as
 long as it finds every one of them wrong.
@@ -203,7 +203,9 @@ def _update(pick: random.Random) -> None:
 def _untracked(pick: random.Random) -> None:
     from tests.accounts.models import Account
 
-    Account.objects.filter(pk__lte=_some_pk(pick) + 10, pk__gte=_some_pk(pick)).update(note=str(pick.random()))
+    Account.objects.filter(pk__lte=_some_pk(pick) + 10, pk__gte=_some_pk(pick)).update(
+        note=str(pick.random())
+    )
 
 
 def _delete(pick: random.Random) -> None:
@@ -222,7 +224,11 @@ def _some_pk(pick: random.Random) -> int:
 
 
 def _raw(pick: random.Random) -> None:
-    _sql("UPDATE accounts_account SET state = %s, points = points + 1 WHERE id %% 50 = %s", pick.choice(STATES), pick.randint(0, 49))
+    _sql(
+        "UPDATE accounts_account SET state = %s, points = points + 1 WHERE id %% 50 = %s",
+        pick.choice(STATES),
+        pick.randint(0, 49),
+    )
 
 
 def _move_key(pick: random.Random) -> None:
@@ -235,7 +241,8 @@ def _copy(pick: random.Random) -> None:
 
     given = "accounts_account (state, vip, balance, points, note)"
     rows = "".join(
-        f"{pick.choice(STATES)}\tf\t{pick.randint(0, 9)}.5\t{pick.randint(0, 3)}\t\n" for _ in range(pick.randint(0, 10))
+        f"{pick.choice(STATES)}\tf\t{pick.randint(0, 9)}.5\t{pick.randint(0, 3)}\t\n"
+        for _ in range(pick.randint(0, 10))
     )
     connection.ensure_connection()
     with connection.cursor() as cursor:
@@ -254,7 +261,10 @@ def _upsert(pick: random.Random) -> None:
     Account.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["id"], update_fields=["state", "plan", "balance"]
     )
-    _sql("SELECT setval('accounts_account_id_seq', greatest((SELECT max(id) FROM accounts_account), nextval('accounts_account_id_seq')))")
+    _sql(
+        "SELECT setval('accounts_account_id_seq', greatest(max(id), nextval('accounts_account_id_seq'))) "
+        "FROM accounts_account"
+    )
 
 
 def _merge(pick: random.Random) -> None:
@@ -349,9 +359,13 @@ def folder(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
             with private.session("default") as session:
                 if pick.random() < 0.2:
                     refreshes.end_overdue(session)
-                    counts["fences ended"] += generations.end_leaseless(session, lambda base: recount.slot_key(base).digest)
+                    counts["fences ended"] += generations.end_leaseless(
+                        session, lambda base: recount.slot_key(base).digest
+                    )
                 for generation in levels.foldable(session):
-                    counts["deltas folded"] += levels.fold(session, [generation], pick.choice([1, 7, 100, 10_000]))
+                    counts["deltas folded"] += levels.fold(
+                        session, [generation], pick.choice([1, 7, 100, 10_000])
+                    )
         except (private.Busy, DatabaseError) as error:
             counts[f"fold error {_sqlstate(error)}"] += 1
         time.sleep(pick.random() * 0.01)
@@ -471,7 +485,9 @@ def _count_in_read_committed() -> None:
     original = session.Session.run
 
     def run(self: Any, text: str, params: Any = None) -> Any:
-        return original(self, text.replace("ISOLATION LEVEL REPEATABLE READ", "ISOLATION LEVEL READ COMMITTED"), params)
+        return original(
+            self, text.replace("ISOLATION LEVEL REPEATABLE READ", "ISOLATION LEVEL READ COMMITTED"), params
+        )
 
     session.Session.run = run  # type: ignore[method-assign]
 
@@ -479,7 +495,12 @@ def _count_in_read_committed() -> None:
 def _fold_tests_the_lease_late() -> None:
     # The lease is tested where the level is updated: what was deleted then is lost.
     _rewrite("fold_levels", "AND g.token IS NULL ORDER BY g.generation FOR UPDATE SKIP LOCKED", "")
-    _rewrite("fold_levels", "WHERE f.primed", "WHERE f.primed AND EXISTS (SELECT 1 FROM kck_generation x WHERE x.generation = t.generation AND x.token IS NULL)")
+    _rewrite(
+        "fold_levels",
+        "WHERE f.primed",
+        "WHERE f.primed AND EXISTS "
+        "(SELECT 1 FROM kck_generation x WHERE x.generation = t.generation AND x.token IS NULL)",
+    )
 
 
 def _fold_without_lease_test() -> None:
@@ -488,7 +509,11 @@ def _fold_without_lease_test() -> None:
 
 def _publish_without_lease_test() -> None:
     # It neither looks whether the lease is its own, nor touches the fence that a successor holds.
-    _rewrite("recounted", "AND (token = %(token)s OR %(token)s IS NULL AND token IS NULL)", "AND %(token)s IS NOT NULL")
+    _rewrite(
+        "recounted",
+        "AND (token = %(token)s OR %(token)s IS NULL AND token IS NULL)",
+        "AND %(token)s IS NOT NULL",
+    )
     _no_fence()
 
 
@@ -538,9 +563,14 @@ def _high_water_mark() -> None:
     original = levels.fold
 
     def fold(session: Any, generations: Any, limit: int) -> int:
-        mark = session.run("SELECT coalesce(max(id), 0) FROM kck_delta WHERE generation = ANY(%s)", [list(generations)])[0][0]
+        mark = session.run(
+            "SELECT coalesce(max(id), 0) FROM kck_delta WHERE generation = ANY(%s)", [list(generations)]
+        )[0][0]
         done = original(session, generations, limit=1_000_000)
-        session.run("DELETE FROM kck_delta WHERE kind = 'add' AND id <= %s AND generation = ANY(%s)", [mark, list(generations)])
+        session.run(
+            "DELETE FROM kck_delta WHERE kind = 'add' AND id <= %s AND generation = ANY(%s)",
+            [mark, list(generations)],
+        )
         return done
 
     levels.fold = fold  # type: ignore[assignment]
@@ -561,7 +591,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
 # ----------------------------------------------------------------------------------------------------------
 
 
-def run(crew: Any, seconds: float, *, writers: int = 4, mutant: str = "", seed: int = 0, kills: bool = True) -> Report:
+def run(
+    crew: Any, seconds: float, *, writers: int = 4, mutant: str = "", seed: int = 0, kills: bool = True
+) -> Report:
     """Let everything happen at once for so long; returns what the checkers found."""
     pick = random.Random(seed)
     report = Report()

@@ -76,7 +76,9 @@ def test_4_bulk_writes_raw_sql_and_copy_are_seen_after_each_statement_row_120() 
     Account.objects.filter(pk__in=Account.objects.order_by("pk").values("pk")[:400]).update(state="closed")
     assert value() == 600
     equal(*ALL)
-    Account.objects.filter(pk__in=list(Account.objects.order_by("-pk").values_list("pk", flat=True)[:100])).delete()
+    Account.objects.filter(
+        pk__in=list(Account.objects.order_by("-pk").values_list("pk", flat=True)[:100])
+    ).delete()
     assert value() == 500
     equal(*ALL)
     some = list(Account.objects.order_by("pk")[:50])
@@ -84,14 +86,19 @@ def test_4_bulk_writes_raw_sql_and_copy_are_seen_after_each_statement_row_120() 
         one.state, one.balance = "active", Decimal("1.25")
     Account.objects.bulk_update(some, ["state", "balance"])
     equal(*ALL)
-    sql("INSERT INTO accounts_account (state, vip, balance, points, note) SELECT 'active', true, g, 0, '' FROM generate_series(1, 10) g")
+    sql(
+        "INSERT INTO accounts_account (state, vip, balance, points, note) "
+        "SELECT 'active', true, g, 0, '' FROM generate_series(1, 10) g"
+    )
     sql("UPDATE accounts_account SET plan = 'raw' WHERE state = 'active' AND id % 2 = 0")
     equal(*ALL)
     with connection.cursor() as cursor:
         rows = "".join(f"active\tf\t{n}.5\t0\t\n" for n in range(20))
         raw = cursor.cursor
         if hasattr(raw, "copy_expert"):
-            raw.copy_expert("COPY accounts_account (state, vip, balance, points, note) FROM STDIN", io.StringIO(rows))
+            raw.copy_expert(
+                "COPY accounts_account (state, vip, balance, points, note) FROM STDIN", io.StringIO(rows)
+            )
         else:
             with raw.copy("COPY accounts_account (state, vip, balance, points, note) FROM STDIN") as copy:
                 copy.write(rows)
@@ -101,7 +108,10 @@ def test_4_bulk_writes_raw_sql_and_copy_are_seen_after_each_statement_row_120() 
 
 def test_5_an_upsert_counts_what_it_adds_and_what_it_changes() -> None:
     old = active(3)
-    rows = [Account(pk=one.pk, state="closed") for one in old] + [Account(pk=9001, state="active"), Account(pk=9002)]
+    rows = [Account(pk=one.pk, state="closed") for one in old] + [
+        Account(pk=9001, state="active"),
+        Account(pk=9002),
+    ]
     Account.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=["state"])
     assert value() == 1
     equal(*ALL)
@@ -114,7 +124,9 @@ def test_6_a_merge_that_deletes_updates_and_inserts() -> None:
     sql(
         "MERGE INTO accounts_account a USING (SELECT generate_series(%s::bigint, %s::bigint) g) s ON a.id = s.g "
         "WHEN MATCHED AND a.id % 2 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET plan = 'new' "
-        "WHEN NOT MATCHED THEN INSERT (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')".replace("a.id % 2", "a.id %% 2"),
+        "WHEN NOT MATCHED THEN INSERT (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')".replace(
+            "a.id % 2", "a.id %% 2"
+        ),
         first.pk,
         first.pk + 9,
     )
@@ -156,11 +168,13 @@ def test_11_a_cascade_by_deleting_two_parents_in_sql() -> None:
     active(1)
     sql("ALTER TABLE accounts_account DROP CONSTRAINT IF EXISTS by_sql")
     sql(
-        "ALTER TABLE accounts_account ADD CONSTRAINT by_sql FOREIGN KEY (branch_id) REFERENCES accounts_branch ON DELETE CASCADE"
+        "ALTER TABLE accounts_account ADD CONSTRAINT by_sql FOREIGN KEY (branch_id) REFERENCES accounts_branch "
+        "ON DELETE CASCADE"
     )
     try:
         names = sql(
-            "SELECT conname FROM pg_constraint WHERE conrelid = 'accounts_account'::regclass AND contype = 'f' AND conname <> 'by_sql'"
+            "SELECT conname FROM pg_constraint "
+            "WHERE conrelid = 'accounts_account'::regclass AND contype = 'f' AND conname <> 'by_sql'"
         )
         for (name,) in names:
             sql(f'ALTER TABLE accounts_account ALTER CONSTRAINT "{name}" DEFERRABLE INITIALLY DEFERRED')
@@ -216,7 +230,9 @@ def test_15_triggers_that_were_disabled_meanwhile_make_a_miss_and_the_right_numb
 def test_16_a_writer_that_is_open_across_a_count(sessions: Callable[[], Session], cache: Cache) -> None:
     writer = sessions()
     writer.sql("BEGIN")
-    writer.sql("INSERT INTO accounts_account (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')")
+    writer.sql(
+        "INSERT INTO accounts_account (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')"
+    )
     cache.refresh("active")
     cache.refresh("money")
     assert value() == 0
@@ -228,7 +244,9 @@ def test_16_a_writer_that_is_open_across_a_count(sessions: Callable[[], Session]
 def test_17_a_writer_that_is_open_across_three_folds(sessions: Callable[[], Session]) -> None:
     writer = sessions()
     writer.sql("BEGIN")
-    writer.sql("INSERT INTO accounts_account (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')")
+    writer.sql(
+        "INSERT INTO accounts_account (state, vip, balance, points, note) VALUES ('active', false, 1, 0, '')"
+    )
     for _ in range(3):
         active(2)
         fold()

@@ -1,5 +1,5 @@
-"""Stocks as people use them: in a TestCase, in one statement, explained, listed, their members; declared wrongly; on odd
-tables. Rows 101, 103 to 108, 112, 135.
+"""Stocks as people use them: in a TestCase, in one statement, explained, listed, their members; declared wrongly; on
+odd tables. Rows 101, 103 to 108, 112, 135.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection, models
 from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Sum
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from kck_flow import Cache, Facet, IntegerParameter, ModelParameter, Stock
@@ -53,7 +53,9 @@ def test_a_testcase_before_has_left_nothing(db: None, cache: Cache) -> None:
 @committed
 def test_many_stocks_are_read_in_one_statement_row_105(cache: Cache) -> None:
     Branch.objects.create(pk=1, name="x")
-    Account.objects.bulk_create([Account(state="active", plan=f"p{n % 50}", vip=n % 2 == 0, branch_id=1) for n in range(200)])
+    Account.objects.bulk_create(
+        [Account(state="active", plan=f"p{n % 50}", vip=n % 2 == 0, branch_id=1) for n in range(200)]
+    )
     keys = ["active", "branch_accounts/1", "branch_accounts/2", "everyone", "holding/active/0", "money"]
     primed("active", "branch_accounts/1", "everyone", "holding/active/0", "money")
     cache.get("active")
@@ -72,7 +74,10 @@ def test_many_stocks_are_read_in_one_statement_row_105(cache: Cache) -> None:
 def test_a_stock_that_was_never_counted_answers_all_the_same(cache: Cache) -> None:
     Account.objects.create(state="active")
     assert cache.get_many(["active", "everyone"])["active"]["value"] == 1
-    assert cache.get("active", prime_on_cache_miss=False, default="none") in ("none", {"value": 1, "facets": counted("active")["facets"]})
+    assert cache.get("active", prime_on_cache_miss=False, default="none") in (
+        "none",
+        {"value": 1, "facets": counted("active")["facets"]},
+    )
     at_rest()
     primed("active")
     sql("UPDATE kck_generation SET primed_at = NULL")
@@ -96,7 +101,9 @@ def test_facet_values_have_their_types_and_null_false_zero_and_empty_are_values_
     with registered(Kinds):
         triggers.install("default")
         primed("kinds")
-        Account.objects.create(points=0, balance="1.50", born_on="2000-02-29", joined_at=at, branch=branch, vip=False)
+        Account.objects.create(
+            points=0, balance="1.50", born_on="2000-02-29", joined_at=at, branch=branch, vip=False
+        )
         Account.objects.create(points=0, balance="1.5")
         found = cache.get("kinds")
         assert found["facets"] == {
@@ -149,7 +156,9 @@ def test_a_measure_may_be_a_sum_a_count_of_a_column_or_what_is_only_recounted_ro
     with registered(Named, Mean, Plans, Earned):
         triggers.install("default")
         primed("named", "earned")
-        Account.objects.bulk_create([Account(plan=plan, points=n, vip=n > 1) for n, plan in enumerate(["a", "a", None, "b"])])
+        Account.objects.bulk_create(
+            [Account(plan=plan, points=n, vip=n > 1) for n, plan in enumerate(["a", "a", None, "b"])]
+        )
         assert cache.get("named") == {"value": 3, "facets": {"state": {"trial": 3}}}
         assert cache.get("earned")["value"] == 2 * (2 + 3)
         equal("named", "earned")
@@ -172,7 +181,7 @@ def test_members_are_walked_by_key_while_some_leave_row_112(cache: Cache) -> Non
         Account.objects.filter(pk__in=seen[-3:]).update(state="closed")
     assert seen == wanted
     assert {one.plan for one in cache.members("active", plan=None)} == {None}
-    with pytest.raises(ValueError, match="has no facet 'colour'. Its facets are: plan, vip"):
+    with pytest.raises(ValueError, match=r"has no facet 'colour'\. Its facets are: plan, vip"):
         cache.members("active", colour="red")
     with pytest.raises(ValueError, match="is no stock"):
         cache.members("book_count")
@@ -206,21 +215,27 @@ def test_a_stock_cannot_be_set_and_is_counted_anew_when_told_so(cache: Cache) ->
 def test_a_worker_folds_and_counts_what_was_queued(cache: Cache) -> None:
     primed("active")
     Account.objects.bulk_create([Account(state="active") for _ in range(5)])
-    assert sql("SELECT count(*) FROM kck_delta WHERE generation IN (SELECT generation FROM kck_generation WHERE key_base = 'active')")[0][0] > 0
+    assert sql("SELECT count(*) FROM kck_delta WHERE kind = 'add'")[0][0] > 0
     sql("UPDATE kck_generation SET primed_at = NULL WHERE key_base = 'everyone'")
     cache.request_refresh("everyone")
     with count_computes() as computes:
         ran = run_worker()
     assert ran.keys == ["everyone"]
     assert computes.total == 0
-    left = sql("SELECT g.key_base, g.token, g.primed_at, d.kind, d.n FROM kck_delta d JOIN kck_generation g USING (generation)")
+    left = sql(
+        "SELECT g.key_base, g.token, g.primed_at, d.kind, d.n FROM kck_delta d JOIN kck_generation g USING (generation)"
+    )
     assert left == []
-    assert sql("SELECT count(*) FROM kck_generation WHERE key_base = 'everyone' AND primed_at IS NOT NULL") == [(1,)]
+    assert sql(
+        "SELECT count(*) FROM kck_generation WHERE key_base = 'everyone' AND primed_at IS NOT NULL"
+    ) == [(1,)]
     equal("active", "everyone")
 
 
 @committed
-def test_what_is_listed_and_checked_on_the_command_line_row_135(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_listed_and_checked_on_the_command_line_row_135(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
     primed("active")
     Account.objects.create(state="active")
     out = StringIO()
@@ -279,14 +294,19 @@ def test_what_is_no_expression_of_the_row_alone_says_why() -> None:
 def test_a_queryset_of_the_row_alone_is_captured_exclude_and_all_row_101(cache: Cache) -> None:
     class Rest(Stock):
         key_base = "rest"
-        queryset = Account.objects.filter(points__gte=1).exclude(plan="pro").exclude(state__in=["closed", "trial"])
-        facets = [Facet("small", "plan__lower") if False else Facet("plan")]
+        queryset = (
+            Account.objects.filter(points__gte=1).exclude(plan="pro").exclude(state__in=["closed", "trial"])
+        )
+        facets = [Facet("plan")]
 
     class Spelt(Stock):
         key_base, model = "spelt", Account
-        members = Q(note__startswith="50%_") | Q(note__contains="it's \\ odd") | Q(balance__range=(Decimal("-1.5"), 7))
+        members = (
+            Q(note__startswith="50%_")
+            | Q(note__contains="it's \\ odd")
+            | Q(balance__range=(Decimal("-1.5"), 7))
+        )
 
-    assert Lower is not None
     with registered(Rest, Spelt):
         assert definition(Rest(), "default").member
         triggers.install("default")
@@ -355,7 +375,14 @@ def test_wrong_stocks_are_told_by_the_checks(db: None) -> None:
         for found in run_checks(tags=["kck"]):
             told[found.id, found.obj.rpartition(".")[2]].append(f"{found.msg} {found.hint}")
     wrong = "\n".join(told["kck_flow.E010", "Wrong"])
-    for what in ("has no 'shade'", "two facets are named 'plan'", "has no column 'shop'", "'colour'", "'weight'", "Its fields are: balance"):
+    for what in (
+        "has no 'shade'",
+        "two facets are named 'plan'",
+        "has no column 'shop'",
+        "'colour'",
+        "'weight'",
+        "Its fields are: balance",
+    ):
         assert what in wrong, what
     assert "both a model and a queryset" in told["kck_flow.E010", "Both"][0]
     assert "no model 'accounts.Missing'" in told["kck_flow.E010", "Lost"][0]
@@ -409,7 +436,9 @@ def partitioned(transactional_db: None) -> Iterator[None]:
 def test_12_and_10_a_partitioned_table_its_leaves_and_a_type_that_knows_no_case(
     partitioned: None, cache: Cache
 ) -> None:
-    Reading.objects.bulk_create([Reading(place=1, kind="A"), Reading(place=1, kind="a"), Reading(place=11, kind="b")])
+    Reading.objects.bulk_create(
+        [Reading(place=1, kind="A"), Reading(place=1, kind="a"), Reading(place=11, kind="b")]
+    )
     sql(f"INSERT INTO near (place, {KIND}) VALUES (1, %s), (2, NULL)", "c")
     assert cache.get("readings/1") == {"value": 3, "facets": {"kind": {"A": 1, "a": 1, "c": 1}}}
     Reading.objects.filter(place=1, kind="c").update(place=12)  # from one partition to another
@@ -432,7 +461,9 @@ def test_13_a_partition_that_is_detached_makes_a_miss(partitioned: None, cache: 
     at_rest()
 
 
-def test_a_stock_of_a_model_with_a_parent_table_counts_its_own_rows(transactional_db: None, cache: Cache) -> None:
+def test_a_stock_of_a_model_with_a_parent_table_counts_its_own_rows(
+    transactional_db: None, cache: Cache
+) -> None:
     from tests.shop.models import Customer, OpenOrder, Parcel
 
     class Parcels(Stock):

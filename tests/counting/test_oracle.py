@@ -25,7 +25,9 @@ def city() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-def test_whatever_is_read_equals_a_recount_whoever_writes_counts_folds_steals_or_dies_law_2(city: Any) -> None:
+def test_whatever_is_read_equals_a_recount_whoever_writes_counts_folds_steals_or_dies_law_2(
+    city: Any,
+) -> None:
     report = oracle.run(city, SECONDS, seed=1)
     assert report.wrong == []
     assert report.checks > 100 * SECONDS / 15

@@ -200,7 +200,7 @@ def _capture(alias: str, named: str) -> Finding:
         return Finding(
             f"capture{named}",
             WRONG,
-            f"Triggers are missing, disabled or of another version on {', '.join(wrong)}: its stocks are counted by each read",
+            f"Triggers are missing, disabled or of another version on {', '.join(wrong)}: each read counts",
             "manage.py migrate",
         )
     return Finding(f"capture{named}", OK, "Triggers are in place")

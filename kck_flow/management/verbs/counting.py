@@ -74,4 +74,11 @@ def _row(stock: Stock) -> dict[str, Any]:
     return row
 
 
-VERBS = (Verb("stocks", "What is counted: its value, whether its changes are captured, what waits.", _add_stocks, _stocks),)
+VERBS = (
+    Verb(
+        "stocks",
+        "What is counted: its value, whether its changes are captured, what waits.",
+        _add_stocks,
+        _stocks,
+    ),
+)
