@@ -87,7 +87,7 @@ def problems(primer: type[Primer]) -> list[tuple[str, str]]:
         ("catchup", CATCHUP),
         ("hook_errors", HOOK_ERRORS),
         ("good", ("up", "down", "neither")),
-        ("capture", primer.CAPTURES),
+        ("capture", primer._captures),
     ):
         if getattr(primer, name) not in allowed:
             wrong(f"{name} is {getattr(primer, name)!r}", f"Give one of: {', '.join(map(str, allowed))}.")

@@ -188,7 +188,7 @@ class Primer:
     # What it hangs on
     depends_on: Sequence[On] = ()
     capture: Any = "signals"
-    CAPTURES: ClassVar[tuple[Any, ...]] = ("signals",)
+    _captures: ClassVar[tuple[Any, ...]] = ("signals",)
     database: str | None = None
 
     # How it is shown and kept

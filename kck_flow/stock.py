@@ -103,7 +103,7 @@ class Stock(Primer):
     facets: Sequence[Facet] = ()
     measure: Any = None
     capture: Literal["triggers"] | None = "triggers"
-    CAPTURES = ("triggers", None)
+    _captures = ("triggers", None)
 
     def compute(self, key: Key) -> Any:
         """Count now, in one statement."""

@@ -211,6 +211,13 @@ def _fold(found: Definition, alias: str) -> None:
     pool().submit(work)
 
 
+def is_primed(found: Definition, alias: str) -> bool:
+    """Whether a family is counted and captured: its keys are read, and not counted."""
+    held = levels.read(caller(alias), found.generation, {})
+    captured = generations.captured_by(caller(alias), found.relation)
+    return held is not None and held.primed_at is not None and not held.void and held.captured == captured
+
+
 def told(key: Key, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
     """Return what ``explain`` tells of a captured stock: it has no stored value, and hence no expiry."""
     held = levels.read(caller(alias), found.generation, key.params)

@@ -102,6 +102,9 @@ class Cache:
     def is_set(self, key: str) -> bool:
         """Whether a value is stored under ``key``, fresh or not. Computes nothing and wants nothing."""
         found = registry.key(key)
+        of_stock = counted.counted(found)
+        if of_stock is not None:
+            return counted.is_primed(*of_stock[1:])
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
 
     # -- writing

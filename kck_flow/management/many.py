@@ -12,6 +12,7 @@ from time import monotonic
 from django.db import connections
 
 from .. import spread
+from ..cache import counted
 from ..entry import Entry
 from ..errors import InvalidKey
 from ..key import Key
@@ -114,6 +115,11 @@ def _wanted(session: Session, keys: Sequence[Key], missing: bool, before: dateti
         for key in part:
             row = rows.get(key)
             there = row is not None and servable(row)
+            of_stock = counted.counted(key)
+            if of_stock is not None and counted.is_primed(*of_stock[1:]):
+                if not missing:
+                    wanted.append(key)
+                continue
             old = (
                 row is None
                 or row.computed_at is None

@@ -54,7 +54,7 @@ def prepare() -> None:
     """Put the branches there that accounts are in."""
     from tests.accounts.models import Branch
 
-    Branch.objects.bulk_create([Branch(pk=pk, name=str(pk)) for pk in (1, 2, 3)])
+    Branch.objects.bulk_create([Branch(pk=pk, name=str(pk)) for pk in (1, 2, 3)], ignore_conflicts=True)
     _sql("SELECT setval('accounts_branch_id_seq', 100)")
 
 
@@ -245,7 +245,7 @@ def _copy(pick: random.Random) -> None:
         for _ in range(pick.randint(0, 10))
     )
     connection.ensure_connection()
-    with connection.cursor() as cursor:
+    with connection.cursor() as cursor, connection.wrap_database_errors:
         raw = cursor.cursor
         if hasattr(raw, "copy_expert"):
             raw.copy_expert(f"COPY {given} FROM STDIN", io.StringIO(rows))

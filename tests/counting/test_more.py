@@ -278,7 +278,7 @@ def why_not(**attributes: Any) -> str:
 @pytest.mark.django_db
 def test_what_is_no_expression_of_the_row_alone_says_why() -> None:
     assert why_not(members=Q(branch__name="x")) == "members reaches into another table"
-    assert "other rows" in why_not(members=Exists(Branch.objects.filter(pk=OuterRef("branch"))) & Q())
+    assert "other rows" in why_not(members=Q(Exists(Branch.objects.filter(pk=OuterRef("branch")))))
     assert "other rows" in why_not(members=Q(branch__in=Branch.objects.filter(name="x")))
     assert why_not(members=Q(joined_at__lt=Now())) == "Now changes without a write"
     assert "into another table" in why_not(facets=[Facet("country", "branch__country")])
