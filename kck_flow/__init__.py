@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .schedule import every as every
     from .schedule import rule as rule
     from .stock import Facet as Facet
+    from .stock import Flow as Flow
     from .stock import Stock as Stock
 
 __version__ = "0.1.0"
@@ -67,6 +68,7 @@ _HOMES = {
     "ChoiceParameter": "parameter",
     "ModelParameter": "parameter",
     "Facet": "stock",
+    "Flow": "stock",
     "Stock": "stock",
     "On": "primer",
     "Primer": "primer",

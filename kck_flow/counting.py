@@ -29,7 +29,7 @@ from .errors import DeclarationError
 
 if TYPE_CHECKING:
     from .key import Key
-    from .stock import Stock
+    from .stock import Flow, Stock
 
 # The row, in every expression of a definition.
 ROW = "kck_row"
@@ -191,6 +191,161 @@ class Definition:
         args = self.args_jsonb({name: f"a{i}" for i, (name, _) in enumerate(self.args)})
         text = f"SELECT {args} AS args, facet, {value} AS facet_value, n, amount FROM ({outer}) AS counted"
         return text.replace("{kck}", "")  # on our own connections our functions are on the path
+
+
+@dataclass(frozen=True, slots=True)
+class FlowDefinition:
+    """A captured flow in SQL. Every expression speaks of one side of a change as ``kck_row``.
+
+    Attributes:
+        identity: The columns that tell a row before a change from another after it.
+        sources, sinks: (name, whether a row is in it) each; the name is empty, and the SQL None, for the outside.
+        inside: Whether a row is in any stock that flows connect with these.
+        window: SQL of the beginning of the window that the instant ``{at}`` is in.
+        at: SQL of the transition's instant; None for the transaction's.
+    """
+
+    key_base: str
+    relation: str
+    columns: tuple[str, ...]
+    identity: tuple[str, ...]
+    sources: tuple[tuple[str, str | None], ...]
+    sinks: tuple[tuple[str, str | None], ...]
+    inside: str
+    args: tuple[tuple[str, Part], ...]
+    splits: tuple[Split, ...]
+    window: str
+    at: str | None
+    version: int = 1
+
+    @property
+    def generation(self) -> int:
+        """63 bits of a hash: of a changed definition, another."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return int.from_bytes(sha256(text.encode()).digest()[:8], "big") >> 1
+
+    @property
+    def facets(self) -> tuple[str, ...]:
+        """The names of the facets, those of the ends included."""
+        ends = [name for name, of in (("source", self.sources), ("sink", self.sinks)) if len(of) > 1]
+        return (*(split.name for split in self.splits), *ends)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the definition as the table of generations keeps it."""
+        return {
+            "kind": "flow",
+            "key_base": self.key_base,
+            "relation": self.relation,
+            "columns": list(self.columns),
+            "identity": list(self.identity),
+            "sources": [list(one) for one in self.sources],
+            "sinks": [list(one) for one in self.sinks],
+            "inside": self.inside,
+            "args": [[name, part.raw, part.kind] for name, part in self.args],
+            "splits": [[split.name, [[part.raw, part.kind] for part in split.parts]] for split in self.splits],
+            "window": self.window,
+            "at": self.at,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> FlowDefinition:
+        """Return the definition that ``to_json`` gave."""
+        return cls(
+            found["key_base"],
+            found["relation"],
+            tuple(found["columns"]),
+            tuple(found["identity"]),
+            tuple((name, sql) for name, sql in found["sources"]),
+            tuple((name, sql) for name, sql in found["sinks"]),
+            found["inside"],
+            tuple((name, Part(raw, kind)) for name, raw, kind in found["args"]),
+            tuple(Split(name, tuple(Part(*part) for part in parts)) for name, parts in found["splits"]),
+            found["window"],
+            found["at"],
+            found["version"],
+        )
+
+    def args_jsonb(self) -> str:
+        """Return SQL of the parameters as an object in its normal form."""
+        if not self.args:
+            return "'{}'::jsonb"
+        pairs = (f"{literal(name)}, {part.jsonb()}" for name, part in self.args)
+        return f"jsonb_build_object({', '.join(pairs)})"
+
+
+def stored(found: Mapping[str, Any]) -> Definition | FlowDefinition:
+    """Return the definition that the table of generations holds."""
+    return FlowDefinition.from_json(found) if found.get("kind") == "flow" else Definition.from_json(found)
+
+
+def flow_definition(
+    flow: Flow,
+    alias: str,
+    sources: Sequence[Stock | None],
+    sinks: Sequence[Stock | None],
+    inside: Sequence[Stock],
+) -> FlowDefinition:
+    """Return a flow's definition.
+
+    Args:
+        sources, sinks: Its ends; None is the outside.
+        inside: The stocks that flows connect with them.
+
+    Raises:
+        NotCaptured: an end, a facet or a parameter is no expression of the row alone.
+        DeclarationError: it is declared wrongly.
+    """
+    ends = [stock for stock in (*sources, *sinks) if stock is not None]
+    if not sources or not sinks or not ends:
+        raise DeclarationError("sources and sinks name at least one stock, and None for the outside")
+    models_of = {model_of(stock)._meta.concrete_model for stock in (*ends, *inside)}
+    if len(models_of) > 1:
+        names = ", ".join(sorted(model._meta.label for model in models_of if model is not None))
+        raise DeclarationError(f"its stocks count different models ({names}): a row cannot move between them")
+    model = model_of(ends[0])
+    compiler = _Compiler(model, alias)
+
+    def member(stock: Stock) -> str:
+        return f"coalesce({compiler.where(_where(stock, model, compiler))}, false)"
+
+    def end(stock: Stock | None) -> tuple[str, str | None]:
+        return ("", None) if stock is None else (stock.name, member(stock))
+
+    args = []
+    for parameter in flow.own_parameters:
+        name = getattr(parameter, "field", None) or parameter.name
+        part, output = compiler.part(name, f"parameter {parameter.name!r}")
+        if isinstance(output, (models.FloatField, models.DateTimeField)):
+            raise NotCaptured(f"{type(output).__name__} {name!r} has no one spelling as a key")
+        args.append((parameter.name, part))
+    splits = tuple(
+        Split(facet.name, tuple(compiler.part(lookup, f"facet {facet.name!r}")[0] for lookup in facet.lookups))
+        for facet in flow.facets
+    )
+    at = None
+    if flow.at is not None:
+        when = compiler.resolve(flow.at, "at")
+        if not isinstance(when.output_field, models.DateTimeField):
+            raise DeclarationError(f"at names {flow.at!r}, which is no DateTimeField")
+        at = compiler.sql(when)
+    given_sources, given_sinks = tuple(map(end, sources)), tuple(map(end, sinks))
+    within = " OR ".join(member(stock) for stock in inside) or "false"
+    pk = [field.column for field in getattr(model._meta, "pk_fields", None) or [model._meta.pk]]
+    return FlowDefinition(
+        flow.name,
+        connections[alias].ops.quote_name(model._meta.db_table),
+        tuple(sorted({*compiler.columns, *pk})),
+        tuple(pk),
+        given_sources,
+        given_sinks,
+        f"({within})",
+        tuple(args),
+        splits,
+        flow.windows.sql("{at}"),
+        at,
+        flow.version,
+    )
 
 
 def definition(stock: Stock, alias: str) -> Definition:

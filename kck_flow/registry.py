@@ -26,7 +26,7 @@ from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
 from .primer import On, Primer, names_of, where
-from .stock import Stock
+from .stock import Flow, Stock
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -316,6 +316,44 @@ class Registry:
                 else f"{on!r} is no model, key base or primer."
             )
 
+    def ends(self, flow: Flow) -> tuple[list[Stock | None], list[Stock | None], list[Stock]]:
+        """Return a flow's sources, its sinks, and the stocks that flows connect with them.
+
+        Raises:
+            DeclarationError: one is no stock.
+        """
+        sources, sinks = self._stocks(flow, "sources"), self._stocks(flow, "sinks")
+        known = {stock.name: stock for stock in (*sources, *sinks) if stock is not None}
+        groups = []
+        for other in self.unique():
+            if isinstance(other, Flow) and other is not flow:
+                try:
+                    found = [*self._stocks(other, "sources"), *self._stocks(other, "sinks")]
+                except DeclarationError:
+                    continue  # told by the checks
+                groups.append({stock.name: stock for stock in found if stock is not None})
+        grown = True
+        while grown:
+            grown = False
+            for group in groups:
+                if group.keys() & known.keys() and not group.keys() <= known.keys():
+                    known.update(group)
+                    grown = True
+        return sources, sinks, [known[name] for name in sorted(known)]
+
+    def _stocks(self, flow: Flow, which: str) -> list[Stock | None]:
+        found: list[Stock | None] = []
+        listed = getattr(flow, which)
+        if not isinstance(listed, (list, tuple)):
+            raise DeclarationError(f"{which} is {listed!r}; give a list of stocks")
+        for one in listed:
+            name = names_of(one)[0] if isinstance(one, type) and issubclass(one, Stock) and names_of(one) else one
+            primer = self.primers.get(name) if isinstance(name, str) else None
+            if one is not None and not isinstance(primer, Stock):
+                raise DeclarationError(f"{which} names {one!r}, which is no stock")
+            found.append(primer if isinstance(primer, Stock) else None)
+        return found
+
     def cycle(self) -> list[str] | None:
         """Return the path of a cycle among declared edges, its first name again at the end; None where there
         is none.
@@ -364,10 +402,12 @@ def home_of(primer: Primer) -> str:
     """
     if primer.database:
         return primer.database
-    if isinstance(primer, Stock):
+    if isinstance(primer, (Stock, Flow)):
         try:
-            return counting.home_of(primer)
-        except DeclarationError:
+            if isinstance(primer, Stock):
+                return counting.home_of(primer)
+            return next(home_of(stock) for stock in registry.ends(primer)[2])
+        except (DeclarationError, StopIteration):
             return str(conf.DATABASES[0])  # told by the checks
     registry.models()  # resolves the edges
     aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]

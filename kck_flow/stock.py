@@ -1,4 +1,4 @@
-"""Stock and Facet: what is counted, and how it is split.
+"""Stock, Flow and Facet: what is counted, what moves it, and how it is split.
 
 A stock is the set of a model's rows that a predicate picks; its product is their number (or a sum over them), in all
 and by the values of its facets. Where the predicate, the facets and the parameters are expressions of the row alone,
@@ -9,10 +9,12 @@ every instant. Where they are not, it is computed as other products are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import counting
+from . import counting, windows
 from .errors import DeclarationError
+from .parameter import Parameter
 from .primer import Primer
 
 if TYPE_CHECKING:
@@ -108,3 +110,59 @@ class Stock(Primer):
     def compute(self, key: Key) -> Any:
         """Count now, in one statement."""
         return counting.count(self, key)
+
+
+class WindowParameter(Parameter[datetime]):
+    """Which window of a flow is meant: its first instant, spelled as the flow's windows are (``2026-01-31T10``)."""
+
+    def __init__(self, window: windows.Window) -> None:
+        self._window = window
+        self.expected = f"the beginning of a window such as {window.text_of(datetime(2026, 1, 1, tzinfo=UTC))}"
+        super().__init__("window", default=None)
+
+    def parse(self, text: str) -> datetime:
+        return self._window.parse(text)
+
+    def to_text(self, value: Any) -> str:
+        if not isinstance(value, datetime):
+            return str(value)
+        return self._window.text_of(self._window.start_of(value))
+
+
+class Flow(Primer):
+    """Transitions between stocks, counted in windows. Its value is ``{"value": 12, "facets": {…}}``.
+
+    A row that was in one of the sources and is now in one of the sinks is one transition, whoever moved it. None, among
+    sources or sinks, is the outside: the row was not there before (or is not any more), or is in none of the stocks that
+    flows connect with these.
+
+    Attributes:
+        sources, sinks: Stocks of one model, as classes or key bases, or None.
+        facets: How the transitions are split, by what the row was at the time: as it came into the sink, or, where that
+            is the outside, as it left. With several sources or sinks there are ``"source"`` and ``"sink"``, too.
+        window: How long a window is: ``"hour" "day" "week" "month"``, or a timedelta (from 1970-01-01 UTC on).
+        tz: Zone in which days, weeks and months begin; the project's ``TIME_ZONE`` where not given.
+        at: Column that says when the transition was; where not given, when the writer's transaction began. What lies
+            before 1900, or more than a day ahead, or is NULL, counts as of that transaction.
+
+    ``cache.get("churning/2026-01-31T10")`` is one window, ``cache.get("churning")`` all of them.
+    """
+
+    sources: Sequence[type[Stock] | str | None] = ()
+    sinks: Sequence[type[Stock] | str | None] = ()
+    facets: Sequence[Facet] = ()
+    window: str | timedelta = "hour"
+    tz: str | None = None
+    at: str | None = None
+    capture: Literal["triggers"] = "triggers"
+    _captures = ("triggers",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows = windows.Window(self.window, self.tz)
+        self.own_parameters = self.parameters
+        self.parameters = (*self.parameters, WindowParameter(self.windows))
+
+    def compute(self, key: Key) -> Any:
+        """What a flow counted is the record itself: there is nothing to compute it from."""
+        raise NotImplementedError(f"{self.name!r} is counted by triggers, and they are not in place: manage.py migrate")

@@ -25,11 +25,11 @@ from django.db import OperationalError, connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
 from ..conf import conf
-from ..counting import ROW, Definition, NotCaptured, definition
+from ..counting import ROW, Definition, FlowDefinition, NotCaptured, definition, flow_definition, literal, stored
 from ..errors import DeclarationError
 from ..registry import registry
 from ..spread import alias_of
-from ..stock import Stock
+from ..stock import Flow, Stock
 from ..store import generations
 from ..store.session import Session
 
@@ -45,6 +45,9 @@ _SEEN = {
 TRIES, LOCK_SECONDS = 5, 2
 # Types that PostgreSQL cannot group by.
 _UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
+
+
+Captured = Definition | FlowDefinition
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Table:
     grouped: bool = True
 
 
-def functions(table: Table, definitions: Sequence[Definition]) -> dict[str, tuple[str, str]]:
+def functions(table: Table, definitions: Sequence[Captured]) -> dict[str, tuple[str, str]]:
     """Return (name, statement that creates it) of the function for each operation; the name carries a hash of it."""
     made = {}
     for operation in OPERATIONS:
@@ -83,9 +86,11 @@ def functions(table: Table, definitions: Sequence[Definition]) -> dict[str, tupl
     return made
 
 
-def _body(operation: str, table: Table, definitions: Sequence[Definition]) -> str:
+def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     if operation == "truncate":
-        rows = ", ".join(f"({one.generation}::bigint)" for one in definitions)
+        if not any(isinstance(one, Definition) for one in definitions):
+            return "BEGIN RETURN NULL; END"
+        rows = ", ".join(f"({one.generation}::bigint)" for one in definitions if isinstance(one, Definition))
         return (
             f"BEGIN INSERT INTO {table.schema}kck_delta "
             "(generation, args_digest, args, facet, facet_value, at, n, kind) "
@@ -93,25 +98,116 @@ def _body(operation: str, table: Table, definitions: Sequence[Definition]) -> st
             f"'invalidate' FROM (VALUES {rows}) AS v (g); RETURN NULL; END"
         )
     some = "old_rows" if operation == "delete" else "new_rows"
-    members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(definitions))
-    values = ", ".join(row for i, one in enumerate(definitions) for row in _rows(i, one))
-    statement = f"""
+    stocks = [one for one in definitions if isinstance(one, Definition)]
+    flows = [one for one in definitions if isinstance(one, FlowDefinition)]
+    parts = [f"kck_changed AS MATERIALIZED ({_changed(operation, table, definitions)})"]
+    told = [_of_stocks(table, stocks)] if stocks else []
+    told += [_of_flows(table, flows)] if flows else []
+    parts += [f"kck_told{place} AS ({statement})" for place, statement in enumerate(told[:-1])]
+    statement = f"WITH {', '.join(parts)} {told[-1]};"
+    text = f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    return " ".join(text.split("\n")).replace("{kck}", table.schema)
+
+
+def _of_stocks(table: Table, stocks: Sequence[Definition]) -> str:
+    members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(stocks))
+    values = ", ".join(row for i, one in enumerate(stocks) for row in _rows(i, one))
+    return f"""
         INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount)
         SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, transaction_timestamp(), n, amount
         FROM (
             SELECT s.generation, s.args, s.facet, s.facet_value, sum({ROW}.kck_sign)::bigint AS n,
                    sum({ROW}.kck_sign * s.amount) AS amount
-            FROM {_changed(operation, table, definitions)} AS {ROW}
+            FROM kck_changed AS {ROW}
             CROSS JOIN LATERAL (SELECT {members}) AS kck_in
             CROSS JOIN LATERAL (VALUES {values}) AS s (generation, member, args, facet, facet_value, amount)
             WHERE s.member
             GROUP BY s.generation, s.args, s.facet, s.facet_value
             HAVING sum({ROW}.kck_sign) <> 0 OR sum({ROW}.kck_sign * s.amount) <> 0
-        ) AS net;"""
-    text = (
-        f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+        ) AS net"""
+
+
+def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
+    """Return the statement that counts transitions: each row before a change beside itself after it.
+
+    Of a parametrised flow, a row that moved from one key to another left the one for the outside, and came to the other
+    from there: two transitions, each with one side.
+    """
+    identity = flows[0].identity
+    seen = []
+    for place, one in enumerate(flows):
+        ends = [sql for _, sql in (*one.sources, *one.sinks) if sql is not None]
+        seen.append(f"{one.inside} AS i{place}, {one.args_jsonb()} AS a{place}")
+        seen += [f"{sql} AS e{place}_{number}" for number, sql in enumerate(ends)]
+        seen += [f"{split.jsonb()} AS f{place}_{number}" for number, split in enumerate(one.splits)]
+        if one.at is not None:
+            seen.append(f"{one.at} AS t{place}")
+    keys = ", ".join(_quoted(column) for column in identity)
+    side = f"SELECT {keys}, true AS here, {', '.join(seen)} FROM kck_changed AS {ROW} WHERE kck_sign"
+    counted = " UNION ALL ".join(_transitions(place, one) for place, one in enumerate(flows))
+    return f"""
+        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
+        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, start_at, transaction_timestamp(), count(*)
+        FROM (
+            WITH pair AS MATERIALIZED (
+                SELECT o AS o, n AS n FROM ({side} < 0) AS o FULL JOIN ({side} > 0) AS n USING ({keys})
+            )
+            {counted}
+        ) AS moved
+        GROUP BY generation, args, facet, facet_value, start_at"""
+
+
+def _transitions(place: int, one: FlowDefinition) -> str:
+    """Return a query of one flow's transitions: a row for each facet of each."""
+    numbers = iter(range(len(one.sources) + len(one.sinks)))
+    sources = [(name, None if sql is None else f"e{place}_{next(numbers)}") for name, sql in one.sources]
+    sinks = [(name, None if sql is None else f"e{place}_{next(numbers)}") for name, sql in one.sinks]
+
+    def left(column: str) -> str:
+        return f"(k.was AND coalesce((p.o).{column}, false) AND NOT (k.is AND coalesce((p.n).{column}, false)))"
+
+    def came(column: str) -> str:
+        return f"(k.is AND coalesce((p.n).{column}, false) AND NOT (k.was AND coalesce((p.o).{column}, false)))"
+
+    def outside(side: str, there: str) -> str:
+        return f"NOT (k.{there} AND coalesce((p.{side}).i{place}, false))"
+
+    source = " ".join(
+        f"WHEN {outside('o', 'was') if column is None else left(column)} THEN {literal(name)}" for name, column in sources
     )
-    return " ".join(text.split("\n")).replace("{kck}", table.schema)
+    sink = " ".join(
+        f"WHEN {outside('n', 'is') if column is None else came(column)} THEN {literal(name)}" for name, column in sinks
+    )
+    now = "transaction_timestamp()"
+    when = now
+    if one.at is not None:
+        given = f"CASE WHEN k.is THEN (p.n).t{place} END"
+        when = f"CASE WHEN {given} BETWEEN '1900-01-01Z'::timestamptz AND {now} + interval '1 day' THEN {given} ELSE {now} END"
+    after = "c.sink <> ''"
+    facets = ["'null'::jsonb"]
+    facets += [
+        f"CASE WHEN {after} THEN (p.n).f{place}_{number} ELSE (p.o).f{place}_{number} END"
+        for number in range(len(one.splits))
+    ]
+    for column, ends in (("source", one.sources), ("sink", one.sinks)):
+        if len(ends) > 1:
+            facets.append(f"coalesce(to_jsonb(nullif(c.{column}, '')), 'null'::jsonb)")
+    rows = ", ".join(f"({number}::smallint, {facet})" for number, facet in enumerate(facets))
+    # Both sides are one transition, unless the row has moved from one key to another.
+    halves = "(VALUES (true, true))"
+    if one.args:
+        moved = f"(p.o).here AND (p.n).here AND (p.o).a{place} <> (p.n).a{place}"
+        halves = f"(SELECT * FROM (VALUES (true, true, false), (true, false, true), (false, true, true)) AS h (was, is, apart) WHERE h.apart = coalesce({moved}, false))"
+        halves = halves.replace("SELECT *", "SELECT h.was, h.is")
+    return (
+        f"SELECT {one.generation}::bigint AS generation, CASE WHEN {after} THEN (p.n).a{place} ELSE (p.o).a{place} END AS args, "
+        f"v.facet, v.facet_value, {one.window.replace('{at}', f'({when})')} AS start_at "
+        f"FROM pair AS p CROSS JOIN LATERAL (SELECT g.was AND coalesce((p.o).here, false) AS was, g.is AND coalesce((p.n).here, false) AS is "
+        f"FROM {halves} AS g (was, is)) AS k "
+        f"CROSS JOIN LATERAL (SELECT CASE {source} END AS source, CASE {sink} END AS sink) AS c "
+        f"CROSS JOIN LATERAL (VALUES {rows}) AS v (facet, facet_value) "
+        "WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')"
+    )
 
 
 def _rows(place: int, one: Definition) -> Iterable[str]:
@@ -124,7 +220,7 @@ def _rows(place: int, one: Definition) -> Iterable[str]:
         yield f"({one.generation}::bigint, {member}, {args}, {facet}::smallint, {given}, {amount})"
 
 
-def _changed(operation: str, table: Table, definitions: Sequence[Definition]) -> str:
+def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     """Return the rows that a statement changed, each with the sign of its change; columns that nobody watches left out.
 
     Of an update, rows that look the same before and after cancel out here, before any expression is computed.
@@ -158,13 +254,16 @@ def _quoted(name: str) -> str:
 # ----------------------------------------------------------------------------------------------------
 
 
-def declared(alias: str) -> list[Definition]:
-    """Return the definitions of the stocks that live in a database, those that can be captured."""
-    found = []
+def declared(alias: str) -> list[Captured]:
+    """Return the definitions of the stocks and flows that live in a database, those that can be captured."""
+    found: list[Captured] = []
     for primer in registry.unique():
-        if isinstance(primer, Stock) and alias_of(primer) == alias:
+        if isinstance(primer, (Stock, Flow)) and alias_of(primer) == alias:
             with suppress(NotCaptured, DeclarationError):  # the checks say why
-                found.append(definition(primer, alias))
+                if isinstance(primer, Stock):
+                    found.append(definition(primer, alias))
+                else:
+                    found.append(flow_definition(primer, alias, *registry.ends(primer)))
     return found
 
 
@@ -205,11 +304,11 @@ def install(alias: str) -> list[str]:
     return changed
 
 
-def _tables(session: Session) -> dict[str, list[Definition]]:
+def _tables(session: Session) -> dict[str, list[Captured]]:
     """Return the definitions in force by table."""
-    tables: dict[str, list[Definition]] = defaultdict(list)
+    tables: dict[str, list[Captured]] = defaultdict(list)
     for _, _, relation, found, _ in generations.in_force(session):
-        tables[relation].append(Definition.from_json(found))
+        tables[relation].append(stored(found))
     return dict(sorted(tables.items()))
 
 
@@ -287,7 +386,7 @@ def _wrong(
 def _install(
     session: Session,
     table: Table,
-    definitions: Sequence[Definition],
+    definitions: Sequence[Captured],
     there: dict[str, dict[str, tuple[str, str]]],
 ) -> bool:
     made = functions(table, definitions)

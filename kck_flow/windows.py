@@ -1,0 +1,106 @@
+"""Windows of a flow: where each begins, how it is spelled, and the SQL that says which one an instant is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from .errors import DeclarationError
+
+UNITS = ("hour", "day", "week", "month")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open intervals, one after the other.
+
+    Args:
+        size: ``"hour" "day" "week" "month"``, or a timedelta.
+        tz: Zone in which days, weeks (from Monday) and months begin; hours begin in UTC unless the zone is given.
+
+    Raises:
+        DeclarationError: there is no such size or zone.
+    """
+
+    size: str | timedelta
+    tz: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, timedelta):
+            if self.size < timedelta(seconds=1):
+                raise DeclarationError(f"window must be a second or longer, not {self.size!r}.")
+        elif self.size not in UNITS:
+            raise DeclarationError(f"window must be a timedelta or one of {', '.join(UNITS)}, not {self.size!r}.")
+        try:
+            self.zone  # noqa: B018
+        except (ValueError, LookupError):
+            raise DeclarationError(f"tz must be a time zone such as 'Europe/Paris', not {self.tz!r}.") from None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        if self.tz is not None:
+            return ZoneInfo(self.tz)
+        return ZoneInfo("UTC" if self.size == "hour" else settings.TIME_ZONE or "UTC")
+
+    def start_of(self, at: datetime) -> datetime:
+        """Return the beginning of the window that an aware instant is in, in UTC."""
+        if isinstance(self.size, timedelta):
+            return EPOCH + (at - EPOCH) // self.size * self.size
+        local = at.astimezone(self.zone)
+        if self.size == "hour":
+            # By the clock of the zone, whose offset may have minutes; an hour that comes twice is two hours.
+            return (at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)).astimezone(UTC)
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        if self.size == "week":
+            day -= timedelta(days=day.weekday())
+        elif self.size == "month":
+            day = day.replace(day=1)
+        return day.astimezone(UTC)
+
+    def after(self, start: datetime) -> datetime:
+        """Return the beginning of the next window."""
+        if isinstance(self.size, timedelta):
+            return start + self.size
+        if self.size == "hour":
+            return self.start_of(start + timedelta(minutes=61))
+        days = {"day": 1, "week": 7, "month": 31}[self.size]
+        local = start.astimezone(self.zone).replace(tzinfo=None) + timedelta(days=days, hours=1)
+        return self.start_of(local.replace(tzinfo=self.zone))
+
+    def text_of(self, start: datetime) -> str:
+        """Return how a window is spelled: ``2026-01-31``, ``2026-W05``, ``2026-01``, ``2026-01-31T10`` (in UTC)."""
+        if isinstance(self.size, timedelta) or self.size == "hour":
+            text = start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+            return text.removesuffix(":00").removesuffix(":00") if self.size == "hour" else f"{text}Z"
+        local = start.astimezone(self.zone)
+        if self.size == "week":
+            year, week, _ = local.isocalendar()
+            return f"{year:04}-W{week:02}"
+        return local.strftime("%Y-%m-%d" if self.size == "day" else "%Y-%m")
+
+    def parse(self, text: str) -> datetime:
+        """Return the beginning of the window that ``text`` spells. Raises ValueError: it spells none."""
+        if isinstance(self.size, timedelta) or self.size == "hour":
+            at = datetime.fromisoformat(text if "T" in text else f"{text}T00")
+            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        elif self.size == "week" and "W" in text:
+            at = datetime.fromisoformat(text if text.count("-") == 2 else f"{text}-1").replace(tzinfo=self.zone)
+        else:
+            at = datetime.fromisoformat(f"{text}-01" if self.size == "month" and text.count("-") == 1 else text)
+            at = at.replace(tzinfo=self.zone) if at.tzinfo is None else at
+        if self.start_of(at) != at:
+            raise ValueError(f"{text!r} is not where a window begins")
+        return at.astimezone(UTC)
+
+    def sql(self, at: str) -> str:
+        """Return SQL of the beginning of the window that the instant ``at`` (SQL) is in."""
+        if isinstance(self.size, timedelta):
+            return f"date_bin('{self.size.total_seconds()!r} seconds'::interval, {at}, '1970-01-01T00:00:00Z'::timestamptz)"
+        if self.size == "hour":  # date_trunc would put the second of two like hours into the first
+            local = f"({at} AT TIME ZONE '{self.zone.key}')"
+            return f"({at} - ({local} - date_trunc('hour', {local})))"
+        return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
