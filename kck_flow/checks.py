@@ -2,8 +2,8 @@
 
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
-column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock is
-declared wrongly · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
+column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
+is declared wrongly · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .mistakes import misspelt, problems
 from .parameter import ModelParameter
 from .primer import On, Primer, names_of, where
 from .registry import home_of, registry
-from .stock import Stock
+from .stock import Flow, Stock
 
 TAG = "kck"
 
@@ -59,7 +59,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009, W001: what the apps declare."""
+    """E001 to E003, E005 to E007, E009, E010, W001, W002: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -113,6 +113,8 @@ def check_primers(**_: Any) -> list[CheckMessage]:
         found.extend(_keys(primer))
         if isinstance(primer, Stock):
             found.extend(_stock(primer))
+        if isinstance(primer, Flow):
+            found.extend(_flow(primer))
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()
@@ -199,6 +201,20 @@ def _stock(stock: Stock) -> Iterator[CheckMessage]:
             obj=who,
             id="kck_flow.E010",
         )
+
+
+def _flow(flow: Flow) -> Iterator[CheckMessage]:
+    """E010: a flow's ends, facets and parameters; one that cannot be captured cannot be counted."""
+    text, hint = "", "Correct its declaration."
+    try:
+        counting.flow_definition(flow, home_of(flow), *registry.ends(flow))
+    except counting.NotCaptured as reason:
+        text = f"its transitions cannot be captured, because {reason}"
+        hint = "Say it by columns of the model alone: a flow has nothing else to be counted from."
+    except DeclarationError as error:
+        text = str(error).rstrip(".")
+    if text:
+        yield Error(f"{_place(type(flow))}: {text}.", hint=hint, obj=_who(type(flow)), id="kck_flow.E010")
 
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:

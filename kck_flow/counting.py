@@ -8,7 +8,7 @@ What is no expression of the row alone cannot be captured, and says why.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -242,7 +242,9 @@ class FlowDefinition:
             "sinks": [list(one) for one in self.sinks],
             "inside": self.inside,
             "args": [[name, part.raw, part.kind] for name, part in self.args],
-            "splits": [[split.name, [[part.raw, part.kind] for part in split.parts]] for split in self.splits],
+            "splits": [
+                [split.name, [[part.raw, part.kind] for part in split.parts]] for split in self.splits
+            ],
             "window": self.window,
             "at": self.at,
             "version": self.version,
@@ -320,7 +322,9 @@ def flow_definition(
             raise NotCaptured(f"{type(output).__name__} {name!r} has no one spelling as a key")
         args.append((parameter.name, part))
     splits = tuple(
-        Split(facet.name, tuple(compiler.part(lookup, f"facet {facet.name!r}")[0] for lookup in facet.lookups))
+        Split(
+            facet.name, tuple(compiler.part(lookup, f"facet {facet.name!r}")[0] for lookup in facet.lookups)
+        )
         for facet in flow.facets
     )
     at = None
@@ -804,6 +808,36 @@ def display(stock: Stock, rows: Iterable[tuple[int, Any, int, Any]]) -> dict[str
     return {"value": total, "facets": shown}
 
 
+def facet_values(flow: Flow, found: FlowDefinition, stock: Stock) -> Callable[[int, Any], Any]:
+    """Return what gives a facet's stored value the type of its column, by the facet's number."""
+    query = Query(model_of(stock))
+    types = [
+        [concrete(F(one).resolve_expression(query).output_field) for one in facet.lookups]
+        for facet in flow.facets
+    ]
+
+    def typed(number: int, value: Any) -> Any:
+        return _typed(types[number - 1], value) if number <= len(types) else value
+
+    return typed
+
+
+def display_flow(
+    flow: Flow, found: FlowDefinition, stock: Stock, rows: Iterable[tuple[int, Any, int, Any]]
+) -> dict[str, Any]:
+    """Return a flow's value as readers get it, from (facet, facet value, number, …) each."""
+    total, typed = 0, facet_values(flow, found, stock)
+    facets: dict[str, dict[Any, int]] = {name: {} for name in found.facets}
+    for number, value, n, *_ in rows:
+        if number == 0:
+            total += n
+        else:
+            facets[found.facets[number - 1]][typed(number, value)] = n
+    given = {facet.name: facet.values for facet in flow.facets if facet.values is not None}
+    shown = {name: _in_order(values, given.get(name), 0) for name, values in facets.items()}
+    return {"value": total, "facets": shown}
+
+
 def _zero(stock: Stock) -> Any:
     return _of(stock, 0, None)
 
@@ -846,10 +880,14 @@ def _typed(outputs: Sequence[Any], value: Any) -> Any:
 
 
 def _ordered(stock: Stock, facet: Any, found: Mapping[Any, Any]) -> dict[Any, Any]:
-    if facet.values is not None:
-        listed = facet.values() if callable(facet.values) else facet.values
+    return _in_order(found, facet.values, _zero(stock))
+
+
+def _in_order(found: Mapping[Any, Any], given: Any, zero: Any) -> dict[Any, Any]:
+    if given is not None:
+        listed = given() if callable(given) else given
         listed = listed.all() if hasattr(listed, "all") else listed
-        return {value: found.get(value, _zero(stock)) for value in listed}
+        return {value: found.get(value, zero) for value in listed}
     return dict(sorted(found.items(), key=lambda one: _rank(one[0])))
 
 

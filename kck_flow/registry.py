@@ -347,7 +347,11 @@ class Registry:
         if not isinstance(listed, (list, tuple)):
             raise DeclarationError(f"{which} is {listed!r}; give a list of stocks")
         for one in listed:
-            name = names_of(one)[0] if isinstance(one, type) and issubclass(one, Stock) and names_of(one) else one
+            name = (
+                names_of(one)[0]
+                if isinstance(one, type) and issubclass(one, Stock) and names_of(one)
+                else one
+            )
             primer = self.primers.get(name) if isinstance(name, str) else None
             if one is not None and not isinstance(primer, Stock):
                 raise DeclarationError(f"{which} names {one!r}, which is no stock")

@@ -117,7 +117,9 @@ class WindowParameter(Parameter[datetime]):
 
     def __init__(self, window: windows.Window) -> None:
         self._window = window
-        self.expected = f"the beginning of a window such as {window.text_of(datetime(2026, 1, 1, tzinfo=UTC))}"
+        self.expected = (
+            f"the beginning of a window such as {window.text_of(datetime(2026, 1, 1, tzinfo=UTC))}"
+        )
         super().__init__("window", default=None)
 
     def parse(self, text: str) -> datetime:
@@ -132,9 +134,9 @@ class WindowParameter(Parameter[datetime]):
 class Flow(Primer):
     """Transitions between stocks, counted in windows. Its value is ``{"value": 12, "facets": {…}}``.
 
-    A row that was in one of the sources and is now in one of the sinks is one transition, whoever moved it. None, among
-    sources or sinks, is the outside: the row was not there before (or is not any more), or is in none of the stocks that
-    flows connect with these.
+    A row that was in one of the sources and is now in one of the sinks is one transition, whoever moved it. None,
+    among sources or sinks, is the outside: the row was not there before (or is not any more), or is in none of the
+    stocks that flows connect with these.
 
     Attributes:
         sources, sinks: Stocks of one model, as classes or key bases, or None.
@@ -165,4 +167,6 @@ class Flow(Primer):
 
     def compute(self, key: Key) -> Any:
         """What a flow counted is the record itself: there is nothing to compute it from."""
-        raise NotImplementedError(f"{self.name!r} is counted by triggers, and they are not in place: manage.py migrate")
+        raise NotImplementedError(
+            f"{self.name!r} is counted by triggers, and they are not in place: manage.py migrate"
+        )

@@ -34,11 +34,15 @@ class Window:
             if self.size < timedelta(seconds=1):
                 raise DeclarationError(f"window must be a second or longer, not {self.size!r}.")
         elif self.size not in UNITS:
-            raise DeclarationError(f"window must be a timedelta or one of {', '.join(UNITS)}, not {self.size!r}.")
+            raise DeclarationError(
+                f"window must be a timedelta or one of {', '.join(UNITS)}, not {self.size!r}."
+            )
         try:
             self.zone  # noqa: B018
         except (ValueError, LookupError):
-            raise DeclarationError(f"tz must be a time zone such as 'Europe/Paris', not {self.tz!r}.") from None
+            raise DeclarationError(
+                f"tz must be a time zone such as 'Europe/Paris', not {self.tz!r}."
+            ) from None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -53,7 +57,9 @@ class Window:
         local = at.astimezone(self.zone)
         if self.size == "hour":
             # By the clock of the zone, whose offset may have minutes; an hour that comes twice is two hours.
-            return (at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)).astimezone(UTC)
+            return (
+                at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+            ).astimezone(UTC)
         day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if self.size == "week":
             day -= timedelta(days=day.weekday())
@@ -88,9 +94,13 @@ class Window:
             at = datetime.fromisoformat(text if "T" in text else f"{text}T00")
             at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         elif self.size == "week" and "W" in text:
-            at = datetime.fromisoformat(text if text.count("-") == 2 else f"{text}-1").replace(tzinfo=self.zone)
+            at = datetime.fromisoformat(text if text.count("-") == 2 else f"{text}-1").replace(
+                tzinfo=self.zone
+            )
         else:
-            at = datetime.fromisoformat(f"{text}-01" if self.size == "month" and text.count("-") == 1 else text)
+            at = datetime.fromisoformat(
+                f"{text}-01" if self.size == "month" and text.count("-") == 1 else text
+            )
             at = at.replace(tzinfo=self.zone) if at.tzinfo is None else at
         if self.start_of(at) != at:
             raise ValueError(f"{text!r} is not where a window begins")
@@ -99,7 +109,8 @@ class Window:
     def sql(self, at: str) -> str:
         """Return SQL of the beginning of the window that the instant ``at`` (SQL) is in."""
         if isinstance(self.size, timedelta):
-            return f"date_bin('{self.size.total_seconds()!r} seconds'::interval, {at}, '1970-01-01T00:00:00Z'::timestamptz)"
+            size = f"'{self.size.total_seconds()!r} seconds'::interval"
+            return f"date_bin({size}, {at}, '1970-01-01T00:00:00Z'::timestamptz)"
         if self.size == "hour":  # date_trunc would put the second of two like hours into the first
             local = f"({at} AT TIME ZONE '{self.zone.key}')"
             return f"({at} - ({local} - date_trunc('hour', {local})))"

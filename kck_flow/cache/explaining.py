@@ -10,10 +10,11 @@ from ..errors import UnknownPrimer
 from ..key import Key
 from ..primer import On, Primer
 from ..registry import registry
+from ..stock import Flow
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
-from . import counted, recount
+from . import counted, flows, recount
 from . import verdict as verdicts
 
 
@@ -84,6 +85,7 @@ def explain(key: Key) -> dict[str, Any]:
         "last_run": _run(last[0]) if last else None,
         "runs": [_run(row) for row in last],
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
+        **(flows.told(key, primer) if isinstance(primer, Flow) else {}),
     }
 
 

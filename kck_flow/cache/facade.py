@@ -14,10 +14,10 @@ from ..errors import ones_own
 from ..key import Key
 from ..primer import UNSET, Primer
 from ..registry import registry
-from ..stock import Stock
+from ..stock import Flow, Stock
 from ..store import families, products, refreshes
 from ..store.session import caller
-from . import aio, counted, explaining, flight, frame, history, many, read, write
+from . import aio, counted, explaining, flight, flows, frame, history, many, read, write
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
@@ -105,6 +105,9 @@ class Cache:
         of_stock = counted.counted(found)
         if of_stock is not None:
             return counted.is_primed(*of_stock[1:])
+        primer = registry.primers.get(found.key_base)
+        if isinstance(primer, Flow):
+            return bool(flows.told(found, primer)["state"] == "fresh")
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
 
     # -- writing
@@ -185,6 +188,8 @@ class Cache:
         of_stock = counted.counted(found)
         if of_stock is not None:
             return counted.refresh(found, *of_stock)
+        if isinstance(primer, Flow):
+            return flows.entry(found, primer)
         if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
@@ -237,8 +242,10 @@ class Cache:
         start: datetime,
         end: datetime,
         by: str | timedelta | None = None,
+        facet: str | None = None,
     ) -> list[Point]:
-        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first.
+        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; of a flow, what it
+        counted.
 
         Args:
             start, end: Aware instants; the first is included, the second is not.
@@ -246,12 +253,21 @@ class Cache:
                 project's zone beginning at ``start``, for the last value of each step.
 
         Returns:
-            Points; ``value`` is None where nothing was recorded yet, because a gap is not a zero.
+            Points; of a flow its count in each step that ``[start, end)`` touches, whole, in the flow's zone; with
+            ``facet`` a dict of facet value to count. ``value`` is None where nothing was recorded yet, because a gap
+            is not a zero.
 
         Raises:
             ValueError: ``start`` is not before ``end``, either is naive, or ``by`` is unknown.
         """
-        return history.series(registry.key(key), start, end, by=by)
+        found = registry.key(key)
+        primer = registry.primers.get(found.key_base)
+        history.bounds(start, end)
+        if isinstance(primer, Flow):
+            return flows.series(found, primer, start, end, by, facet)
+        if facet is not None:
+            raise ValueError(f"{found.key_base!r} is no flow, and has no facet {facet!r} over time.")
+        return history.series(found, start, end, by=by)
 
     def value_at(self, key: str, at: datetime) -> Any:
         """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was

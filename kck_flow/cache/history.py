@@ -26,13 +26,18 @@ STEPS = {
 }
 
 
-def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None) -> list[Point]:
-    """Return what a product held over ``[start, end)``, oldest first; see ``Cache.series``."""
+def bounds(start: datetime, end: datetime) -> None:
+    """Raise ValueError unless these are two aware instants, the first before the second."""
     for name, at in (("start", start), ("end", end)):
         if not isinstance(at, datetime) or at.tzinfo is None:
             raise ValueError(f"{name} must be an aware instant, not {at!r}.")
     if start >= end:
         raise ValueError(f"start ({start}) must be before end ({end}).")
+
+
+def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None) -> list[Point]:
+    """Return what a product held over ``[start, end)``, oldest first; see ``Cache.series``."""
+    bounds(start, end)
     primer = registry.primer(key.key_base)
     rows = records.between(caller(spread.alias_of(primer)), key, start, end)
     held = [(at, primer.codec.decode(text) if text is not None else None) for at, text in rows]

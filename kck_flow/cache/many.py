@@ -15,10 +15,11 @@ from ..errors import InvalidKey, KckFlowError, SomeFailed
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
+from ..stock import Flow
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
-from . import behind, counted, flight, frame, reach, read
+from . import behind, counted, flight, flows, frame, reach, read
 from .compute import Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import MISSING, judge
@@ -101,6 +102,14 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             failed[text] = told
         else:
             results[text] = told.value
+    for text, key in list(parsed.items()):
+        flow = registry.primers.get(key.key_base)
+        if isinstance(flow, Flow):
+            del parsed[text]
+            try:
+                results[text] = flows.entry(key, flow).value
+            except Exception as error:
+                failed[text] = error
     if not landed.outcomes and frame.current() is None:
         results.update(_fresh_many(parsed))
     rows = _stored_many({text: key for text, key in parsed.items() if text not in results})

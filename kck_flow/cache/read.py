@@ -38,11 +38,12 @@ from ..errors import (
 from ..key import INTERNAL, Key
 from ..primer import LONGEST, Primer
 from ..registry import registry
+from ..stock import Flow
 from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.session import caller, loads
 from ..storing import args_of
-from . import behind, compute, counted, flight, frame, reach, tier
+from . import behind, compute, counted, flight, flows, frame, reach, tier
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
@@ -83,6 +84,9 @@ def get(
     if of_stock is not None:
         held = counted.entry(found, *of_stock, prime=_flag(prime_on_cache_miss), default=default is not RAISE)
         return held.value if held is not None else default
+    flow = registry.primers.get(found.key_base)
+    if isinstance(flow, Flow):
+        return flows.entry(found, flow).value
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -121,6 +125,9 @@ def get_entry(
     if of_stock is not None:
         held = counted.entry(found, *of_stock, prime=ask.prime, default=default is not RAISE)
         return held if held is not None else empty(found, default)
+    flow = registry.primers.get(found.key_base)
+    if isinstance(flow, Flow):
+        return flows.entry(found, flow)
     try:
         entry: Entry = answer(found, ask, value_only=False)
         return entry

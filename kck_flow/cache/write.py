@@ -21,7 +21,7 @@ from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, Vers
 from ..key import Key
 from ..primer import LANES, UNSET, Primer, is_duration, is_whole
 from ..registry import registry
-from ..stock import Stock
+from ..stock import Flow, Stock
 from ..store import generations, pending, private, products, refreshes
 from ..store.products import Published
 from ..store.refreshes import instant
@@ -200,7 +200,7 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
 
 
 def _no_stock(key: Key) -> None:
-    if counted.counted(key) is not None:
+    if counted.counted(key) is not None or isinstance(registry.primers.get(key.key_base), Flow):
         raise UnstorableValue(
             f"{str(key)!r} is what its rows add up to, and cannot be set: change the rows, or count them anew with "
             f"manage.py kck refresh {key}."

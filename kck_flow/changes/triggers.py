@@ -25,7 +25,16 @@ from django.db import OperationalError, connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
 from ..conf import conf
-from ..counting import ROW, Definition, FlowDefinition, NotCaptured, definition, flow_definition, literal, stored
+from ..counting import (
+    ROW,
+    Definition,
+    FlowDefinition,
+    NotCaptured,
+    definition,
+    flow_definition,
+    literal,
+    stored,
+)
 from ..errors import DeclarationError
 from ..registry import registry
 from ..spread import alias_of
@@ -105,7 +114,9 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     told += [_of_flows(table, flows)] if flows else []
     parts += [f"kck_told{place} AS ({statement})" for place, statement in enumerate(told[:-1])]
     statement = f"WITH {', '.join(parts)} {told[-1]};"
-    text = f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    text = (
+        f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    )
     return " ".join(text.split("\n")).replace("{kck}", table.schema)
 
 
@@ -133,7 +144,6 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
     Of a parametrised flow, a row that moved from one key to another left the one for the outside, and came to the other
     from there: two transitions, each with one side.
     """
-    identity = flows[0].identity
     seen = []
     for place, one in enumerate(flows):
         ends = [sql for _, sql in (*one.sources, *one.sinks) if sql is not None]
@@ -142,12 +152,13 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
         seen += [f"{split.jsonb()} AS f{place}_{number}" for number, split in enumerate(one.splits)]
         if one.at is not None:
             seen.append(f"{one.at} AS t{place}")
-    keys = ", ".join(_quoted(column) for column in identity)
+    keys = ", ".join(_quoted(column) for column in flows[0].identity)
     side = f"SELECT {keys}, true AS here, {', '.join(seen)} FROM kck_changed AS {ROW} WHERE kck_sign"
     counted = " UNION ALL ".join(_transitions(place, one) for place, one in enumerate(flows))
     return f"""
         INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
-        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, start_at, transaction_timestamp(), count(*)
+        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, start_at,
+               transaction_timestamp(), count(*)
         FROM (
             WITH pair AS MATERIALIZED (
                 SELECT o AS o, n AS n FROM ({side} < 0) AS o FULL JOIN ({side} > 0) AS n USING ({keys})
@@ -158,56 +169,62 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
 
 
 def _transitions(place: int, one: FlowDefinition) -> str:
-    """Return a query of one flow's transitions: a row for each facet of each."""
+    """Return a query of one flow's transitions, a row for each facet of each: ``p.o`` is the row before, ``p.n`` after;
+    ``k.had`` and ``k.has`` tell which of them count.
+    """
     numbers = iter(range(len(one.sources) + len(one.sinks)))
-    sources = [(name, None if sql is None else f"e{place}_{next(numbers)}") for name, sql in one.sources]
-    sinks = [(name, None if sql is None else f"e{place}_{next(numbers)}") for name, sql in one.sinks]
 
-    def left(column: str) -> str:
-        return f"(k.was AND coalesce((p.o).{column}, false) AND NOT (k.is AND coalesce((p.n).{column}, false)))"
+    def column(sql: str | None) -> str | None:
+        return None if sql is None else f"e{place}_{next(numbers)}"
 
-    def came(column: str) -> str:
-        return f"(k.is AND coalesce((p.n).{column}, false) AND NOT (k.was AND coalesce((p.o).{column}, false)))"
+    def was(name: str) -> str:
+        return f"(k.had AND coalesce((p.o).{name}, false))"
 
-    def outside(side: str, there: str) -> str:
-        return f"NOT (k.{there} AND coalesce((p.{side}).i{place}, false))"
+    def now_is(name: str) -> str:
+        return f"(k.has AND coalesce((p.n).{name}, false))"
 
-    source = " ".join(
-        f"WHEN {outside('o', 'was') if column is None else left(column)} THEN {literal(name)}" for name, column in sources
-    )
-    sink = " ".join(
-        f"WHEN {outside('n', 'is') if column is None else came(column)} THEN {literal(name)}" for name, column in sinks
-    )
-    now = "transaction_timestamp()"
-    when = now
+    def left(name: str | None) -> str:
+        return f"NOT {was(f'i{place}')}" if name is None else f"{was(name)} AND NOT {now_is(name)}"
+
+    def came(name: str | None) -> str:
+        return f"NOT {now_is(f'i{place}')}" if name is None else f"{now_is(name)} AND NOT {was(name)}"
+
+    source = " ".join(f"WHEN {left(column(sql))} THEN {literal(name)}" for name, sql in one.sources)
+    sink = " ".join(f"WHEN {came(column(sql))} THEN {literal(name)}" for name, sql in one.sinks)
+    when = now = "transaction_timestamp()"
     if one.at is not None:
-        given = f"CASE WHEN k.is THEN (p.n).t{place} END"
-        when = f"CASE WHEN {given} BETWEEN '1900-01-01Z'::timestamptz AND {now} + interval '1 day' THEN {given} ELSE {now} END"
-    after = "c.sink <> ''"
+        given = f"CASE WHEN k.has THEN (p.n).t{place} END"
+        sane = f"{given} BETWEEN '1900-01-01Z'::timestamptz AND {now} + interval '1 day'"
+        when = f"CASE WHEN {sane} THEN {given} ELSE {now} END"
+    # What it was as it came into the sink or, where that is the outside, as it left.
     facets = ["'null'::jsonb"]
     facets += [
-        f"CASE WHEN {after} THEN (p.n).f{place}_{number} ELSE (p.o).f{place}_{number} END"
+        f"CASE WHEN c.sink <> '' THEN (p.n).f{place}_{number} ELSE (p.o).f{place}_{number} END"
         for number in range(len(one.splits))
     ]
-    for column, ends in (("source", one.sources), ("sink", one.sinks)):
+    for name, ends in (("source", one.sources), ("sink", one.sinks)):
         if len(ends) > 1:
-            facets.append(f"coalesce(to_jsonb(nullif(c.{column}, '')), 'null'::jsonb)")
+            facets.append(f"coalesce(to_jsonb(nullif(c.{name}, '')), 'null'::jsonb)")
     rows = ", ".join(f"({number}::smallint, {facet})" for number, facet in enumerate(facets))
-    # Both sides are one transition, unless the row has moved from one key to another.
-    halves = "(VALUES (true, true))"
+    halves = "(VALUES (true, true)) AS h (had, has)"
     if one.args:
-        moved = f"(p.o).here AND (p.n).here AND (p.o).a{place} <> (p.n).a{place}"
-        halves = f"(SELECT * FROM (VALUES (true, true, false), (true, false, true), (false, true, true)) AS h (was, is, apart) WHERE h.apart = coalesce({moved}, false))"
-        halves = halves.replace("SELECT *", "SELECT h.was, h.is")
-    return (
-        f"SELECT {one.generation}::bigint AS generation, CASE WHEN {after} THEN (p.n).a{place} ELSE (p.o).a{place} END AS args, "
-        f"v.facet, v.facet_value, {one.window.replace('{at}', f'({when})')} AS start_at "
-        f"FROM pair AS p CROSS JOIN LATERAL (SELECT g.was AND coalesce((p.o).here, false) AS was, g.is AND coalesce((p.n).here, false) AS is "
-        f"FROM {halves} AS g (was, is)) AS k "
-        f"CROSS JOIN LATERAL (SELECT CASE {source} END AS source, CASE {sink} END AS sink) AS c "
-        f"CROSS JOIN LATERAL (VALUES {rows}) AS v (facet, facet_value) "
-        "WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')"
-    )
+        apart = f"(p.o).here AND (p.n).here AND (p.o).a{place} <> (p.n).a{place}"
+        halves = (
+            "(VALUES (true, true, false), (true, false, true), (false, true, true)) AS h (had, has, apart) "
+            f"WHERE h.apart = coalesce({apart}, false)"
+        )
+    return f"""
+        SELECT {one.generation}::bigint AS generation,
+               CASE WHEN c.sink <> '' THEN (p.n).a{place} ELSE (p.o).a{place} END AS args,
+               v.facet, v.facet_value, {one.window.replace("{at}", f"({when})")} AS start_at
+        FROM pair AS p
+        CROSS JOIN LATERAL (
+            SELECT h.had AND coalesce((p.o).here, false) AS had, h.has AND coalesce((p.n).here, false) AS has
+            FROM {halves}
+        ) AS k
+        CROSS JOIN LATERAL (SELECT CASE {source} END AS source, CASE {sink} END AS sink) AS c
+        CROSS JOIN LATERAL (VALUES {rows}) AS v (facet, facet_value)
+        WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')"""
 
 
 def _rows(place: int, one: Definition) -> Iterable[str]:

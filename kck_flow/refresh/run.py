@@ -20,7 +20,7 @@ from ..key import Key
 from ..primer import Primer
 from ..progress import running
 from ..registry import registry
-from ..stock import Stock
+from ..stock import Flow, Stock
 from ..store import families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
 from . import plan
@@ -60,6 +60,8 @@ def run(
     of_stock = counted.counted(key)
     if of_stock is not None:
         return _recount(claim, *of_stock, sessions, watched)
+    if isinstance(primer, Flow):
+        return _skip(primer, claim, sessions)  # there is nothing to compute it from
     if _is_of_another_release(primer, claim):
         late = claim.started - (claim.nominal or claim.started)
         with sessions() as session:
@@ -280,9 +282,8 @@ def _too_late(primer: Primer, claim: Claim) -> bool:
 
 
 def _skip(primer: Primer, claim: Claim, sessions: Sessions) -> str:
-    assert primer.schedule is not None
     now = instant(claim.started) or clock.now()
-    following = primer.schedule.next(now)
+    following = primer.schedule.next(now) if primer.schedule is not None else None
     with sessions() as session:
         refreshes.finish(
             session,

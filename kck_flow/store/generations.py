@@ -16,6 +16,7 @@ def declare(session: Session, generation: int, key_base: str, relation: str, def
         "key_base": key_base,
         "relation": relation,
         "definition": json.dumps(definition),
+        "flow": definition.get("kind") == "flow",
     }
     return bool(session.rows("declare_generation", params))
 

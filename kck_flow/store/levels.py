@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -101,3 +102,39 @@ def publish(session: Session, generation: int, token: int | None, recount: str, 
     text = text_of("put_levels").replace("{recount}", recount.replace("%", "%%"))
     session.run(text, params)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Flowed:
+    """What a flow has counted, as one snapshot saw it. Instants are POSIX seconds.
+
+    Attributes:
+        made_at: Since when it is captured.
+        waiting: Deltas that are not in its levels yet.
+        rows: (facet, facet value, number, beginning of the step or None) each.
+    """
+
+    made_at: float
+    captured: str
+    waiting: int
+    now: float
+    rows: list[tuple[int, Any, int, Any]]
+
+
+def flowed(
+    session: Session,
+    generation: int,
+    args: Mapping[str, Any],
+    start: datetime,
+    end: datetime,
+    *,
+    step: str,
+    facet: int | None,
+) -> Flowed | None:
+    """Return what a flow counted over ``[start, end)`` by steps (SQL over ``start_at``), of one facet or all."""
+    params = {"generation": generation, "args": args_json(args), "start": start, "end": end, "facet": facet}
+    row = session.row("flow", params, step=step)
+    if row is None:
+        return None
+    made_at, captured, waiting, now, rows = row
+    return Flowed(made_at, captured, waiting, now, _rows(rows))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.db.models import Q, Sum
 
-from kck_flow import Facet, IntegerParameter, ModelParameter, Stock, StringParameter
+from kck_flow import Facet, Flow, IntegerParameter, ModelParameter, Stock, StringParameter
 from tests.accounts.models import Account, Branch
 
 COUNTRY = Facet("country")
@@ -58,3 +58,59 @@ class Abroad(Stock):
     capture, soft_expire = None, timedelta(minutes=1)
     model, members = Account, Q(branch__country__isnull=False)
     facets = [COUNTRY.through("branch")]
+
+
+class Trial(Stock):
+    """Accounts that try it."""
+
+    key_base = "trial"
+    model, members = Account, Q(state="trial")
+    facets = [Facet("plan")]
+
+
+class Closed(Stock):
+    """Accounts that have left."""
+
+    key_base = "closed"
+    model, members = Account, Q(state="closed")
+    facets = [Facet("plan")]
+
+
+class Paying(Stock):
+    """Accounts that pay, deleted ones too."""
+
+    key_base = "paying"
+    model, members = Account, Q(state="active")
+    facets = [Facet("plan")]
+
+
+class SigningUp(Flow):
+    """Accounts that are new."""
+
+    key_base = "signing_up"
+    sources, sinks = [None], [Trial, Paying]
+    facets = [Facet("plan")]
+
+
+class Converting(Flow):
+    """Trials that begin to pay."""
+
+    key_base = "converting"
+    sources, sinks = [Trial], [Paying]
+    facets = [Facet("plan")]
+
+
+class Leaving(Flow):
+    """Accounts that close, or go for good."""
+
+    key_base = "leaving"
+    sources, sinks = [Trial, Paying], [Closed, None]
+    facets = [Facet("plan")]
+
+
+class BranchArrivals(Flow):
+    """Accounts that begin to pay in a branch, or come to it paying."""
+
+    key_base = "branch_arrivals"
+    parameters = [ModelParameter("branch", Branch, field="branch_id")]
+    sources, sinks, window, tz = [None, "trial", "closed"], [Paying], "day", "Europe/Berlin"

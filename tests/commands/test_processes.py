@@ -360,6 +360,7 @@ def test_the_verbs_are_those_of_the_design() -> None:
 
     assert set(ALL) == {
         "stocks",
+        "flows",
         "keys",
         "get",
         "set",

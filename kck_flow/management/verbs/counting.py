@@ -1,4 +1,4 @@
-"""``stocks``: what is counted, and how."""
+"""``stocks`` and ``flows``: what is counted, and how."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...cache import counted
 from ...cache.facade import Cache
 from ...errors import KckFlowError
 from ...registry import registry
-from ...stock import Stock
+from ...stock import Flow, Stock
 from .. import words
 from ..arguments import Options, Verb, add_format
 from ..console import DONE, Console
@@ -74,6 +74,61 @@ def _row(stock: Stock) -> dict[str, Any]:
     return row
 
 
+FLOW_NAMES = ("flow", "sources", "sinks", "window", "value", "waiting", "state", "cause")
+
+
+def _add_flows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("flow", nargs="*", metavar="FLOW", help="Only these; all where not given.")
+    add_format(parser)
+
+
+def _flows(console: Console, options: Options) -> int:
+    wanted = [registry.primer(name) for name in options["flow"]] or registry.unique()
+    rows = [_flow_row(primer) for primer in wanted if isinstance(primer, Flow)]
+    columns = [
+        Column("FLOW", lambda row: row["flow"]),
+        Column("FROM", lambda row: _ends(row["sources"])),
+        Column("TO", lambda row: _ends(row["sinks"])),
+        Column("WINDOW", lambda row: row["window"]),
+        Column("COUNTED", lambda row: "-" if row["value"] is None else f"{row['value']:,}", right=True),
+        Column("WAITING", lambda row: f"{row['waiting']:,}", right=True),
+        Column("NOTE", lambda row: row["cause"], stretch=True),
+    ]
+    console.listing(options["format"], columns, rows, names=FLOW_NAMES, empty="No flow is declared.")
+    return DONE
+
+
+def _ends(names: list[str | None]) -> str:
+    return ", ".join(name or "outside" for name in names) or "-"
+
+
+def _flow_row(flow: Flow) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "flow": flow.name,
+        "sources": [],
+        "sinks": [],
+        "window": str(flow.window),
+        "value": None,
+        "waiting": 0,
+        "state": None,
+        "cause": "",
+    }
+    if not all(parameter.has_default for parameter in flow.parameters):
+        row["cause"] = f"a number for each {', '.join(parameter.name for parameter in flow.own_parameters)}"
+        return row
+    found = Cache.get_instance().explain(flow.build_key())
+    told = found["counted"]
+    row.update(
+        sources=told.get("sources", []),
+        sinks=told.get("sinks", []),
+        value=found["value"]["value"] if found["value"] else None,
+        waiting=told.get("waiting", 0),
+        state=found["state"],
+        cause=found["cause"],
+    )
+    return row
+
+
 VERBS = (
     Verb(
         "stocks",
@@ -81,4 +136,5 @@ VERBS = (
         _add_stocks,
         _stocks,
     ),
+    Verb("flows", "What moves between stocks, and how much of it was counted.", _add_flows, _flows),
 )

@@ -1,0 +1,166 @@
+"""A read of a flow: what it counted in a window, in all, or step by step; levels and deltas in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .. import counting, spread
+from ..counting import FlowDefinition, NotCaptured, flow_definition
+from ..entry import Entry, Point
+from ..errors import NotPrimed
+from ..key import Key
+from ..registry import registry
+from ..stock import Flow
+from ..store import levels
+from ..store.refreshes import instant
+from ..store.session import caller
+from ..windows import Window
+from . import frame, reach
+from .context import OPEN, context_of
+
+ALWAYS = datetime(1, 1, 2, tzinfo=UTC)
+NEVER = datetime(9999, 12, 30, tzinfo=UTC)
+
+_definitions: dict[tuple[str, str], tuple[tuple[int, int], FlowDefinition | None, str]] = {}
+
+
+def definition_of(flow: Flow, alias: str) -> tuple[FlowDefinition | None, str]:
+    """Return (definition, ""), or (None, why there is none)."""
+    known = _definitions.get((alias, flow.name))
+    # What is inside follows from the other flows, too.
+    version = (id(flow), registry.generation)
+    if known is None or known[0] != version:
+        try:
+            known = version, flow_definition(flow, alias, *registry.ends(flow)), ""
+        except NotCaptured as error:
+            known = version, None, str(error)
+        _definitions[alias, flow.name] = known
+    return known[1], known[2]
+
+
+def entry(key: Key, flow: Flow) -> Entry:
+    """Return what a flow counted in the window that a key names, or in all.
+
+    Raises:
+        NotPrimed: nothing captures it.
+    """
+    alias = spread.alias_of(flow)
+    here = frame.current()
+    if here is not None:
+        here.refuse(key)
+        frame.note(key, None)
+    window = key.params["window"]
+    start, end = (window, flow.windows.after(window)) if window is not None else (ALWAYS, NEVER)
+    told = _read(key, flow, alias, start, end)
+    found, _ = definition_of(flow, alias)
+    assert found is not None
+    value = counting.display_flow(flow, found, registry.ends(flow)[2][0], told.rows)
+    return Entry(str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0))
+
+
+def told(key: Key, flow: Flow) -> dict[str, Any]:
+    """Return what ``explain`` tells of a flow: it has no stored value, and hence no expiry."""
+    alias = spread.alias_of(flow)
+    found, why = definition_of(flow, alias)
+    counted: dict[str, Any] = {}
+    try:
+        held = _read(key, flow, alias, ALWAYS, NEVER)
+        value = entry(key, flow).value
+        state, cause = (
+            "fresh",
+            f"captured since {instant(held.made_at)}: each transition is in it at its commit",
+        )
+        counted = {"waiting": held.waiting}
+    except NotPrimed as error:
+        value, state, cause = None, "empty", str(error)
+    if found is not None:
+        counted |= {
+            "table": found.relation,
+            "sources": [name or None for name, _ in found.sources],
+            "sinks": [name or None for name, _ in found.sinks],
+            "columns": list(found.columns),
+            "generation": found.generation,
+        }
+    return {
+        "state": state,
+        "cause": cause if not why else f"not captured, because {why}",
+        "value": value,
+        "counted": counted,
+    }
+
+
+def series(
+    key: Key, flow: Flow, start: datetime, end: datetime, by: str | timedelta | None, facet: str | None
+) -> list[Point]:
+    """Return what a flow counted step by step over ``[start, end)``; see ``Cache.series``.
+
+    Raises:
+        ValueError: a step does not begin where a window does, or there is no such facet.
+    """
+    alias = spread.alias_of(flow)
+    found, why = definition_of(flow, alias)
+    if found is None:
+        raise NotPrimed(f"{flow.name!r} is not captured: {why}.")
+    number = 0
+    if facet is not None:
+        if facet not in found.facets:
+            raise ValueError(
+                f"{flow.name!r} has no facet {facet!r}. Its facets are: {', '.join(found.facets) or 'none'}."
+            )
+        number = found.facets.index(facet) + 1
+    step = flow.windows if by is None else Window(by, flow.tz if by != "hour" else None)
+    begin = step.start_of(start)
+    if flow.windows.start_of(begin) != begin:
+        raise ValueError(
+            f"Steps of {by!r} in {step.zone} begin within a window of {flow.name!r}, which is {flow.window!r} long. "
+            "Give the flow a shorter window, or ask for steps that its windows divide."
+        )
+    last = step.after(step.start_of(end - timedelta(microseconds=1)))
+    told = _read(key, flow, alias, begin, last, step=step.sql("start_at"), facet=number)
+    counts: dict[float, dict[Any, int]] = {}
+    name_of = counting.facet_values(flow, found, registry.ends(flow)[2][0])
+    for place, found_value, n, at in told.rows:
+        counts.setdefault(float(at), {})[name_of(place, found_value) if place else None] = n
+    points = []
+    now = instant(told.now)
+    made = instant(told.made_at)
+    assert now is not None
+    assert made is not None
+    while begin < end:
+        after = step.after(begin)
+        held = counts.get(begin.timestamp(), {})
+        known = after > made
+        value: Any = held if facet is not None else held.get(None, 0)
+        # Before it was declared nothing was counted: that is no zero.
+        points.append(
+            Point(begin, after, value if known or held else None, known and begin >= made and after <= now)
+        )
+        begin = after
+    return points
+
+
+def _read(
+    key: Key,
+    flow: Flow,
+    alias: str,
+    start: datetime,
+    end: datetime,
+    *,
+    step: str = "NULL::timestamptz",
+    facet: int | None = None,
+) -> levels.Flowed:
+    found, why = definition_of(flow, alias)
+    if found is None:
+        raise NotPrimed(f"{flow.name!r} is not captured: {why}.")
+    args: Mapping[str, Any] = {name: value for name, value in key.params.items() if name != "window"}
+    generation = found.generation
+
+    def ask() -> levels.Flowed | None:
+        return levels.flowed(caller(alias), generation, args, start, end, step=step, facet=facet)
+
+    told = reach.once_more(alias, context_of(alias) == OPEN, str(key), ask)
+    if told is None:
+        raise NotPrimed(f"{flow.name!r} is not captured in this database. Run: manage.py migrate")
+    return told
