@@ -580,7 +580,7 @@ class _Compiler:
         more = []
         if measure.filter is not None:
             try:
-                more.append(self.where(self.query.build_where(Q(measure.filter))))
+                more.append(self.where(self.query.build_where(_condition(measure))))
             except FieldError:
                 raise NotCaptured("the measure's filter reaches into another table") from None
         (given,) = measure.get_source_expressions()[:1]
@@ -603,6 +603,12 @@ class _Compiler:
             if "Joined field references" in str(error):
                 raise NotCaptured("measure reaches into another table") from None
             raise DeclarationError(f"measure: {error}") from None
+
+
+def _condition(measure: Any) -> Any:
+    """Return the condition of a measure's filter, as a Q (Django 6 wraps it)."""
+    found = getattr(measure.filter, "condition", measure.filter)
+    return found if isinstance(found, Q) else Q(found)
 
 
 def _is_star(given: Any) -> bool:
@@ -765,7 +771,7 @@ def _measured(stock: Stock) -> dict[str, Any]:
         return {}
     given = measure.get_source_expressions()[0]
     return {
-        "kck_m": given if measure.filter is None else models.Case(models.When(Q(measure.filter), then=given))
+        "kck_m": given if measure.filter is None else models.Case(models.When(_condition(measure), then=given))
     }
 
 
