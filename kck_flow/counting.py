@@ -20,8 +20,8 @@ from django.apps import apps
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connections, models, router
 from django.db.models import Aggregate, Count, F, Q, Sum
-from django.db.models.expressions import Col, Func, RawSQL, Subquery, Window
-from django.db.models.functions import Now, Random
+from django.db.models.expressions import Col, CombinedExpression, Func, RawSQL, Subquery, Window
+from django.db.models.functions import Cast, Now, Random
 from django.db.models.sql import Query
 from django.db.models.sql.where import ExtraWhere
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROW = "kck_row"
 # A grouping of this many expressions is what PostgreSQL tells apart in one number.
 MOST_FACETS = 30
+_SAFE = ("+", "-", "*")
 _UNSTEADY = (
     "random",
     "clock_timestamp",
@@ -152,6 +153,10 @@ class Definition:
             return "'{}'::jsonb"
         pairs = (f"{literal(name)}, {part.jsonb((given or {}).get(name))}" for name, part in self.args)
         return f"jsonb_build_object({', '.join(pairs)})"
+
+    def trial(self) -> str:
+        """Return a query that fails if the table does not fit the definition, and reads nothing."""
+        return f"SELECT * FROM ({self.recount()}) AS tried LIMIT 0"
 
     def recount(self, only: str = "") -> str:
         """Return a query of everything the stock holds: args, facet, facet_value, n, amount; one pass over the table.
@@ -274,6 +279,14 @@ class FlowDefinition:
             return "'{}'::jsonb"
         pairs = (f"{literal(name)}, {part.jsonb()}" for name, part in self.args)
         return f"jsonb_build_object({', '.join(pairs)})"
+
+    def trial(self) -> str:
+        """Return a query that fails if the table does not fit the definition, and reads nothing."""
+        ends = [sql for _, sql in (*self.sources, *self.sinks) if sql is not None]
+        more = [split.jsonb() for split in self.splits] + ([self.at] if self.at is not None else [])
+        identity = [f'{ROW}."{column}"' for column in self.identity]
+        what = ", ".join([*identity, *ends, self.inside, self.args_jsonb(), *more]).replace("{kck}", "")
+        return f"SELECT {what} FROM {self.relation} AS {ROW} LIMIT 0"
 
 
 def stored(found: Mapping[str, Any]) -> Definition | FlowDefinition:
@@ -627,6 +640,12 @@ def _refuse(one: Any) -> None:
         raise NotCaptured("it looks at other rows")
     if isinstance(one, (RawSQL, ExtraWhere)):
         raise NotCaptured("raw SQL may look at anything")
+    if isinstance(one, Cast) or (
+        isinstance(one, CombinedExpression)
+        and (one.connector not in _SAFE or not isinstance(concrete(one.output_field), models.DecimalField))
+    ):
+        # Whatever a trigger raises, the write fails with it.
+        raise NotCaptured(f"{type(one).__name__} may fail for some row, and its write would fail with it")
     if isinstance(one, (Now, Random)) or (
         isinstance(one, Func) and str(one.function or "").lower() in _UNSTEADY
     ):
@@ -771,7 +790,9 @@ def _measured(stock: Stock) -> dict[str, Any]:
         return {}
     given = measure.get_source_expressions()[0]
     return {
-        "kck_m": given if measure.filter is None else models.Case(models.When(_condition(measure), then=given))
+        "kck_m": given
+        if measure.filter is None
+        else models.Case(models.When(_condition(measure), then=given))
     }
 
 

@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any
 
 from django.apps import apps
-from django.db import OperationalError, connections, transaction
+from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
 from ..conf import conf
@@ -303,7 +303,9 @@ def install(alias: str) -> list[str]:
         if known - {one.generation for one in wanted}:
             bases = [one.key_base for one in wanted]
             generations.retire(session, [one.generation for one in wanted], bases)
-    tables = _tables(session)
+    if known - {one.generation for one in wanted}:
+        generations.drop_retired(session)
+    tables = _fitting(session, _tables(session))
     changed = []
     there = _installed(session)
     kept: set[str] = set()
@@ -319,6 +321,26 @@ def install(alias: str) -> list[str]:
     if changed:
         _sweep(session)
     return changed
+
+
+def _fitting(session: Session, tables: dict[str, list[Captured]]) -> dict[str, list[Captured]]:
+    """Return the definitions that their tables fit. Of the others (a column was dropped, and yesterday's code still
+    reads it) a trigger would fail every write: they are out of force.
+    """
+    fitting: dict[str, list[Captured]] = {}
+    for relation, definitions in tables.items():
+        for one in definitions:
+            try:
+                with transaction.atomic(using=session.alias):
+                    session.run(one.trial())
+            except DatabaseError as error:
+                generations.retire_one(session, one.generation)
+                logger.error(
+                    "capture.refused family=%s table=%s error=%s", one.key_base, relation, str(error).strip()
+                )
+            else:
+                fitting.setdefault(relation, []).append(one)
+    return fitting
 
 
 def _tables(session: Session) -> dict[str, list[Captured]]:

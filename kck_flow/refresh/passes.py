@@ -59,7 +59,7 @@ class Passes:
         self.alias, self.sessions, self.lanes, self.products = alias, sessions, tuple(lanes), products
         self.owner, self.lease, self.loaded_at = owner, lease, loaded_at
         self._claims = 0
-        self._overdue_at = 0.0
+        self._overdue_at = self._look_at = 0.0
         self._mark: datetime | None = None
 
     def sync(self) -> int:
@@ -82,9 +82,16 @@ class Passes:
             return done + self._fold_levels(session)
 
     def _fold_levels(self, session: Any) -> int:
-        generations.end_leaseless(session, lambda base: recount.slot_key(base).digest)
+        now = time.monotonic()
+        if now < self._look_at:
+            return 0
+        waiting, fenced = levels.uncounted(session)
+        # A worker of a project that counts nothing looks again, too: but not in every pass.
+        self._look_at = now + OVERDUE_SHARE * (time.monotonic() - now)
+        if fenced:
+            generations.end_leaseless(session, lambda base: recount.slot_key(base).digest)
         folded = 0
-        for generation in levels.foldable(session):
+        for generation in levels.foldable(session) if waiting else ():
             folded += levels.fold(session, [generation], FOLD_BATCH)
         return folded
 

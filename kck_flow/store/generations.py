@@ -26,6 +26,16 @@ def retire(session: Session, declared: Sequence[int], bases: Sequence[str]) -> i
     return len(session.rows("retire_generations", {"declared": list(declared), "bases": list(bases)}))
 
 
+def retire_one(session: Session, generation: int) -> None:
+    """Take a definition out of force at once."""
+    session.rows("retire_generation", {"generation": generation})
+
+
+def drop_retired(session: Session) -> None:
+    """Delete what stocks held under definitions that are out of force."""
+    session.rows("drop_retired", {})
+
+
 def in_force(session: Session) -> list[tuple[int, str, str, Any, str]]:
     """Return (generation, key base, relation, definition, captured) of each definition in force."""
     rows = session.rows("generations", {})

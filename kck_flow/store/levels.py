@@ -86,6 +86,12 @@ def fold(session: Session, generations: Sequence[int], limit: int) -> int:
     return int(taken)
 
 
+def uncounted(session: Session) -> tuple[bool, bool]:
+    """Return whether deltas wait, and whether some family is fenced."""
+    waiting, fenced = session.rows("uncounted", {})[0]
+    return bool(waiting), bool(fenced)
+
+
 def foldable(session: Session, limit: int = 50_000) -> list[int]:
     """Return the families that have deltas, those with most first."""
     return [row[0] for row in session.rows("foldable", {"limit": limit})]

@@ -16,7 +16,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection, models
 from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Sum
-from django.db.models.functions import Now
+from django.db.models.functions import Cast, Now
 from django.test.utils import CaptureQueriesContext
 
 from kck_flow import Cache, Facet, IntegerParameter, ModelParameter, Stock
@@ -151,16 +151,21 @@ def test_a_measure_may_be_a_sum_a_count_of_a_column_or_what_is_only_recounted_ro
         key_base, model, measure, capture = "plans", Account, Count("plan", distinct=True), None
 
     class Earned(Stock):
-        key_base, model, measure = "earned", Account, Sum(F("points") * 2, filter=Q(vip=True))
+        key_base, model, measure = "earned", Account, Sum(F("balance") * 2, filter=Q(vip=True))
 
     with registered(Named, Mean, Plans, Earned):
         triggers.install("default")
         primed("named", "earned")
         Account.objects.bulk_create(
-            [Account(plan=plan, points=n, vip=n > 1) for n, plan in enumerate(["a", "a", None, "b"])]
+            [
+                Account(plan=plan, points=n, balance=n, vip=n > 1)
+                for n, plan in enumerate(["a", "a", None, "b"])
+            ]
         )
         assert cache.get("named") == {"value": 3, "facets": {"state": {"trial": 3}}}
         assert cache.get("earned")["value"] == 2 * (2 + 3)
+        assert why_not(measure=Sum(F("points") * 2)) != ""  # an int that overflows would fail the write
+        assert why_not(members=Q(note=Cast("points", models.TextField()))) != ""
         equal("named", "earned")
         assert cache.get("mean")["value"] == Decimal("1.5")
         assert cache.get("plans")["value"] == 2
@@ -388,6 +393,32 @@ def test_wrong_stocks_are_told_by_the_checks(db: None) -> None:
     assert "no model 'accounts.Missing'" in told["kck_flow.E010", "Lost"][0]
     assert "because members reaches into another table" in told["kck_flow.W002", "Joined"][0]
     assert "schedule or a soft_expire" in told["kck_flow.W002", "Joined"][0]
+
+
+@committed
+def test_a_column_that_is_dropped_takes_no_write_with_it(cache: Cache) -> None:
+    """Yesterday's definition is in force still, and speaks of a column that is not there any more."""
+
+    class Noted(Stock):
+        key_base, model, members = "noted", Account, Q(note="x")
+
+    with registered(Noted):
+        triggers.install("default")
+        primed("noted")
+    reading.forget()
+    sql("UPDATE kck_generation SET live = true, made_at = clock_timestamp() WHERE key_base = 'noted'")
+    sql("ALTER TABLE accounts_account RENAME COLUMN note TO remark")
+    try:
+        triggers.install("default")
+        sql(
+            "INSERT INTO accounts_account (state, vip, balance, points, remark) VALUES ('active', false, 1, 0, 'x')"
+        )
+        assert sql("SELECT live FROM kck_generation WHERE key_base = 'noted'") == [(False,)]
+    finally:
+        sql("ALTER TABLE accounts_account RENAME COLUMN remark TO note")
+        triggers.install("default")
+    assert cache.get("active")["value"] == 1
+    equal("active", "everyone")
 
 
 # -- odd tables
