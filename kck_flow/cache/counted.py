@@ -31,6 +31,8 @@ from .pool import pool
 # How long what captures a table is believed (one query finds out), and from how many deltas on a read has them folded.
 CAPTURED_SECONDS = 1.0
 FOLD_FROM, FOLD_SECONDS, FOLD_BATCH = 2000, 1.0, 20_000
+# How long a reader that finds a family uncounted waits for it to be counted, before it counts its own key.
+PRIME_SECONDS = 1.0
 
 _definitions: dict[tuple[str, str], tuple[int, Definition | None, str]] = {}
 _captured: dict[tuple[str, str], tuple[float, str]] = {}
@@ -70,13 +72,21 @@ def counted(key: Key) -> tuple[Stock, Definition, str] | None:
 
 
 def entry(
-    key: Key, stock: Stock, found: Definition, alias: str, *, prime: bool | None = None, default: bool = False
+    key: Key,
+    stock: Stock,
+    found: Definition,
+    alias: str,
+    *,
+    prime: bool | None = None,
+    default: bool = False,
+    patient: bool = True,
 ) -> Entry | None:
     """Return a key of a captured stock with its instants. It has no version: what it holds is as new as the read.
 
     Args:
         prime: Whether it may be counted where nothing is stored; the stock's attribute where not given.
         default: Whether None comes back where it may not, instead of an error.
+        patient: Whether this thread may wait a moment for the family to be counted.
 
     Raises:
         NotPrimed: nothing is stored, and it may not be counted.
@@ -88,9 +98,16 @@ def entry(
     def ask() -> levels.Held | None:
         return levels.read(caller(alias), found.generation, key.params)
 
-    held = _usable(stock, found, alias, context, reach.once_more(alias, context == OPEN, str(key), ask), may)
-    if held is None and may and context == TEST and recount.in_test(found, alias):
-        held = ask()
+    first = reach.once_more(alias, context == OPEN, str(key), ask)
+    held = _usable(stock, found, alias, context, first)
+    if held is None and first is not None and may:
+        if context == TEST:
+            held = ask() if recount.in_test(found, alias) else None
+        else:
+            over = recount.soon(stock, found, alias)
+            # A small family is counted for good in a moment; of a large one, this key alone is the shorter way.
+            if context == OPEN and frame.current() is None and patient and over.wait(PRIME_SECONDS):
+                held = _usable(stock, found, alias, context, ask())
     return _entry(key, stock, held, may, default)
 
 
@@ -114,7 +131,7 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
             _note(key)
             may = stock.prime_on_cache_miss
             try:
-                if _usable(stock, definition, alias, context, held, may) is None:
+                if _usable(stock, definition, alias, context, held) is None:
                     told = entry(key, stock, definition, alias)
                 else:
                     told = _entry(key, stock, held, may, False)
@@ -167,19 +184,17 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
 
 
 def _usable(
-    stock: Stock, found: Definition, alias: str, context: str, held: levels.Held | None, may_prime: bool
+    stock: Stock, found: Definition, alias: str, context: str, held: levels.Held | None
 ) -> levels.Held | None:
-    """Return what was read where it can be served; None where it has to be counted live, and the family soon is."""
+    """Return what was read where it can be served; None where the rows have to be counted."""
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
     captured = _captured_now(found, alias, context)
-    if held.primed_at is not None and not held.void and held.captured == captured:
-        if held.waiting > FOLD_FROM and context != TEST:
-            _fold(found, alias)
-        return held
-    if may_prime and context != TEST:
-        recount.soon(stock, found, alias)
-    return None
+    if held.primed_at is None or held.void or held.captured != captured:
+        return None
+    if held.waiting > FOLD_FROM and context != TEST:
+        _fold(found, alias)
+    return held
 
 
 def _captured_now(found: Definition, alias: str, context: str) -> str:

@@ -10,7 +10,7 @@ from ..errors import UnknownPrimer
 from ..key import Key
 from ..primer import On, Primer
 from ..registry import registry
-from ..stock import Flow
+from ..stock import Flow, Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
@@ -26,7 +26,8 @@ def explain(key: Key) -> dict[str, Any]:
         served or is stale, in words), ``version``, ``computed_at``, ``soft_expires_at``, ``hard_expires_at``,
         ``pending`` (marks and changes on their way), ``needs`` and ``feeds`` (key, mode, version read),
         ``slot`` (lease, want, due, attempts, error, reason), ``paused``, ``next`` (scheduled instants to
-        come), ``last_run`` and ``runs``.
+        come), ``last_run`` and ``runs``; of a stock or flow ``counted`` (its table, columns, members or ends, deltas
+        waiting), of a stock ``flows`` (into and out of it, with what each moved in the last day).
 
     Raises:
         UnknownPrimer: neither a primer nor a stored product has this key.
@@ -85,6 +86,7 @@ def explain(key: Key) -> dict[str, Any]:
         "last_run": _run(last[0]) if last else None,
         "runs": [_run(row) for row in last],
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
+        **({"flows": flows.around(primer)} if isinstance(primer, Stock) else {}),
         **(flows.told(key, primer) if isinstance(primer, Flow) else {}),
     }
 

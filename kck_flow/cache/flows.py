@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .. import counting, spread
+from .. import clock, counting, spread
 from ..counting import FlowDefinition, NotCaptured, flow_definition
 from ..entry import Entry, Point
-from ..errors import NotPrimed
+from ..errors import DeclarationError, NotPrimed
 from ..key import Key
 from ..registry import registry
-from ..stock import Flow
+from ..stock import Flow, Stock
 from ..store import levels
 from ..store.refreshes import instant
 from ..store.session import caller
@@ -68,9 +68,10 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
     try:
         held = _read(key, flow, alias, ALWAYS, NEVER)
         value = entry(key, flow).value
+        since = datetime.fromtimestamp(held.made_at, UTC)
         state, cause = (
             "fresh",
-            f"captured since {instant(held.made_at)}: each transition is in it at its commit",
+            f"captured since {since:%Y-%m-%d %H:%M} UTC: each transition is in it at its commit",
         )
         counted = {"waiting": held.waiting}
     except NotPrimed as error:
@@ -89,6 +90,41 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         "value": value,
         "counted": counted,
     }
+
+
+def around(stock: Stock) -> list[dict[str, Any]]:
+    """Return the flows into and out of a stock, with what each moved in the windows of the last day (None where a key
+    has to be said).
+    """
+    found = []
+    for flow in registry.unique():
+        if not isinstance(flow, Flow):
+            continue
+        try:
+            sources, sinks, _ = registry.ends(flow)
+        except DeclarationError:
+            continue  # told by the checks
+        for direction, name, ends in (("in", "sink", sinks), ("out", "source", sources)):
+            if stock in ends:
+                moved = _moved(flow, stock, name, len(ends) > 1)
+                found.append({"flow": flow.name, "direction": direction, "count": moved})
+    return found
+
+
+def _moved(flow: Flow, stock: Stock, end: str, several: bool) -> int | None:
+    if not all(parameter.has_default for parameter in flow.parameters):
+        return None
+    key, now = flow.build_key(), clock.now()
+    try:
+        told = _read(key, flow, spread.alias_of(flow), flow.windows.start_of(now - timedelta(days=1)), NEVER)
+    except NotPrimed:
+        return None
+    definition, _ = definition_of(flow, spread.alias_of(flow))
+    assert definition is not None
+    facet = definition.facets.index(end) + 1 if several else 0
+    return sum(
+        n for number, value, n, _ in told.rows if number == facet and (not several or value == stock.name)
+    )
 
 
 def series(

@@ -82,7 +82,13 @@ def get(
     found = registry.key(key)
     of_stock = counted.counted(found)
     if of_stock is not None:
-        held = counted.entry(found, *of_stock, prime=_flag(prime_on_cache_miss), default=default is not RAISE)
+        held = counted.entry(
+            found,
+            *of_stock,
+            prime=_flag(prime_on_cache_miss),
+            default=default is not RAISE,
+            patient=not boarding.get(),
+        )
         return held.value if held is not None else default
     flow = registry.primers.get(found.key_base)
     if isinstance(flow, Flow):
@@ -123,7 +129,9 @@ def get_entry(
     found = registry.key(key)
     of_stock = counted.counted(found)
     if of_stock is not None:
-        held = counted.entry(found, *of_stock, prime=ask.prime, default=default is not RAISE)
+        held = counted.entry(
+            found, *of_stock, prime=ask.prime, default=default is not RAISE, patient=not boarding.get()
+        )
         return held if held is not None else empty(found, default)
     flow = registry.primers.get(found.key_base)
     if isinstance(flow, Flow):

@@ -33,7 +33,7 @@ from .pool import pool
 logger = logging.getLogger("kck_flow")
 
 COUNT = "count:"
-_asked: dict[tuple[str, int], float] = {}
+_asked: dict[tuple[str, int], tuple[float, threading.Event]] = {}
 _lock = threading.Lock()
 ASK_AGAIN_SECONDS = 1.0
 
@@ -53,21 +53,26 @@ def name_of(key: Key) -> str:
     return key.key_base.removeprefix(f"{keys.INTERNAL}{COUNT}")
 
 
-def soon(stock: Stock, found: Definition, alias: str, reason: str = "miss") -> None:
-    """Have a family counted in a thread of this process, once a second at most; the reader is on its way already."""
-    now = time.monotonic()
+def soon(stock: Stock, found: Definition, alias: str, reason: str = "miss") -> threading.Event:
+    """Have a family counted in a thread of this process, once a second at most; returns what is set when it is over."""
+    began = time.monotonic()
     with _lock:
-        if now - _asked.get((alias, found.generation), -ASK_AGAIN_SECONDS) < ASK_AGAIN_SECONDS:
-            return
-        _asked[alias, found.generation] = now
-    pool().submit(lambda: _quietly(stock, found, alias, reason))
+        asked = _asked.get((alias, found.generation))
+        if asked is not None and (began - asked[0] < ASK_AGAIN_SECONDS or not asked[1].is_set()):
+            return asked[1]
+        over = threading.Event()
+        _asked[alias, found.generation] = began, over
+    pool().submit(lambda: _quietly(stock, found, alias, reason, over))
+    return over
 
 
-def _quietly(stock: Stock, found: Definition, alias: str, reason: str) -> None:
+def _quietly(stock: Stock, found: Definition, alias: str, reason: str, over: threading.Event) -> None:
     try:
         now(stock, found, alias, reason=reason)
     except (private.Busy, DatabaseErrors) as error:
         logger.debug("recount.not_begun family=%s error=%r", stock.name, error)
+    finally:
+        over.set()
 
 
 def now(stock: Stock, found: Definition, alias: str, *, reason: str, force: bool = False) -> str | None:

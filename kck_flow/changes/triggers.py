@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -305,7 +305,7 @@ def install(alias: str) -> list[str]:
             generations.retire(session, [one.generation for one in wanted], bases)
     if known - {one.generation for one in wanted}:
         generations.drop_retired(session)
-    tables = _fitting(session, _tables(session))
+    tables = _fitting(session, _tables(session), {one.generation for one in wanted})
     changed = []
     there = _installed(session)
     kept: set[str] = set()
@@ -323,20 +323,26 @@ def install(alias: str) -> list[str]:
     return changed
 
 
-def _fitting(session: Session, tables: dict[str, list[Captured]]) -> dict[str, list[Captured]]:
+def _fitting(
+    session: Session, tables: dict[str, list[Captured]], wanted: Container[int]
+) -> dict[str, list[Captured]]:
     """Return the definitions that their tables fit. Of the others (a column was dropped, and yesterday's code still
     reads it) a trigger would fail every write: they are out of force.
     """
     fitting: dict[str, list[Captured]] = {}
     for relation, definitions in tables.items():
+        if table_of(session, relation) is None:
+            continue  # not migrated yet
         for one in definitions:
             try:
                 with transaction.atomic(using=session.alias):
                     session.run(one.trial())
             except DatabaseError as error:
                 generations.retire_one(session, one.generation)
-                logger.error(
-                    "capture.refused family=%s table=%s error=%s", one.key_base, relation, str(error).strip()
+                level = logging.ERROR if one.generation in wanted else logging.INFO
+                first = str(error).strip().partition("\n")[0]
+                logger.log(
+                    level, "capture.refused family=%s table=%s error=%s", one.key_base, relation, first
                 )
             else:
                 fitting.setdefault(relation, []).append(one)

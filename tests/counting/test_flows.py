@@ -171,6 +171,18 @@ def test_a_flow_is_explained_and_listed_and_a_refresh_that_was_queued_does_nothi
     told = cache.explain("leaving")
     assert (told["state"], told["counted"]["sinks"]) == ("fresh", ["closed", None])
     assert cache.is_set("leaving")
+    Account.objects.update(state="active")
+    assert cache.explain("paying")["flows"] == [
+        {"flow": "branch_arrivals", "direction": "in", "count": None},
+        {"flow": "converting", "direction": "in", "count": 1},
+        {"flow": "leaving", "direction": "out", "count": 0},
+        {"flow": "signing_up", "direction": "in", "count": 0},
+    ]
+    assert cache.get("paying")["value"] == 1
+    call_command("kck", "explain", "paying")
+    shown = capsys.readouterr().out
+    assert "in         converting: 1 in the last day" in shown
+    assert """counts     rows of "accounts_account" where""" in shown
     call_command("kck", "flows", "--format", "json")
     rows = {row["flow"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["signing_up"]["value"] == 1

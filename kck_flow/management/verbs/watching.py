@@ -127,6 +127,7 @@ def _told(told: dict[str, Any], key: Key, *, traceback: bool) -> Iterator[str]:
         age = words.span(max((now - told["computed_at"]).total_seconds(), 0))
         yield _line("value", f"{words.value(told['value'], 80)}   version {told['version']}, {age} old")
         yield _line("expires", _expiry(told, now))
+    yield from _counted(told)
     pending = told["pending"]
     if pending["mark"] or pending["changes"]:
         parts = (
@@ -165,6 +166,19 @@ def _told(told: dict[str, Any], key: Key, *, traceback: bool) -> Iterator[str]:
     if told["last_run"] is not None:
         yield _line("last run", _run_text(told["last_run"], now))
     yield _line("try", _advice(told, key))
+
+
+def _counted(told: dict[str, Any]) -> Iterator[str]:
+    """Yield what is told of a stock or flow: what it holds, of which rows, and what moves it."""
+    found = told.get("counted")
+    if found and told["value"] is not None:
+        waiting = f", {words.count(found['waiting'], 'delta')} to be folded in" if found["waiting"] else ""
+        yield _line("value", f"{words.value(told['value'], 80)}{waiting}")
+    if found and "members" in found:
+        yield _line("counts", f"rows of {found['table']} where {words.clipped(found['members'], 200)}")
+    for one in told.get("flows", ()):
+        moved = "a number for each key" if one["count"] is None else f"{one['count']:,} in the last day"
+        yield _line(one["direction"], f"{one['flow']}: {moved}")
 
 
 def _line(name: str, text: str) -> str:
