@@ -100,10 +100,10 @@ class Converting(Flow):
     facets = [Facet("plan")]
 
 
-class Leaving(Flow):
+class Departing(Flow):
     """Accounts that close, or go for good."""
 
-    key_base = "leaving"
+    key_base = "departing"
     sources, sinks = [Trial, Paying], [Closed, None]
     facets = [Facet("plan")]
 

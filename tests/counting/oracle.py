@@ -26,7 +26,7 @@ STOCKS = ("active", "everyone", "branch_accounts", "holding", "money")
 LEVELS = ("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
-FLOWS = ("signing_up", "converting", "leaving", "branch_arrivals/1", "branch_arrivals/2")
+FLOWS = ("signing_up", "converting", "departing", "branch_arrivals/1", "branch_arrivals/2")
 # What flows are held against: each row's change, told by a trigger of the simplest kind. A changed primary key is told
 # as one row that goes and another that comes, which is what a flow takes it for.
 LOG = """
@@ -51,7 +51,7 @@ FOR EACH ROW EXECUTE FUNCTION oracle_tell();
 LOGGED = {
     "signing_up": "was IS NULL AND now IN ('trial', 'active')",
     "converting": "was = 'trial' AND now = 'active'",
-    "leaving": "was IN ('trial', 'active') AND (now = 'closed' OR now IS NULL)",
+    "departing": "was IN ('trial', 'active') AND (now = 'closed' OR now IS NULL)",
     **{
         f"branch_arrivals/{pk}": f"now = 'active' AND now_branch = {pk} "
         f"AND (was IS NULL OR was IN ('trial', 'closed') OR was_branch IS DISTINCT FROM {pk})"

@@ -39,24 +39,24 @@ def test_each_transition_is_counted_once_by_every_flow_that_it_is_one_of_rows_11
     one = Account.objects.create(state="trial", plan="x")
     for _ in range(3):
         one.save()  # nothing moves
-    assert counts("signing_up", "converting", "leaving") == [1, 0, 0]
+    assert counts("signing_up", "converting", "departing") == [1, 0, 0]
     one.state = "active"
     one.save()
     Account.objects.update(plan="y")
-    assert counts("signing_up", "converting", "leaving") == [1, 1, 0]
+    assert counts("signing_up", "converting", "departing") == [1, 1, 0]
     Account.objects.update(state="odd")  # in no stock: the outside
     Account.objects.update(state="active")
     Account.objects.update(state="closed")
-    assert counts("signing_up", "converting", "leaving") == [2, 1, 2]
-    Account.objects.all().delete()  # Closed is no source of leaving
-    assert cache.get("leaving") == {
+    assert counts("signing_up", "converting", "departing") == [2, 1, 2]
+    Account.objects.all().delete()  # Closed is no source of departing
+    assert cache.get("departing") == {
         "value": 2,
         "facets": {"plan": {"y": 2}, "source": {"paying": 2}, "sink": {"closed": 1, None: 1}},
     }
     assert cache.get("signing_up")["facets"] == {"plan": {"x": 1, "y": 1}, "sink": {"paying": 1, "trial": 1}}
-    before = cache.get_many(["signing_up", "converting", "leaving"])
+    before = cache.get_many(["signing_up", "converting", "departing"])
     assert fold() > 0
-    assert cache.get_many(["signing_up", "converting", "leaving"]) == before
+    assert cache.get_many(["signing_up", "converting", "departing"]) == before
 
 
 @committed
@@ -65,13 +65,13 @@ def test_writes_that_bypass_save_are_seen_and_what_is_rolled_back_is_not_row_120
     sql("UPDATE accounts_account SET state = 'active' WHERE id % 2 = 0")
     with rolled_back():
         Account.objects.update(state="closed")
-        assert counts("leaving") == [50]
+        assert counts("departing") == [50]
     with transaction.atomic():
         with rolled_back():
             Account.objects.filter(state="trial").update(state="active")
         Account.objects.filter(state="trial").delete()
-    assert counts("signing_up", "converting", "leaving") == [50, 25, 25]
-    assert cache.get("leaving")["facets"]["sink"] == {None: 25}
+    assert counts("signing_up", "converting", "departing") == [50, 25, 25]
+    assert cache.get("departing")["facets"]["sink"] == {None: 25}
 
 
 @committed
@@ -168,14 +168,14 @@ def test_a_flow_is_explained_and_listed_and_a_refresh_that_was_queued_does_nothi
     cache: Cache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Account.objects.create(state="trial")
-    told = cache.explain("leaving")
+    told = cache.explain("departing")
     assert (told["state"], told["counted"]["sinks"]) == ("fresh", ["closed", None])
-    assert cache.is_set("leaving")
+    assert cache.is_set("departing")
     Account.objects.update(state="active")
     assert cache.explain("paying")["flows"] == [
         {"flow": "branch_arrivals", "direction": "in", "count": None},
         {"flow": "converting", "direction": "in", "count": 1},
-        {"flow": "leaving", "direction": "out", "count": 0},
+        {"flow": "departing", "direction": "out", "count": 0},
         {"flow": "signing_up", "direction": "in", "count": 0},
     ]
     assert cache.get("paying")["value"] == 1
@@ -188,7 +188,7 @@ def test_a_flow_is_explained_and_listed_and_a_refresh_that_was_queued_does_nothi
     assert rows["signing_up"]["value"] == 1
     assert rows["signing_up"]["sources"] == [None]
     assert "each branch" in rows["branch_arrivals"]["cause"]
-    cache.request_refresh("leaving")
+    cache.request_refresh("departing")
     assert run_worker().failed == []
     assert sql("SELECT count(*) FROM kck_refresh WHERE due_at IS NOT NULL") == [(0,)]
 

@@ -199,7 +199,8 @@ def test_71_a_wish_wakes_a_worker_that_would_look_in_a_minute(theatre: Theatre) 
 def test_52_twenty_processes_worth_of_misses_and_a_worker_make_one_compute(theatre: Theatre) -> None:
     stage, readers = theatre.stage, theatre.readers(4)
     theatre.worker()
-    stage.script("act/x", ["hold", "gate"])
+    stage.script("act/x", ["hold", "gate"], run=1)
+    stage.script("act/x", ["hold", "second"], run=2)  # until the last reader, who may be late, has the first
     for reader in readers:
         reader.tell("gets", "act/x", 5)
     readers_waiting = stage.wait_at("act/x", "gate")
@@ -209,6 +210,7 @@ def test_52_twenty_processes_worth_of_misses_and_a_worker_make_one_compute(theat
     stage.open("gate")
     assert {answer.get("value") for reader in readers for answer in reader.answer()} == {"act/x#1"}
     assert readers_waiting.pid != 0
+    stage.open("second")
     stage.wait_begun("act/x", 2)  # the wish that came meanwhile is one more run
     until(_quiet, "quiet")
     assert stage.begun("act/x") == 2
