@@ -233,9 +233,11 @@ def is_primed(found: Definition, alias: str) -> bool:
     return held is not None and held.primed_at is not None and not held.void and held.captured == captured
 
 
-def told(key: Key, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
-    """Return what ``explain`` tells of a captured stock: it has no stored value, and hence no expiry."""
-    held = levels.read(caller(alias), found.generation, key.params)
+def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
+    """Return what ``explain`` tells of a captured stock: it has no stored value, and hence no expiry. Without a key, of
+    the family.
+    """
+    held = levels.read(caller(alias), found.generation, key.params if key is not None else {})
     captured = generations.captured_by(caller(alias), found.relation)
     if held is None:
         cause = "not captured in this database: each read counts. Run: manage.py migrate"
@@ -259,6 +261,7 @@ def told(key: Key, stock: Stock, found: Definition, alias: str) -> dict[str, Any
         if held is not None and held.token is not None
         else "empty",
         "cause": cause,
+        "never": held is not None and held.primed_at is None and held.token is None,
         "value": display(stock, held.rows) if held is not None and served else None,
         "computed_at": instant(held.primed_at) if held is not None else None,
         "counted": {

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .session import Session, text_of
+from .session import Session, loads, statement, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,26 @@ def publish(session: Session, generation: int, token: int | None, recount: str, 
     text = text_of("put_levels").replace("{recount}", recount.replace("%", "%%"))
     session.run(text, params)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Where what is held differs from a recount: numbers of rows, and sums where the stock is one."""
+
+    args: dict[str, Any]
+    facet: int
+    facet_value: Any
+    held: int
+    counted: int
+    held_amount: Decimal
+    counted_amount: Decimal
+
+
+def drift(session: Session, generation: int, recount: str, limit: int) -> list[Drift]:
+    """Compare what a family holds with a recount, in one statement; returns where they differ, at most ``limit``."""
+    text = statement("drift", recount=recount.replace("%", "%%"))
+    rows = session.run(text, {"generation": generation, "limit": limit})
+    return [Drift(loads(row[0]), row[1], loads(row[2]), *row[3:]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

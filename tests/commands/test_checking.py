@@ -297,7 +297,8 @@ def test_a_whole_family_is_compared_and_what_is_not_served_skipped(customers: li
         ("--grace", "soon"),
         ("--within", "soon"),
         ("--database", "elsewhere"),
-        ("--balance",),
+        ("--balance", "nothing"),
+        ("--lag",),
     ],
 )
 def test_wrong_input_is_told(wrong: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.db.models import Avg, Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Cast, Now
@@ -24,6 +24,8 @@ from kck_flow.cache import counted as reading
 from kck_flow.changes import triggers
 from kck_flow.counting import NotCaptured, definition
 from kck_flow.errors import NotPrimed, UnstorableValue
+from kck_flow.store import generations
+from kck_flow.store.session import caller
 from kck_flow.testing import count_computes, registered, run_worker
 from tests.accounts.models import Account, Branch
 from tests.counting.conftest import at_rest, counted, equal, fold, primed, sql
@@ -222,6 +224,54 @@ def test_a_stock_cannot_be_set_and_is_counted_anew_when_told_so(cache: Cache) ->
     assert cache.get("active")["value"] == 4
     cache.refresh("active")
     assert cache.get("active")["value"] == 1
+
+
+@committed
+def test_books_are_compared_with_the_rows_and_what_differs_is_named_row_110(
+    cache: Cache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(*stocks: str) -> tuple[int, str]:
+        try:
+            call_command("kck", "check", "--balance", *stocks)
+        except SystemExit as ended:
+            return int(str(ended.code)), capsys.readouterr().out
+        return 0, capsys.readouterr().out
+
+    Branch.objects.create(pk=7, name="x")
+    Account.objects.bulk_create(
+        [Account(state="active", plan="pro", balance="1.50", branch_id=7) for _ in range(5)]
+    )
+    primed("active", "everyone", "branch_accounts/7", "money")
+    Account.objects.create(state="active", plan="free", branch_id=7)  # waits to be folded
+    code, said = check("active", "everyone", "branch_accounts", "money", "abroad", "trial")
+    assert code == 0, said
+    assert "✓ active: what it holds is what its rows say" in said
+    assert "! abroad: not captured: capture is None" in said
+    assert "! trial: never counted" in said
+    assert "6 stocks compared: 4 equal, 0 not, 2 skipped." in said
+    # A write that nobody saw: the read notices that the triggers were off, and so does the check.
+    sql("ALTER TABLE accounts_account DISABLE TRIGGER kck_capture_update")
+    Account.objects.filter(plan="free").update(plan="gone", balance=2)
+    code, said = check("active")
+    assert code == 1
+    assert "✗ active: what captures its table has changed since it was counted" in said
+    sql("ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_update")
+    # Even if the capture looked as before: the numbers do not.
+    sql(
+        "UPDATE kck_generation SET captured = %s",
+        generations.captured_by(caller("default"), '"accounts_account"'),
+    )
+    code, said = check()
+    assert code == 1
+    assert "✗ active of plan 'free': holds 1, its rows say 0" in said
+    assert "✗ active of plan 'gone': holds 0, its rows say 1" in said
+    assert "✗ branch_accounts/7 of plan 'free': holds 1, its rows say 0" in said
+    assert "✗ money: holds 7.50, its rows say 9.50" in said
+    assert "→ manage.py kck refresh active counts anew" in said
+    call_command("kck", "refresh", "active", "branch_accounts/7", "money")
+    assert check("active", "branch_accounts", "money")[0] == 0
+    with pytest.raises(CommandError, match="'departing' is no stock"):
+        call_command("kck", "check", "--balance", "departing")
 
 
 @committed
