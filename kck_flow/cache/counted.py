@@ -35,7 +35,7 @@ FOLD_FROM, FOLD_SECONDS, FOLD_BATCH = 2000, 1.0, 20_000
 PRIME_SECONDS = 1.0
 
 _definitions: dict[tuple[str, str], tuple[int, Definition | None, str]] = {}
-_captured: dict[tuple[str, str], tuple[float, str]] = {}
+_captured: dict[tuple[str, int], tuple[float, str]] = {}
 _folded: dict[tuple[str, int], float] = {}
 _lock = threading.Lock()
 
@@ -190,7 +190,7 @@ def _usable(
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
     captured = _captured_now(found, alias, context)
-    if held.primed_at is None or held.void or held.captured != captured:
+    if held.primed_at is None or held.void or not captured or held.captured != captured:
         return None
     if held.waiting > FOLD_FROM and context != TEST:
         _fold(found, alias)
@@ -200,11 +200,11 @@ def _usable(
 def _captured_now(found: Definition, alias: str, context: str) -> str:
     """Return what captures a table, as this process knew it at most a second ago."""
     now = time.monotonic()
-    known = _captured.get((alias, found.relation))
+    known = _captured.get((alias, found.generation))
     if known is None or now - known[0] > CAPTURED_SECONDS or context == TEST:
-        known = now, generations.captured_by(caller(alias), found.relation)
+        known = now, generations.captured_by(caller(alias), found.relation, found.generation)
         if context == OPEN:  # what a transaction sees may be gone with it
-            _captured[alias, found.relation] = known
+            _captured[alias, found.generation] = known
     return known[1]
 
 
@@ -229,8 +229,9 @@ def _fold(found: Definition, alias: str) -> None:
 def is_primed(found: Definition, alias: str) -> bool:
     """Whether a family is counted and captured: its keys are read, and not counted."""
     held = levels.read(caller(alias), found.generation, {})
-    captured = generations.captured_by(caller(alias), found.relation)
-    return held is not None and held.primed_at is not None and not held.void and held.captured == captured
+    captured = generations.captured_by(caller(alias), found.relation, found.generation)
+    good = held is not None and held.primed_at is not None and not held.void and held.captured == captured
+    return good and bool(captured)
 
 
 def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
@@ -238,9 +239,9 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
     the family.
     """
     held = levels.read(caller(alias), found.generation, key.params if key is not None else {})
-    captured = generations.captured_by(caller(alias), found.relation)
-    if held is None:
-        cause = "not captured in this database: each read counts. Run: manage.py migrate"
+    captured = generations.captured_by(caller(alias), found.relation, found.generation)
+    if held is None or not captured:
+        cause = "not captured in this database, or not whole: each read counts. Run: manage.py migrate"
     elif held.token is not None:
         cause = "being counted"
     elif held.primed_at is None:
@@ -253,7 +254,13 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
         cause = "what captures its table has changed since it was counted: the next read counts"
     else:
         cause = "captured: what is written to its table is in it at the commit"
-    served = held is not None and held.primed_at is not None and not held.void and held.captured == captured
+    served = (
+        captured
+        and held is not None
+        and held.primed_at is not None
+        and not held.void
+        and held.captured == captured
+    )
     return {
         "state": "fresh"
         if served

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from contextlib import suppress
-from typing import Any
 
 from django.db import Error as DatabaseErrors
 from django.db import transaction
@@ -23,7 +22,7 @@ from ..key import Key
 from ..stock import Stock
 from ..store import generations, levels, private, refreshes, runs
 from ..store.refreshes import Claim, Ending
-from ..store.session import caller
+from ..store.session import Session, caller
 from . import flight
 from .beats import beats
 from .compute import RAISED, SERIALIZATION, TRIES, sqlstate
@@ -111,8 +110,8 @@ def patiently(stock: Stock, found: Definition, alias: str, *, reason: str) -> st
         pool().submit(work)
         done.wait()
         found_out = outcome.pop()
-        if found_out == "done" or found_out == "failed":
-            return found_out
+        if found_out in ("done", "failed", "skipped"):
+            return str(found_out)
         time.sleep(0.05)  # somebody else counts; it may have begun before we were asked
 
 
@@ -127,12 +126,14 @@ def failure(key: Key, stock: Stock, alias: str) -> BaseException:
 
 
 def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, worker: str = "") -> str:
-    """Count a family under a lease, publish, and end the lease; returns the outcome: ``done, fenced`` or ``failed``."""
+    """Count a family under a lease, publish, and end the lease; returns the outcome: ``done, fenced, failed``, or
+    ``skipped`` where nothing captures what would be written after it.
+    """
     began = time.monotonic()
     beats().hold(alias, claim)
     try:
         outcome = _count(claim, stock, found, alias)
-        error = ""
+        error = "not captured: manage.py migrate" if outcome == "skipped" else ""
     except RAISED as failure:
         outcome, error = "failed", describe(failure)
         logger.warning("recount.failed family=%s error=%s", stock.name, error)
@@ -184,7 +185,10 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
             with transaction.atomic(using=alias):
                 own = caller(alias)
                 own.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-                if not _publish(own, found, claim.token):
+                captured = _captured(own, found)
+                if not captured:
+                    return "skipped"
+                if not levels.publish(own, found.generation, claim.token, found.recount(), captured):
                     transaction.set_rollback(True, using=alias)
                     return "fenced"
             return "done"
@@ -198,14 +202,16 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
     raise AssertionError("unreachable")
 
 
-def _publish(session: Any, found: Definition, token: int | None) -> bool:
-    captured = generations.captured_by(session, found.relation)
-    return levels.publish(session, found.generation, token, found.recount(), captured)
+def _captured(session: Session, found: Definition) -> str:
+    """Return what captures a family, in the count's own snapshot; empty: what is written from now on would be lost."""
+    return generations.captured_by(session, found.relation, found.generation)
 
 
 def in_test(found: Definition, alias: str) -> bool:
-    """Count a family inside a ``TestCase``, in the test's own transaction; False where it is not in force."""
-    return _publish(caller(alias), found, None)
+    """Count a family inside a ``TestCase``, in the test's own transaction; False where it is not captured."""
+    session = caller(alias)
+    captured = _captured(session, found)
+    return bool(captured) and levels.publish(session, found.generation, None, found.recount(), captured)
 
 
 def forget() -> None:

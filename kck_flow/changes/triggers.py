@@ -442,7 +442,7 @@ def _install(
     def replace() -> None:
         # Nobody writes to the table between here and the commit: capture was without a gap where it was whole before.
         session.run(f"LOCK TABLE {table.relation} IN ACCESS EXCLUSIVE MODE")
-        before = generations.captured_by(session, table.relation)
+        before = _captures(session, table, definitions)
         for name, statement in made.values():
             if not session.run("SELECT to_regproc(%s)", [f"{table.schema}{name}"])[0][0]:
                 session.run(statement)
@@ -453,12 +453,23 @@ def _install(
                     f"{_SEEN[operation]}FOR EACH STATEMENT EXECUTE FUNCTION {table.schema}{name}()"
                 )
                 session.run(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER kck_capture_{operation}")
-        now = generations.captured_by(session, table.relation)
-        generations.adopt(session, [one.generation for one in definitions], before, now)
+        for generation, now in _captures(session, table, definitions).items():
+            # Not those that the old functions did not serve: what was written since they were counted was not captured.
+            if before[generation]:
+                generations.adopt(session, generation, before[generation], now)
 
     _patiently(session, replace)
     logger.info("capture.installed table=%s products=%d", table.relation, len(definitions))
     return True
+
+
+def _captures(session: Session, table: Table, definitions: Sequence[Captured]) -> dict[int, str]:
+    return {
+        one.generation: generations.captured_by(
+            session, table.relation, one.generation, flow=isinstance(one, FlowDefinition)
+        )
+        for one in definitions
+    }
 
 
 def _drop(session: Session, part: str, triggers: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .session import Session, loads
@@ -77,14 +77,15 @@ def void(session: Session, key_base: str) -> int:
     return len(session.rows("void_family", {"key_base": key_base}))
 
 
-def captured_by(session: Session, relation: str) -> str:
-    """Return a digest of what captures a table."""
-    return str(session.rows("capture_print", {"relation": relation})[0][0])
+def captured_by(session: Session, relation: str, generation: int, *, flow: bool = False) -> str:
+    """Return a digest of what captures a definition on its table; empty where it is not captured whole."""
+    params = {"relation": relation, "generation": generation, "flow": flow}
+    return str(session.rows("capture_print", params)[0][0])
 
 
-def adopt(session: Session, generations: Iterable[int], before: str, now: str) -> None:
+def adopt(session: Session, generation: int, before: str, now: str) -> None:
     """Note that a capture was replaced without a gap: what was counted under the one holds under the other."""
     session.run(
-        "UPDATE kck_generation SET captured = %s WHERE generation = ANY(%s) AND captured = %s",
-        [now, list(generations), before],
+        "UPDATE kck_generation SET captured = %s WHERE generation = %s AND captured = %s",
+        [now, generation, before],
     )

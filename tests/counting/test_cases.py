@@ -11,11 +11,14 @@ from decimal import Decimal
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
-from kck_flow import Cache
+from kck_flow import Cache, Stock
 from kck_flow.cache import counted as reading
-from kck_flow.store import levels
+from kck_flow.changes import triggers
+from kck_flow.store import generations, levels
+from kck_flow.store.session import caller
+from kck_flow.testing import registered
 from tests.accounts.models import Account, Branch
 from tests.counting.conftest import Session, at_rest, counted, equal, fold, primed, rolled_back, sql
 from tests.harness.wait import until
@@ -225,6 +228,48 @@ def test_15_triggers_that_were_disabled_meanwhile_make_a_miss_and_the_right_numb
     active(1)
     assert value() == 8
     equal(*ALL)
+
+
+def test_without_its_triggers_nothing_is_stored_and_each_read_counts() -> None:
+    active(2)
+    assert value() == 2
+    for operation in ("insert", "update", "delete", "truncate"):
+        sql(f"DROP TRIGGER kck_capture_{operation} ON accounts_account")
+    reading.forget()
+    for number in range(3, 7):
+        active(1)
+        assert value() == number
+        at_rest()
+    triggers.install("default")
+    reading.forget()
+    assert value() == 6
+    at_rest()
+    active(1)
+    assert value() == 7
+    equal(*ALL)
+
+
+def test_a_definition_that_was_counted_before_its_trigger_served_it_is_counted_again(cache: Cache) -> None:
+    """It is in force as soon as it is declared, and captured a moment later: what is written between is not."""
+    active(2)
+    with registered(Late):
+        found = reading.definition_of(cache.primer("late"), "default")  # type: ignore[arg-type]
+        assert found is not None
+        generations.declare(caller("default"), found.generation, "late", found.relation, found.to_json())
+        cache.refresh("late")
+        active(1)  # the functions know nothing of it
+        assert value("late") == 3
+        triggers.install("default")
+        reading.forget()
+        assert value("late") == 3
+        at_rest()
+        active(1)
+        equal("late", *ALL)
+    triggers.install("default")
+
+
+class Late(Stock):
+    key_base, model, members = "late", Account, Q(state="active")
 
 
 def test_16_a_writer_that_is_open_across_a_count(sessions: Callable[[], Session], cache: Cache) -> None:

@@ -1,11 +1,14 @@
--- What captures a table now: of the table and each of its partitions, which triggers fire which functions, and since
--- when. A trigger that was switched off and on again has another xmin, and may have missed something between.
+-- What captures a definition now, as a digest: of its table and each of its partitions, which triggers fire which functions,
+-- and since when. A trigger that was switched off and on again has another xmin, and may have missed something between.
+-- Empty where something is missing: a trigger, its being always on, or the definition's place in its function.
 WITH parts AS (
     SELECT relid::oid AS relid FROM pg_partition_tree(to_regclass(%(relation)s)) UNION SELECT to_regclass(%(relation)s)::oid
+), there AS (
+    SELECT p.relid, t.tgname, t.tgenabled, t.xmin, t.oid, f.proname, f.prosrc
+    FROM parts p JOIN pg_trigger t ON t.tgrelid = p.relid AND t.tgname LIKE 'kck\_capture\_%%' JOIN pg_proc f ON f.oid = t.tgfoid
 )
-SELECT md5(coalesce(string_agg(concat_ws(' ', t.tgrelid, t.tgname, t.tgenabled, t.xmin, p.proname, md5(p.prosrc),
-           pg_get_triggerdef(t.oid)), '|' ORDER BY t.tgrelid, t.tgname), 'nothing')
-       || ' of ' || (SELECT string_agg(relid::text, ' ' ORDER BY relid) FROM parts))
-FROM parts
-LEFT JOIN pg_trigger t ON t.tgrelid = parts.relid AND t.tgname LIKE 'kck\_capture\_%%'
-LEFT JOIN pg_proc p ON p.oid = t.tgfoid
+SELECT CASE WHEN count(*) FILTER (WHERE tgenabled = 'A' AND (%(flow)s AND tgname = 'kck_capture_truncate'
+                                  OR position(%(generation)s::text IN prosrc) > 0)) = 4 * (SELECT count(*) FROM parts)
+    THEN md5(string_agg(concat_ws(' ', relid, tgname, xmin, proname, md5(prosrc), pg_get_triggerdef(oid)), '|' ORDER BY relid, tgname))
+    ELSE '' END
+FROM there
