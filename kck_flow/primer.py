@@ -366,7 +366,7 @@ def is_whole(value: Any, least: int, most: int) -> bool:
 
 def as_key(primer: Primer, one: Any) -> Key:
     """Return the key that ``one`` means: a key, a dict or tuple of parameters, or the only parameter's value."""
-    if isinstance(one, Key):
+    if isinstance(one, Key) and one.key_base in primer.key_base_list:
         return one
     if isinstance(one, Mapping):
         return primer.build_key(**one)
@@ -374,7 +374,7 @@ def as_key(primer: Primer, one: Any) -> Key:
         return primer.parse_key(one)
     if isinstance(one, (tuple, list)):
         return primer.build_key(**dict(zip((p.name for p in primer.parameters), one, strict=True)))
-    if len(primer.parameters) == 1:
+    if len(primer.parameters) == 1 and not isinstance(one, Key):  # a key is no parameter's value
         return primer.build_key(**{primer.parameters[0].name: one})
     from .errors import InvalidKey
 

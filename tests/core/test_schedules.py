@@ -15,7 +15,7 @@ import pytest
 from dateutil.rrule import DAILY, rrule
 
 from kck_flow import Cache, IntegerParameter, Primer, cron, every, scheduled
-from kck_flow.errors import ComputeFailed, DeclarationError
+from kck_flow.errors import ComputeFailed, DeclarationError, InvalidKey
 from kck_flow.models import DataProduct, Family, Refresh, Run
 from kck_flow.refresh import plan, run
 from kck_flow.registry import registry
@@ -236,6 +236,30 @@ def test_a_domain_lists_keys_parameters_or_values_and_each_counts_once(clock: Cl
         run_worker()
         clock.move(minutes=1)
         assert sorted(run_worker().keys) == ["mixed/1", "mixed/2", "mixed/3", "mixed/4"]
+
+
+@pytest.mark.django_db
+def test_a_domain_that_holds_a_key_of_another_family_is_refused(clock: Clock, tick: Primer) -> None:
+    class Stray(Primer):
+        key_base = "stray"
+        parameters = [IntegerParameter("n")]
+        schedule = every(minutes=1)
+
+        def domain(self) -> Any:
+            return [1, registry.key("tick")]
+
+        def compute(self, key: Any) -> Any:
+            return 0
+
+    with registered(Stray) as (primer,):
+        with pytest.raises(InvalidKey, match="'stray'"):
+            primer.domain_keys()
+        run_worker()
+        planned = slot("tick")["nominal"]
+        assert "InvalidKey" in Run.objects.get(key__contains="stray").error
+        clock.move(minutes=1)
+        assert run_worker(["tick"]).keys == ["tick"], "which keeps its own schedule"
+        assert periods("tick") == [planned]
 
 
 @pytest.mark.django_db
