@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from kck_flow import Cache, Primer
+from kck_flow import Cache, IntegerParameter, Primer
 from kck_flow.testing import count_computes, freeze_time, registered, run_worker
 from tests.commands.conftest import kck
 from tests.shop.models import Customer, Order
@@ -157,6 +157,31 @@ def test_warm_computes_what_an_older_version_left(customers: list[int]) -> None:
         kck("warm", "--product", "priced")
         assert Cache.get_instance().get("priced") == 2
     assert computes.of("priced") == 1
+
+
+@pytest.mark.parametrize("verb", ["warm", "refresh"])
+def test_where_nothing_is_to_be_done_the_format_changes_neither_exit_code_nor_shape(verb: str) -> None:
+    class Lost(Primer):
+        key_base = "lost"
+        parameters = [IntegerParameter("n")]
+
+        def domain(self):
+            raise LookupError("nobody knows where")
+
+        def compute(self, key):
+            return 1
+
+    class Unlisted(Lost):
+        key_base = "unlisted"
+        domain = None
+
+    with registered(Lost, Unlisted):
+        for name, code in (("lost", 1), ("unlisted", 0)):
+            said = {form: kck(verb, "--product", name, "--format", form) for form in ("table", "json", "csv")}
+            assert {form: one.code for form, one in said.items()} == dict.fromkeys(said, code)
+            assert said["json"].rows == []
+            assert said["csv"].out.strip() == "key,outcome,value,version,seconds,error"
+        assert "were there already" not in kck("warm", "--product", "unlisted").out
 
 
 def test_a_broken_domain_does_not_keep_the_others_from_being_warmed(customers: list[int]) -> None:

@@ -105,6 +105,8 @@ def _refresh(console: Console, options: Options) -> int:
     )
     _tell_left_out(console, chosen)
     if not chosen.keys:
+        if not options["queue"]:
+            console.listing(options["format"], (), (), names=DONE_NAMES)
         console.note(_nothing(chosen))
         return FAILED if chosen.errors else DONE
     if options["queue"]:
@@ -131,12 +133,11 @@ def _add_warm(parser: argparse.ArgumentParser) -> None:
 def _warm(console: Console, options: Options) -> int:
     chosen = _chosen(options, stored=False, missing=True)
     _tell_left_out(console, chosen)
-    if not chosen.keys and options["format"] == "table":
+    if not chosen.keys:
+        console.listing(options["format"], (), (), names=DONE_NAMES)
         if not chosen.errors:
-            console.write(
-                f"computed 0: {words.count(chosen.left, 'product')} {'was' if chosen.left == 1 else 'were'} "
-                "there already."
-            )
+            # The sentence is all that people get; programs have their empty list.
+            (console.write if options["format"] == "table" else console.note)(_there(chosen))
         return FAILED if chosen.errors else DONE
     again = "manage.py kck warm" + (f" --product {options['product']}" if options["product"] else "")
     return _compute(
@@ -191,6 +192,12 @@ def _tell_left_out(console: Console, chosen: Chosen) -> None:
         console.note(f"{name} is paused{_noted(note)}: left out. All the same: --force")
     for name, error in chosen.errors.items():
         console.stderr.write(f"The domain of {name!r} cannot be told: {type(error).__name__}: {error}")
+
+
+def _there(chosen: Chosen) -> str:
+    if not chosen.left:
+        return "computed 0: no domain names a product."
+    return f"computed 0: {words.count(chosen.left, 'product')} {'was' if chosen.left == 1 else 'were'} there already."
 
 
 def _nothing(chosen: Chosen) -> str:
