@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ..key import Key
 from .session import Session, dumps, plain, text_of
+from .workers import LOCK_CLASS
 
 # Lanes: the lowest goes first.
 WAITED_FOR, TRIGGERED, SCHEDULED, BACKFILL = 0, 2, 5, 8
@@ -204,6 +205,12 @@ def low_water(session: Session, lanes: Sequence[int]) -> datetime | None:
 def standing(session: Session, digests: Sequence[UUID]) -> dict[str, Standing]:
     """Return where some products and their slots stand, by digest text."""
     return {row[0]: Standing(*row) for row in session.rows("standing", {"digests": list(digests)})}
+
+
+def is_leased(session: Session, digest: UUID) -> bool:
+    """Whether a product is being computed. A worker's lease outlives a worker that was killed, and does not count."""
+    row = session.row("is_leased", {"digest": digest, "lock_class": LOCK_CLASS})
+    return row is not None
 
 
 @dataclass(frozen=True, slots=True)

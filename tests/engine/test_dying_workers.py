@@ -39,6 +39,24 @@ def test_1_a_killed_workers_refresh_starts_elsewhere_at_once_and_one_value_is_st
     until(lambda: one("SELECT count(*) FROM kck_worker") == 2, "the place of the dead to be taken")
 
 
+def test_nothing_is_being_refreshed_once_the_only_worker_is_killed_row_50(theatre: Theatre) -> None:
+    """Its lease has an hour to go, and nobody is there to end it."""
+    stage, reader = theatre.stage, theatre.reader()
+    worker = theatre.worker("--lease", "3600", "--poll", "60")
+    stage.script("act/x", ["hold", "never"])
+    reader.ask("request", "act/x")
+    held = stage.wait_at("act/x", "never")
+    until(
+        lambda: one("SELECT min(started_at) < clock_timestamp() - interval '2 seconds' FROM kck_worker"),
+        "the worker to be known for a while",
+    )
+    assert reader.ask("is_refreshing", "act/x")
+    worker.kill()
+    os.kill(held.pid, signal.SIGKILL)
+    until(lambda: not reader.ask("is_refreshing", "act/x"), "its lock to be gone", limit=5)
+    assert one("SELECT lease_until > clock_timestamp() FROM kck_refresh WHERE key = 'act/x'")
+
+
 @pytest.mark.needs_pgbouncer
 def test_2_behind_a_pooler_the_lease_is_how_a_dead_worker_is_noticed_and_the_banner_says_so_g7(
     theatre: Theatre, pooler: Pooler
