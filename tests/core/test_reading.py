@@ -872,7 +872,7 @@ def test_where_a_worker_lives_a_stale_read_asks_it_once(declare: Declared, cache
     Worker.objects.create(host="h", pid=1, started_at=now, seen_at=now)
     declare("page", 1, soft_expire=timedelta(0), jitter=0.0)
     cache.get("page")
-    for _ in range(50):
+    for _ in range(1000):
         cache.get("page")
     at_rest()
     slot = Refresh.objects.get()

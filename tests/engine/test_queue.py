@@ -112,7 +112,7 @@ def test_73_a_limited_primer_never_runs_twice_at_once_and_frees_its_place_when_i
     stage.script("single", ["sleep", 0.03])
     stage.script("single/0", ["hold", "never"], run=1)
     reader.ask("request", "single/0")
-    for _ in range(2):
+    for _ in range(4):
         theatre.worker("--concurrency", "2", "--lease", "60")
     held = stage.wait_at("single/0", "never")
     reader.ask("many_requests", [f"single/{number}" for number in range(1, 20)])
