@@ -17,7 +17,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 
 from . import conf as confs
-from . import counting
+from . import definition
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
 from .mistakes import misspelt, problems
@@ -178,14 +178,14 @@ def _keys(primer: Primer) -> Iterator[CheckMessage]:
 def _stock(stock: Stock) -> Iterator[CheckMessage]:
     """E010, W002: what a stock counts, and whether its changes can be captured."""
     who, place = _who(type(stock)), _place(type(stock))
-    wrong = list(counting.mistakes(stock))
+    wrong = list(definition.mistakes(stock))
     for what, hint in wrong:
         yield Error(f"{place}: {what}.", hint=hint, obj=who, id="kck_flow.E010")
     if wrong or stock.capture is None:
         return
     try:
-        counting.definition(stock, home_of(stock))
-    except counting.NotCaptured as reason:
+        definition.definition(stock, home_of(stock))
+    except definition.NotCaptured as reason:
         wanted = stock.schedule is None and stock.soft_expire is None
         yield Warning(
             f"{place}: its changes cannot be captured, because {reason}. Its value is counted anew instead.",
@@ -207,8 +207,8 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
     """E010: a flow's ends, facets and parameters; one that cannot be captured cannot be counted."""
     text, hint = "", "Correct its declaration."
     try:
-        counting.flow_definition(flow, home_of(flow), *registry.ends(flow))
-    except counting.NotCaptured as reason:
+        definition.flow_definition(flow, home_of(flow), *registry.ends(flow))
+    except definition.NotCaptured as reason:
         text = f"its transitions cannot be captured, because {reason}"
         hint = "Say it by columns of the model alone: a flow has nothing else to be counted from."
     except DeclarationError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import counting, windows
@@ -110,6 +111,11 @@ class Stock(Primer):
     def compute(self, key: Key) -> Any:
         """Count now, in one statement."""
         return counting.count(self, key)
+
+    @cached_property
+    def shape(self) -> counting.Shape:
+        """How what is counted becomes the value; worked out once."""
+        return counting.shape_of(self)
 
 
 class WindowParameter(Parameter[datetime]):

@@ -15,7 +15,8 @@ from typing import Any
 from django.db import Error as DatabaseErrors
 
 from .. import clock, spread
-from ..counting import Definition, NotCaptured, count, definition, display
+from ..counting import count
+from ..definition import Definition, NotCaptured, definition
 from ..entry import Entry
 from ..errors import NotPrimed
 from ..key import Key
@@ -152,7 +153,7 @@ def _note(key: Key) -> None:
 def _entry(key: Key, stock: Stock, held: levels.Held | None, may: bool, default: bool) -> Entry | None:
     if held is not None:
         at = instant(held.now)
-        return Entry(str(key), display(stock, held.rows), 0, at, None, None, "fresh", timedelta(0))
+        return Entry(str(key), stock.shape.display(held.rows), 0, at, None, None, "fresh", timedelta(0))
     if may:
         return Entry(str(key), count(stock, key), 0, clock.now(), None, None, "fresh", timedelta(0))
     if default:
@@ -269,7 +270,7 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
         else "empty",
         "cause": cause,
         "never": held is not None and held.primed_at is None and held.token is None,
-        "value": display(stock, held.rows) if held is not None and served else None,
+        "value": stock.shape.display(held.rows) if held is not None and served else None,
         "computed_at": instant(held.primed_at) if held is not None else None,
         "counted": {
             "table": found.relation,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import clock, counting, spread
-from ..counting import FlowDefinition, NotCaptured, flow_definition
+from ..definition import FlowDefinition, NotCaptured, flow_definition
 from ..entry import Entry, Point
 from ..errors import DeclarationError, NotPrimed
 from ..key import Key
@@ -23,21 +23,42 @@ from .context import OPEN, context_of
 ALWAYS = datetime(1, 1, 2, tzinfo=UTC)
 NEVER = datetime(9999, 12, 30, tzinfo=UTC)
 
-_definitions: dict[tuple[str, str], tuple[tuple[int, int], FlowDefinition | None, str]] = {}
+
+class _Known(NamedTuple):
+    version: tuple[int, int]
+    definition: FlowDefinition | None
+    why_not: str
+    shape: counting.Shape | None
+
+
+_definitions: dict[tuple[str, str], _Known] = {}
 
 
 def definition_of(flow: Flow, alias: str) -> tuple[FlowDefinition | None, str]:
     """Return (definition, ""), or (None, why there is none)."""
+    known = _known(flow, alias)
+    return known.definition, known.why_not
+
+
+def _known(flow: Flow, alias: str) -> _Known:
     known = _definitions.get((alias, flow.name))
     # What is inside follows from the other flows, too.
     version = (id(flow), registry.generation)
-    if known is None or known[0] != version:
+    if known is None or known.version != version:
+        sources, sinks, inside = registry.ends(flow)
         try:
-            known = version, flow_definition(flow, alias, *registry.ends(flow)), ""
+            found = flow_definition(flow, alias, sources, sinks, inside)
+            known = _Known(version, found, "", counting.shape_of_flow(flow, inside[0], found))
         except NotCaptured as error:
-            known = version, None, str(error)
+            known = _Known(version, None, str(error), None)
         _definitions[alias, flow.name] = known
-    return known[1], known[2]
+    return known
+
+
+def _shape(flow: Flow, alias: str) -> counting.Shape:
+    shape = _known(flow, alias).shape
+    assert shape is not None  # what was read has a definition
+    return shape
 
 
 def entry(key: Key, flow: Flow) -> Entry:
@@ -54,9 +75,7 @@ def entry(key: Key, flow: Flow) -> Entry:
     window = key.params["window"]
     start, end = (window, flow.windows.after(window)) if window is not None else (ALWAYS, NEVER)
     told = _read(key, flow, alias, start, end)
-    found, _ = definition_of(flow, alias)
-    assert found is not None
-    value = counting.display_flow(flow, found, registry.ends(flow)[2][0], told.rows)
+    value = _shape(flow, alias).display(told.rows)
     return Entry(str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0))
 
 
@@ -67,7 +86,7 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
     counted: dict[str, Any] = {}
     try:
         held = _read(key, flow, alias, ALWAYS, NEVER)
-        value = entry(key, flow).value
+        value = _shape(flow, alias).display(held.rows)
         since = datetime.fromtimestamp(held.made_at, UTC)
         state, cause = (
             "fresh",
@@ -156,9 +175,9 @@ def series(
     last = step.after(step.start_of(end - timedelta(microseconds=1)))
     told = _read(key, flow, alias, begin, last, step=step.sql("start_at"), facet=number)
     counts: dict[float, dict[Any, int]] = {}
-    name_of = counting.facet_values(flow, found, registry.ends(flow)[2][0])
+    typed = _shape(flow, alias).typed
     for place, found_value, n, at in told.rows:
-        counts.setdefault(float(at), {})[name_of(place, found_value) if place else None] = n
+        counts.setdefault(float(at), {})[typed(place, found_value) if place else None] = n
     points = []
     now = instant(told.now)
     made = instant(told.made_at)

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from .. import key as keys
 from ..conf import conf
-from ..counting import Definition
+from ..definition import Definition
 from ..key import Key
 from ..stock import Stock
 from ..store import generations, levels, private, refreshes, runs

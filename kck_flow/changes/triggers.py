@@ -25,8 +25,9 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
 from ..conf import conf
-from ..counting import (
+from ..definition import (
     ROW,
+    Captured,
     Definition,
     FlowDefinition,
     NotCaptured,
@@ -54,9 +55,6 @@ _SEEN = {
 TRIES, LOCK_SECONDS = 5, 2
 # Types that PostgreSQL cannot group by.
 _UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
-
-
-Captured = Definition | FlowDefinition
 
 
 @dataclass(frozen=True)

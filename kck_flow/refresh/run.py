@@ -13,8 +13,8 @@ from ..cache import counted, recount
 from ..cache.beats import beats
 from ..cache.compute import Computation, Sessions
 from ..cache.failures import backoff_seconds, describe
-from ..counting import Definition
 from ..decorators import Action
+from ..definition import Definition
 from ..errors import ComputeTimeout
 from ..key import Key
 from ..primer import Primer

@@ -467,7 +467,7 @@ def checker(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
 
 def compare(pick: random.Random, some: int) -> tuple[int, list[str]]:
     """Compare some keys with their recount; returns how many could be (their family was primed), and what differed."""
-    from kck_flow.counting import count, display
+    from kck_flow.counting import count
     from kck_flow.registry import registry
     from kck_flow.store import levels
     from kck_flow.store.session import caller
@@ -485,7 +485,7 @@ def compare(pick: random.Random, some: int) -> tuple[int, list[str]]:
         if held is None or held.primed_at is None or held.void:
             continue
         checked += 1
-        read, counted = display(stock, held.rows), count(stock, key)
+        read, counted = stock.shape.display(held.rows), count(stock, key)
         if read != counted:
             wrong.append(f"{text}: read {read}, counted {counted}")
     text = pick.choice(FLOWS)

@@ -22,7 +22,7 @@ from django.test.utils import CaptureQueriesContext
 from kck_flow import Cache, Facet, IntegerParameter, ModelParameter, Stock
 from kck_flow.cache import counted as reading
 from kck_flow.changes import triggers
-from kck_flow.counting import NotCaptured, definition
+from kck_flow.definition import NotCaptured, definition
 from kck_flow.errors import NotPrimed, UnstorableValue
 from kck_flow.store import generations
 from kck_flow.store.session import caller
