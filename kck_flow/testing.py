@@ -21,6 +21,7 @@ from .cache.facade import Cache
 from .conf import conf
 from .errors import DeclarationError
 from .primer import Primer
+from .refresh import plan
 from .refresh import run as running
 from .refresh.passes import Passes
 from .registry import registry
@@ -133,7 +134,7 @@ def run_worker(products: Sequence[str] | None = None, *, most: int = MOST_REFRES
                 )
                 passes.give_back(claim)
                 if outcome not in ("planned", "begun", "skipped", "released"):
-                    ran.keys.append(str(claim.key))
+                    ran.keys.append(plan.served(str(claim.key)))
                     ran.outcomes.append(outcome)
     return ran
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from .. import clock, spread
 from ..counting import count
 from ..definition import Definition, NotCaptured, definition
 from ..entry import Entry
-from ..errors import NotPrimed
+from ..errors import NotPrimed, StoreUnavailable
 from ..key import Key
 from ..registry import registry
 from ..stock import Stock
@@ -70,6 +71,11 @@ def counted(key: Key) -> tuple[Stock, Definition, str] | None:
     alias = spread.alias_of(primer)
     found = definition_of(primer, alias)
     return (primer, found, alias) if found is not None else None
+
+
+def slot_of(key: Key) -> Key:
+    """Return the key of the slot under which a product is refreshed: of a captured stock, that of its family."""
+    return recount.slot_key(key.key_base) if counted(key) is not None else key
 
 
 def entry(
@@ -165,11 +171,11 @@ def _entry(key: Key, stock: Stock, held: levels.Held | None, may: bool, default:
 
 def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
     """Count a family anew, now, and return the entry of one of its keys; in a transaction that has begun, its own
-    truth, and the count is left to a thread.
+    truth, and the count is left to a thread. Whoever counts the family already is waited for.
 
     Raises:
         ComputeFailed: the count failed; what was there stays.
-        StoreUnavailable: somebody else counts, and did not come to an end within a day.
+        StoreUnavailable: it could not begin.
     """
     context = context_of(alias)
     if context == TEST:
@@ -178,7 +184,12 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
         recount.soon(stock, found, alias, reason=refreshes.MANUAL)
         return Entry(str(key), count(stock, key), 0, clock.now(), None, None, "fresh", timedelta(0))
     else:
-        outcome = recount.patiently(stock, found, alias, reason=refreshes.MANUAL)
+        # Inside of a compute this thread is one of the cache's own, and the only one that is sure to be free.
+        apart = frame.current() is None
+        try:
+            outcome = recount.patiently(stock, found, alias, reason=refreshes.MANUAL, apart=apart)
+        except (private.Busy, DatabaseErrors) as error:
+            raise StoreUnavailable(f"{stock.name!r} could not be counted: {error}".strip()) from error
         if outcome == "failed":
             raise recount.failure(key, stock, alias)
     return entry(key, stock, found, alias)  # type: ignore[return-value]
@@ -190,8 +201,7 @@ def _usable(
     """Return what was read where it can be served; None where the rows have to be counted."""
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
-    captured = _captured_now(found, alias, context)
-    if held.primed_at is None or held.void or not captured or held.captured != captured:
+    if not held.holds(_captured_now(found, alias, context)):
         return None
     if held.waiting > FOLD_FROM and context != TEST:
         _fold(found, alias)
@@ -200,12 +210,18 @@ def _usable(
 
 def _captured_now(found: Definition, alias: str, context: str) -> str:
     """Return what captures a table, as this process knew it at most a second ago."""
+    if context == TEST:
+        return generations.captured_by(caller(alias), found.relation, found.generation)
     now = time.monotonic()
     known = _captured.get((alias, found.generation))
-    if known is None or now - known[0] > CAPTURED_SECONDS or context == TEST:
-        known = now, generations.captured_by(caller(alias), found.relation, found.generation)
-        if context == OPEN:  # what a transaction sees may be gone with it
-            _captured[alias, found.generation] = known
+    if known is None or now - known[0] > CAPTURED_SECONDS:
+        try:
+            # What a transaction sees may be gone with it, and is not to be remembered: another connection is asked.
+            with nullcontext(caller(alias)) if context == OPEN else private.session(alias) as session:
+                known = now, generations.captured_by(session, found.relation, found.generation)
+        except private.Busy:
+            return generations.captured_by(caller(alias), found.relation, found.generation)
+        _captured[alias, found.generation] = known
     return known[1]
 
 
@@ -219,6 +235,10 @@ def _fold(found: Definition, alias: str) -> None:
     def work() -> None:
         try:
             with private.session(alias) as session:
+                # Where no worker lives, nobody else ends the lease of a count that died.
+                if levels.uncounted(session)[1]:
+                    refreshes.end_overdue(session)
+                    recount.end_leaseless(session)
                 while levels.fold(session, [found.generation], FOLD_BATCH) >= FOLD_BATCH:
                     pass
         except (private.Busy, DatabaseErrors):
@@ -231,8 +251,7 @@ def is_primed(found: Definition, alias: str) -> bool:
     """Whether a family is counted and captured: its keys are read, and not counted."""
     held = levels.read(caller(alias), found.generation, {})
     captured = generations.captured_by(caller(alias), found.relation, found.generation)
-    good = held is not None and held.primed_at is not None and not held.void and held.captured == captured
-    return good and bool(captured)
+    return held is not None and held.holds(captured)
 
 
 def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[str, Any]:
@@ -255,21 +274,11 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
         cause = "what captures its table has changed since it was counted: the next read counts"
     else:
         cause = "captured: what is written to its table is in it at the commit"
-    served = (
-        captured
-        and held is not None
-        and held.primed_at is not None
-        and not held.void
-        and held.captured == captured
-    )
+    served = held is not None and held.holds(captured)
+    counting = held is not None and held.token is not None
     return {
-        "state": "fresh"
-        if served
-        else "computing"
-        if held is not None and held.token is not None
-        else "empty",
+        "state": "fresh" if served else "computing" if counting else "empty",
         "cause": cause,
-        "never": held is not None and held.primed_at is None and held.token is None,
         "value": stock.shape.display(held.rows) if held is not None and served else None,
         "computed_at": instant(held.primed_at) if held is not None else None,
         "counted": {

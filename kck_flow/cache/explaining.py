@@ -14,7 +14,7 @@ from ..stock import Flow, Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
-from . import counted, flows, recount
+from . import counted, flows
 from . import verdict as verdicts
 
 
@@ -41,8 +41,11 @@ def explain(key: Key) -> dict[str, Any]:
     if primer is None and stored is None:
         raise UnknownPrimer(registry.unknown(key.key_base))
     verdict, text = verdicts.judge(primer, key, stored)
+    refreshed = counted.slot_of(key)
     slots = refreshes.listed(session, digest=key.digest, limit=1)
-    last = runs.last(session, digest=(recount.slot_key(key.key_base) if of_stock else key).digest, limit=5)
+    if not slots and refreshed is not key:
+        slots = refreshes.listed(session, digest=refreshed.digest, limit=1)
+    last = runs.last(session, digest=refreshed.digest, limit=5)
     around = edges.around(session, [key.digest], 1)
     family = families.row(session, key.key_base)
     changes = loads(stored.changes) if stored is not None and stored.changes else []

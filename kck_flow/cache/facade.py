@@ -215,7 +215,7 @@ class Cache:
         """Whether somebody computes the product right now."""
         found = registry.key(key)
         alias = spread.alias_of(registry.primers.get(found.key_base))
-        return refreshes.is_leased(caller(alias), found.digest)
+        return refreshes.is_leased(caller(alias), counted.slot_of(found).digest)
 
     def pause(self, key_base: str, note: str = "") -> None:
         """Refresh a family by clock or change no longer; reads and ``refresh`` still compute it."""

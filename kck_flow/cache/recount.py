@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 
 from django.db import Error as DatabaseErrors
@@ -42,14 +44,14 @@ def slot_key(name: str) -> Key:
     return keys.internal(f"{COUNT}{name}")
 
 
+def slot_base(name: str) -> str:
+    """Return the key base of that slot."""
+    return f"{keys.INTERNAL}{COUNT}{name}"
+
+
 def is_count(key: Key) -> bool:
     """Whether a slot is that of a counted family."""
     return key.key_base.startswith(f"{keys.INTERNAL}{COUNT}")
-
-
-def name_of(key: Key) -> str:
-    """Return the family that a slot counts."""
-    return key.key_base.removeprefix(f"{keys.INTERNAL}{COUNT}")
 
 
 def soon(stock: Stock, found: Definition, alias: str, reason: str = "miss") -> threading.Event:
@@ -92,27 +94,37 @@ def now(stock: Stock, found: Definition, alias: str, *, reason: str, force: bool
     return carry_out(claim, stock, found, alias) if claim is not None else None
 
 
-def patiently(stock: Stock, found: Definition, alias: str, *, reason: str) -> str:
-    """Count a family, in a thread of its own, after whoever counts it now; returns the outcome."""
-    outcome: list[str | None] = []
+def patiently(stock: Stock, found: Definition, alias: str, *, reason: str, apart: bool) -> str:
+    """Count a family, after whoever counts it now; returns the outcome: ``done, failed, skipped``.
+
+    Args:
+        apart: Whether in a thread of the cache's own: the caller's connection may be set up in any way.
+
+    Raises:
+        Busy, DatabaseErrors: it could not begin.
+    """
+
+    def work() -> str | None:
+        return now(stock, found, alias, reason=reason, force=True)
+
     while True:
-        done = threading.Event()
-
-        def work(done: threading.Event = done) -> None:
-            try:
-                outcome.append(now(stock, found, alias, reason=reason, force=True))
-            except (private.Busy, DatabaseErrors) as error:
-                logger.warning("recount.not_begun family=%s error=%r", stock.name, error)
-                outcome.append("failed")
-            finally:
-                done.set()
-
-        pool().submit(work)
-        done.wait()
-        found_out = outcome.pop()
-        if found_out in ("done", "failed", "skipped"):
-            return str(found_out)
+        outcome = _apart(work) if apart else work()
+        if outcome in ("done", "failed", "skipped"):
+            return outcome
         time.sleep(0.05)  # somebody else counts; it may have begun before we were asked
+
+
+def _apart(work: Callable[[], str | None]) -> str | None:
+    done: Future[str | None] = Future()
+
+    def carry_out() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    pool().submit(carry_out)
+    return done.result()
 
 
 def failure(key: Key, stock: Stock, alias: str) -> BaseException:
@@ -174,6 +186,11 @@ def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, work
             worker=worker,
         )
     return outcome
+
+
+def end_leaseless(session: Session) -> None:
+    """Let folds go on where a count died and its lease was ended."""
+    generations.end_leaseless(session, lambda name: slot_key(name).digest)
 
 
 def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:

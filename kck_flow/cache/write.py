@@ -322,13 +322,14 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
         raise ValueError(f"priority is a lane, a whole number from 0 to {LANES[-1]}, not {priority!r}.")
     alias = spread.alias_of(primer)
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
+    slot, args = _slot(primer, key)
     if private.in_test_case() or not connections[alias].in_atomic_block:
         try:
             with _slots(alias) as session:
                 asked = refreshes.request(
                     session,
-                    key,
-                    args_of(primer, key),
+                    slot,
+                    args,
                     lane=lane,
                     reason=reason,
                     gap=primer.min_gap.total_seconds(),
@@ -346,11 +347,15 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
 def wish(primer: Primer, key: Key, alias: str, *, lane: int, reason: str = refreshes.MANUAL) -> None:
     """Queue a refresh with the caller's transaction or not at all; the slot itself would make its writers queue up."""
     # The parameters go along: of what was never computed, they are all that tells the key.
-    mark = pending.Mark(
-        key.key_base, spread.REFRESH, key, args_of(primer, key), source=str(lane), reason=reason
-    )
+    slot, args = _slot(primer, key)
+    mark = pending.Mark(slot.key_base, spread.REFRESH, slot, args, source=str(lane), reason=reason)
     pending.append(caller(alias), [mark])
     waking.soon(caller(alias))
+
+
+def _slot(primer: Primer, key: Key) -> tuple[Key, dict[str, Any]]:
+    slot = counted.slot_of(key)
+    return slot, args_of(primer, key) if slot is key else {}
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             if digest is None:
                 _family(session, number, key_base, loads(args), kind, reason, paused, done)
                 continue
-            if text is None and kind == "refresh" and source in MANUAL_SOURCES and primer is not None:
+            if text is None and kind == "refresh" and source in MANUAL_SOURCES:
                 text = _wished(primer, key_base, digest, loads(args))
             if text is not None:
                 wanted.setdefault(digest, (text, key_base, []))[2].append((kind, source, reason))
@@ -76,10 +76,12 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
     return done
 
 
-def _wished(primer: Primer, key_base: str, digest: UUID, args: Any) -> str | None:
-    """Return the key of a product that was never computed and is wished for by name; None where its parameters tell
-    another by now.
+def _wished(primer: Primer | None, key_base: str, digest: UUID, args: Any) -> str | None:
+    """Return the key of what was never computed and is wished for by name; None where its parameters tell another by
+    now, or nobody knows it.
     """
+    if primer is None:
+        return key_base if key_base.startswith(keys.INTERNAL) else None
     try:
         key = keys.build(key_base, primer.parameters, args or {})
     except InvalidKey:
@@ -124,15 +126,16 @@ def _one(
     primer = registry.primers.get(key_base)
     kinds = {kind for kind, _, _ in marks}
     reason = marks[-1][2]
-    if "refresh" in kinds and primer is not None and (key_base not in paused or reason == refreshes.MANUAL):
+    known = primer is not None or key_base.startswith(keys.INTERNAL)
+    if "refresh" in kinds and known and (key_base not in paused or reason == refreshes.MANUAL):
         lanes = [int(source) for kind, source, _ in marks if kind == "refresh" and source in MANUAL_SOURCES]
         refreshes.request(
             session,
             key,
-            args_of(primer, key),
+            args_of(primer, key) if primer is not None else {},
             lane=min(lanes, default=refreshes.TRIGGERED),
             reason=reason,
-            gap=primer.min_gap.total_seconds(),
+            gap=primer.min_gap.total_seconds() if primer is not None else 0.0,
         )
         done.requested.append(str(key))
     if "stale" in kinds:

@@ -19,7 +19,7 @@ from ..changes import drain as draining
 from ..changes import fold as folding
 from ..primer import LANES
 from ..registry import registry
-from ..store import families, generations, levels, permits, refreshes
+from ..store import families, levels, permits, refreshes
 from ..store.refreshes import Claim
 from . import plan, run
 
@@ -89,7 +89,7 @@ class Passes:
         # A worker of a project that counts nothing looks again, too: but not in every pass.
         self._look_at = now + OVERDUE_SHARE * (time.monotonic() - now)
         if fenced:
-            generations.end_leaseless(session, lambda base: recount.slot_key(base).digest)
+            recount.end_leaseless(session)
         folded = 0
         for generation in levels.foldable(session) if waiting else ():
             folded += levels.fold(session, [generation], FOLD_BATCH)
@@ -165,7 +165,7 @@ class Passes:
         return [
             name
             for name in plan.known_bases(self.products)
-            if name not in full and name.removeprefix(f"!{plan.PLAN}") not in paused
+            if name not in full and plan.served(name) not in paused
         ]
 
     def _permitted(self, session: Any, claim: Claim) -> bool:

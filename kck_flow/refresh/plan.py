@@ -14,10 +14,12 @@ from datetime import datetime
 
 from .. import key as keys
 from .. import spread
+from ..cache import recount
 from ..cache.facade import Cache
 from ..key import Key
 from ..primer import Primer, as_key
 from ..registry import registry
+from ..stock import Stock
 from ..store import families, refreshes
 from ..store.session import Session
 from ..storing import args_of
@@ -33,6 +35,11 @@ def plan_key(primer: Primer) -> Key:
     return keys.internal(f"{PLAN}{primer.name}")
 
 
+def plan_base(name: str) -> str:
+    """Return the key base of the slot that walks a family's domain."""
+    return f"{keys.INTERNAL}{PLAN}{name}"
+
+
 def is_plan(key: Key) -> bool:
     """Whether a slot walks a domain."""
     return key.key_base.startswith(f"{keys.INTERNAL}{PLAN}")
@@ -40,7 +47,7 @@ def is_plan(key: Key) -> bool:
 
 def planned(key: Key) -> Primer | None:
     """Return the primer whose domain a slot walks, or None where it is not known here."""
-    return registry.primers.get(key.key_base.removeprefix(f"{keys.INTERNAL}{PLAN}"))
+    return registry.primers.get(served(key.key_base))
 
 
 def domain_of(primer: Primer) -> list[Key]:
@@ -54,11 +61,19 @@ def domain_of(primer: Primer) -> list[Key]:
 
 
 def known_bases(products: Sequence[str] | None = None) -> list[str]:
-    """Return the key bases that this process can refresh (those of ``products``, where given), their plans
-    included.
+    """Return the key bases that this process can refresh (those of ``products``, where given), with the slots of our
+    own that serve them: plans, and counts of stocks.
     """
     names = [name for name in registry.primers if products is None or name in products]
-    return [*names, *(f"{keys.INTERNAL}{PLAN}{name}" for name in names)]
+    stocks = [name for name in names if isinstance(registry.primers[name], Stock)]
+    return [*names, *(plan_base(name) for name in names), *(recount.slot_base(name) for name in stocks)]
+
+
+def served(key_base: str) -> str:
+    """Return the family that a slot works for: its own, or that which one of our own plans or counts."""
+    if not key_base.startswith(keys.INTERNAL):
+        return key_base
+    return key_base.partition(":")[2]
 
 
 def sync(

@@ -14,7 +14,6 @@ from ..cache.beats import beats
 from ..cache.compute import Computation, Sessions
 from ..cache.failures import backoff_seconds, describe
 from ..decorators import Action
-from ..definition import Definition
 from ..errors import ComputeTimeout
 from ..key import Key
 from ..primer import Primer
@@ -52,6 +51,8 @@ def run(
         return _set_aside(claim, sessions)
     if plan.is_plan(key):
         return _walk(claim, sessions, watched, alias)
+    if recount.is_count(key):
+        return _count(claim, alias, sessions, watched, worker)
     primer = registry.primers.get(key.key_base)
     if primer is None:
         with sessions() as session:
@@ -59,7 +60,7 @@ def run(
         return "released"
     of_stock = counted.counted(key)
     if of_stock is not None:
-        return _recount(claim, *of_stock, sessions, watched)
+        return _pass_on(claim, of_stock[0], sessions)
     if isinstance(primer, Flow):
         return _skip(primer, claim, sessions)  # there is nothing to compute it from
     if _is_of_another_release(primer, claim):
@@ -95,29 +96,35 @@ def run(
     return outcome.kind
 
 
-def _recount(
-    claim: Claim, stock: Stock, found: Definition, alias: str, sessions: Sessions, watched: bool
-) -> str:
-    """A counted family is counted anew, under a lease of its own."""
+def _count(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: str) -> str:
+    """Count a family of a stock anew."""
     begun = time.monotonic()
-    if watched:
-        outcome = recount.now(stock, found, alias, reason=claim.reason, force=True) or "skipped"
+    stock = registry.primers.get(plan.served(claim.key.key_base))
+    found = counted.definition_of(stock, alias) if isinstance(stock, Stock) else None
+    if not isinstance(stock, Stock) or found is None:  # it was captured when this was asked for
+        outcome = "skipped"
+    elif watched:
+        outcome = recount.carry_out(claim, stock, found, alias, worker=worker)
+        _log(claim, outcome, time.monotonic() - begun, worker)
+        return outcome
     else:
         outcome = "done" if recount.in_test(found, alias) else "skipped"
-    due, nominal = stock.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
     with sessions() as session:
-        refreshes.finish(
-            session,
-            claim,
-            Ending(
-                stock.priority,
-                due,
-                nominal,
-                (time.monotonic() - begun) * 1000,
-                schedule=claim.schedule or stock.schedule_digest(),
-            ),
-        )
+        cost = (time.monotonic() - begun) * 1000
+        refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, cost))
     return outcome
+
+
+def _pass_on(claim: Claim, stock: Stock, sessions: Sessions) -> str:
+    """Have the family of a captured stock counted: one slot does that, whichever of its keys was wanted."""
+    due, nominal = stock.upcoming(claim.key, instant(claim.nominal), instant(claim.started))
+    digest = claim.schedule or stock.schedule_digest()
+    with sessions() as session, session.transaction():
+        ended = refreshes.finish(session, claim, Ending(stock.priority, due, nominal, 0, schedule=digest))
+        if ended is not None:
+            slot = recount.slot_key(stock.name)
+            refreshes.request(session, slot, {}, lane=claim.lane, reason=claim.reason)
+    return "begun"
 
 
 def _is_of_another_release(primer: Primer, claim: Claim) -> bool:

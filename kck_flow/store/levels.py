@@ -32,6 +32,10 @@ class Held:
     now: float
     rows: list[tuple[int, Any, int, Decimal | None]]
 
+    def holds(self, captured: str) -> bool:
+        """Whether this is what the rows add up to. ``captured``: what captures the table now; empty, not whole."""
+        return bool(captured) and self.primed_at is not None and not self.void and self.captured == captured
+
 
 def args_json(args: Mapping[str, Any]) -> str:
     """Return a key's parameters as JSON, decimals as numbers: ``kck_args`` gives them their one form."""

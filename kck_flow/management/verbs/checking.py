@@ -23,6 +23,7 @@ from ...entry import Change
 from ...errors import KckFlowError
 from ...key import Key
 from ...primer import Primer
+from ...refresh import plan
 from ...registry import registry
 from ...stock import Stock
 from ...store import families, install, levels, listings, private, products, server, workers
@@ -180,9 +181,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield Finding(f"indexes{named}", OK, "No index is in the way of the leases")
-    # A plan's slot (!plan:name) follows its primer.
-    known = [*registry.primers, *(f"!plan:{name}" for name in registry.primers)]
-    orphans = listings.slots_without_primer(session, known)
+    orphans = listings.slots_without_primer(session, plan.known_bases())
     if orphans:
         shown = ", ".join(f"{name} ({count:,})" for name, count in orphans)
         yield Finding(
@@ -520,7 +519,8 @@ def balances(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
             continue
         told = counted.told(stock.build_key() if not stock.parameters else None, stock, found, alias)
         if told["state"] != "fresh":
-            yield row | {"state": "skipped" if told["never"] else "different", "text": told["cause"]}
+            never = told["state"] == "empty" and told["computed_at"] is None
+            yield row | {"state": "skipped" if never else "different", "text": told["cause"]}
             continue
         differing = levels.drift(caller(alias), found.generation, found.recount(), limit)
         if not differing:
