@@ -186,9 +186,30 @@ class Level(models.Model):
     facet_value = models.JSONField(null=True)
     n = models.BigIntegerField()
     amount = Numeric(null=True)
+    # What was folded into it since the cut of a recount that is under way.
+    since_n = models.BigIntegerField(null=True)
+    since_amount = Numeric(null=True)
 
     class Meta:
         db_table = "kck_level"
+
+
+class Recounted(models.Model):
+    """What a long recount has found, until it is published; of one that died, until the next of its family is."""
+
+    id = models.BigAutoField(primary_key=True)
+    generation = models.BigIntegerField()
+    # Of the lease that it was counted under.
+    token = models.BigIntegerField()
+    args = models.JSONField()
+    facet = models.SmallIntegerField()
+    facet_value = models.JSONField(null=True)
+    n = models.BigIntegerField()
+    amount = Numeric(null=True)
+
+    class Meta:
+        db_table = "kck_recounted"
+        indexes = [models.Index(fields=["generation", "token"], name="kck_recounted_by")]
 
 
 class Delta(models.Model):

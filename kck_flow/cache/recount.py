@@ -8,6 +8,7 @@ later is counted by its own delta.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,9 @@ COUNT = "count:"
 _asked: dict[tuple[str, int], tuple[float, threading.Event]] = {}
 _lock = threading.Lock()
 ASK_AGAIN_SECONDS = 1.0
+# From how long a count took last, or how many rows its table has, it lets folds go on meanwhile.
+CUT_SECONDS, CUT_ROWS = 1.0, 1_000_000
+_SNAPSHOT = re.compile(r"[0-9A-F-]+")
 
 
 def slot_key(name: str) -> Key:
@@ -205,10 +209,17 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
                 captured = _captured(own, found)
                 if not captured:
                     return "skipped"
-                if not levels.publish(own, found.generation, claim.token, found.recount(), captured):
-                    transaction.set_rollback(True, using=alias)
+                if not _takes_long(own, claim, found):
+                    if not levels.publish(own, found.generation, claim.token, found.recount(), captured):
+                        transaction.set_rollback(True, using=alias)
+                        return "fenced"
+                    return "done"
+                if not _cut(own, found, claim.token, alias):
                     return "fenced"
-            return "done"
+                voids, at = levels.stage(own, found.generation, claim.token, found.recount())
+            with private.session(alias) as session, session.transaction():
+                good = levels.publish_staged(session, found.generation, claim.token, captured, voids, at)
+            return "done" if good else "fenced"
         except DatabaseErrors as error:
             if sqlstate(error) not in SERIALIZATION or attempt == TRIES:
                 raise
@@ -217,6 +228,24 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
                 if claim.lost or not refreshes.beat(session, [claim]):
                     return "fenced"
     raise AssertionError("unreachable")
+
+
+def _takes_long(session: Session, claim: Claim, found: Definition) -> bool:
+    if claim.cost_ms is not None:
+        return claim.cost_ms > CUT_SECONDS * 1000
+    return levels.rows_about(session, found.relation) >= CUT_ROWS
+
+
+def _cut(counting: Session, found: Definition, token: int, alias: str) -> bool:
+    """Have folds go on while the rest of a recount's transaction counts: what its snapshot sees of the deltas is taken
+    in another transaction, which shares it. False where the lease is not ours any more.
+    """
+    snapshot = counting.run("SELECT pg_export_snapshot()")[0][0]
+    assert _SNAPSHOT.fullmatch(snapshot)
+    with private.session(alias, timeout=conf.CLAIM_TIMEOUT) as session, session.transaction():
+        session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        session.run(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+        return levels.cut(session, found.generation, token)
 
 
 def _captured(session: Session, found: Definition) -> str:

@@ -114,6 +114,51 @@ def publish(session: Session, generation: int, token: int | None, recount: str, 
     return True
 
 
+def cut(session: Session, generation: int, token: int) -> bool:
+    """Take what a recount's snapshot sees of the deltas, and let folds go on; False where the lease is not ours.
+
+    The session's transaction must share the recount's snapshot.
+    """
+    params = {"generation": generation, "token": token}
+    primed = session.rows("cut", params)
+    if not primed:
+        return False
+    session.rows("cut_accounts", params)
+    session.rows("cut_fold", params | {"primed": primed[0][0]})
+    return True
+
+
+def stage(session: Session, generation: int, token: int, recount: str) -> tuple[list[int], float]:
+    """Count, in the transaction's snapshot, and keep what is found for a publish; returns what it needs to know: which
+    marks of worthlessness the snapshot saw, and its instant.
+    """
+    params = {"generation": generation, "token": token}
+    at, voids = session.rows("cut_voids", params)[0]
+    text = text_of("stage").replace("{recount}", recount.replace("%", "%%"))
+    session.run(text, params)
+    return voids or [], at
+
+
+def publish_staged(
+    session: Session, generation: int, token: int, captured: str, voids: Sequence[int], at: float
+) -> bool:
+    """Store what a long recount found, and what was folded since its cut; False where the lease is not ours.
+
+    The transaction must be READ COMMITTED: each statement sees what was folded before the fence was locked.
+    """
+    params = {"generation": generation, "token": token, "captured": captured, "voids": list(voids), "at": at}
+    if not session.rows("cut_publish", params):
+        return False
+    for name in ("cut_since", "drop_levels", "cut_levels", "drop_recounted"):
+        session.rows(name, params)
+    return True
+
+
+def rows_about(session: Session, relation: str) -> int:
+    """Return about how many rows a table has."""
+    return int(session.rows("rows_about", {"relation": relation})[0][0])
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """Where what is held differs from a recount: numbers of rows, and sums where the stock is one."""

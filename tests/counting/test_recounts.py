@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,13 @@ from django.test.utils import CaptureQueriesContext
 
 from kck_flow import Cache, Primer
 from kck_flow.cache import counted as reading
+from kck_flow.cache import recount
 from kck_flow.management.verbs.checking import setup
+from kck_flow.store import levels, refreshes
+from kck_flow.store.session import caller
 from kck_flow.testing import registered, run_worker
 from tests.accounts.models import Account, Branch
-from tests.counting.conftest import Session, at_rest, equal, primed, sql
+from tests.counting.conftest import Session, at_rest, equal, fold, primed, sql
 from tests.harness.processes import Crew
 from tests.harness.wait import until
 
@@ -60,7 +64,8 @@ def kill_a_count(crew: Crew, sessions: Callable[[], Session], cache: Cache) -> C
 def waiting() -> Any:
     """How many deltas wait to be folded, and whether their family is fenced."""
     return sql(
-        "SELECT count(d.*), bool_or(g.token IS NOT NULL) FROM kck_generation g LEFT JOIN kck_delta d USING (generation)"
+        "SELECT count(d.*), bool_or(g.token IS NOT NULL) FROM kck_generation g LEFT JOIN kck_delta d"
+        " ON d.generation = g.generation AND d.kind = 'add'"
         " WHERE g.key_base = 'active' AND g.live"
     )[0]
 
@@ -154,3 +159,116 @@ def test_within_a_transaction_a_read_of_a_stock_is_one_statement(cache: Cache) -
         with CaptureQueriesContext(connection) as queries:
             assert [cache.get("active")["value"] for _ in range(3)] == [1, 1, 1]
     assert len(queries) == 3, [query["sql"][:100] for query in queries]
+
+
+class Midway:
+    """A recount that stands between its cut and its count, until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, session: Session) -> None:
+        self._cut, self._go = threading.Event(), threading.Event()
+        stage = levels.stage
+
+        def held(*arguments: Any) -> Any:
+            self._cut.set()
+            assert self._go.wait(20.0)
+            return stage(*arguments)
+
+        monkeypatch.setattr(levels, "stage", held)
+        monkeypatch.setattr(recount, "_takes_long", lambda *_: True)
+        self._session = session
+        self._session.tell(lambda: Cache.get_instance().refresh("active").value)
+        assert self._cut.wait(20.0)
+
+    def goes_on(self) -> Any:
+        self._go.set()
+        return self._session.answer()
+
+
+@pytest.fixture
+def midway(monkeypatch: pytest.MonkeyPatch, sessions: Callable[[], Session]) -> Callable[[], Midway]:
+    return lambda: Midway(monkeypatch, sessions())
+
+
+@committed
+@pytest.mark.parametrize("before", ["counted", "never counted"])
+def test_folds_go_on_while_a_long_recount_counts_and_nothing_is_lost_or_told_twice(
+    cache: Cache, midway: Callable[[], Midway], before: str
+) -> None:
+    if before == "counted":
+        primed("active")
+    else:
+        sql("UPDATE kck_generation SET primed_at = NULL WHERE key_base = 'active'")
+    Account.objects.bulk_create([Account(state="active", plan="pro") for _ in range(3)])
+    count = midway()
+    assert waiting() == (0, True)  # what its snapshot sees is taken
+    Account.objects.filter(pk__in=Account.objects.values("pk")[:1]).update(plan="free")
+    Account.objects.create(state="active", plan="new")
+    assert waiting()[0] > 0
+    assert fold() > 0
+    assert waiting() == (0, True)
+    if before == "counted":
+        equal("active")
+    Account.objects.filter(plan="free").delete()  # this one waits over the publish
+    assert count.goes_on()["value"] == 3
+    equal("active")
+    fold()
+    equal("active")
+    assert cache.get("active")["facets"]["plan"] == {"new": 1, "pro": 2}
+    assert sql("SELECT count(*) FROM kck_recounted") == [(0,)]
+    assert sql("SELECT count(*) FROM kck_level WHERE since_n IS NOT NULL") == [(0,)]
+
+
+@committed
+def test_a_table_that_is_emptied_during_a_long_recount_is_counted_once_more(
+    cache: Cache, midway: Callable[[], Midway]
+) -> None:
+    Account.objects.bulk_create([Account(state="active") for _ in range(3)])
+    primed("active")
+    cache.invalidate("active")  # this one the count makes up for
+    count = midway()
+    cache.invalidate("active")  # and this one it does not
+    count.goes_on()  # what is read of it then has it counted again
+    at_rest()
+    assert [row[0] for row in sql("SELECT outcome FROM kck_run ORDER BY id")] == ["done"] * 3
+    assert cache.explain("active")["state"] == "fresh"
+    equal("active")
+
+
+@committed
+def test_a_long_recount_whose_lease_was_ended_publishes_nothing(
+    cache: Cache, midway: Callable[[], Midway]
+) -> None:
+    primed("active")
+    Account.objects.bulk_create([Account(state="active") for _ in range(3)])
+    count = midway()
+    sql(
+        "UPDATE kck_refresh SET lease_until = clock_timestamp() - interval '2 s' WHERE lease_until IS NOT NULL"
+    )
+    refreshes.end_overdue(caller("default"))
+    recount.end_leaseless(caller("default"))
+    Account.objects.create(state="active")
+    fold()
+    equal("active")
+    assert count.goes_on()["value"] == 4  # fenced, and asked again: then it is ours
+    equal("active")
+    outcomes = [row[0] for row in sql("SELECT outcome FROM kck_run WHERE key = '!count:active' ORDER BY id")]
+    assert outcomes == ["done", "fenced", "done"]
+
+
+@committed
+def test_a_count_that_took_long_or_has_a_large_table_lets_folds_go_on(cache: Cache) -> None:
+    primed("active")
+    Account.objects.create(state="active")
+    sql("UPDATE kck_refresh SET cost_ms = 1500 WHERE key = '!count:active'")
+    with CaptureQueriesContext(connection) as queries:
+        recount.patiently(*_counted("active"), reason="manual", apart=False)
+    assert any("pg_export_snapshot" in query["sql"] for query in queries)
+    equal("active")
+    sql("UPDATE kck_refresh SET cost_ms = 5 WHERE key = '!count:active'")
+    with CaptureQueriesContext(connection) as queries:
+        recount.patiently(*_counted("active"), reason="manual", apart=False)
+    assert not any("pg_export_snapshot" in query["sql"] for query in queries)
+
+
+def _counted(key: str) -> Any:
+    return reading.counted(Cache.get_instance().build_key(key))

@@ -4,5 +4,7 @@ WITH retired AS (
     SELECT generation FROM kck_generation WHERE NOT live AND definition ->> 'kind' IS DISTINCT FROM 'flow'
 ), deltas AS (
     DELETE FROM kck_delta WHERE generation IN (SELECT generation FROM retired)
+), recounted AS (
+    DELETE FROM kck_recounted WHERE generation IN (SELECT generation FROM retired)
 )
 DELETE FROM kck_level WHERE generation IN (SELECT generation FROM retired)

@@ -2,10 +2,12 @@
 -- updates the fence, so it waits for us, and no fold begins under it. No test may follow the DELETE: a level that was
 -- rejected then would be lost with its deltas.
 -- A family that was never counted, and is not being counted, drops its deltas: what will count it sees their causes.
+-- Once a long recount has made its cut, what is added since is noted beside the level: its publish will add it again.
 WITH fence AS MATERIALIZED (
-    SELECT g.generation, g.primed_at IS NOT NULL AS primed FROM kck_generation g
-    WHERE g.generation = ANY(%(generations)s::bigint[]) AND g.token IS NULL
-    ORDER BY g.generation FOR UPDATE SKIP LOCKED
+    SELECT g.generation, g.primed_at IS NOT NULL OR c.cut AS primed, c.cut
+    FROM kck_generation g CROSS JOIN LATERAL (SELECT g.phase IS NOT DISTINCT FROM 'cut' AS cut) c
+    WHERE g.generation = ANY(%(generations)s::bigint[]) AND (g.token IS NULL OR c.cut)
+    ORDER BY g.generation FOR UPDATE OF g SKIP LOCKED
 ), taken AS (
     DELETE FROM kck_delta WHERE id IN (
         SELECT x.id FROM fence f CROSS JOIN LATERAL (
@@ -14,16 +16,21 @@ WITH fence AS MATERIALIZED (
 ), net AS (
     SELECT t.generation, t.args_digest, t.facet, kck_digest(t.facet_value) AS value_digest,
            coalesce(t.start_at, '-infinity') AS start_at, (array_agg(t.args))[1] AS args,
-           (array_agg(t.facet_value))[1] AS facet_value, sum(t.n)::bigint AS n, sum(t.amount) AS amount
+           (array_agg(t.facet_value))[1] AS facet_value, sum(t.n)::bigint AS n, sum(t.amount) AS amount,
+           CASE WHEN f.cut THEN sum(t.n)::bigint END AS since_n, CASE WHEN f.cut THEN sum(t.amount) END AS since_amount
     FROM taken t JOIN fence f USING (generation) WHERE f.primed
-    GROUP BY 1, 2, 3, 4, 5
+    GROUP BY 1, 2, 3, 4, 5, f.cut
     HAVING sum(t.n) <> 0 OR sum(t.amount) <> 0
 ), put AS (
-    INSERT INTO kck_level AS l (generation, args_digest, facet, value_digest, start_at, args, facet_value, n, amount)
-    SELECT generation, args_digest, facet, value_digest, start_at, args, facet_value, n, amount FROM net
+    INSERT INTO kck_level AS l
+        (generation, args_digest, facet, value_digest, start_at, args, facet_value, n, amount, since_n, since_amount)
+    SELECT generation, args_digest, facet, value_digest, start_at, args, facet_value, n, amount, since_n, since_amount FROM net
     ORDER BY generation, args_digest, facet, value_digest, start_at
     ON CONFLICT (generation, args_digest, facet, value_digest, start_at) DO UPDATE SET
-        n = l.n + EXCLUDED.n, amount = CASE WHEN EXCLUDED.amount IS NULL THEN l.amount ELSE coalesce(l.amount, 0) + EXCLUDED.amount END
+        n = l.n + EXCLUDED.n, amount = CASE WHEN EXCLUDED.amount IS NULL THEN l.amount ELSE coalesce(l.amount, 0) + EXCLUDED.amount END,
+        since_n = CASE WHEN EXCLUDED.since_n IS NULL THEN l.since_n ELSE coalesce(l.since_n, 0) + EXCLUDED.since_n END,
+        since_amount = CASE WHEN EXCLUDED.since_amount IS NULL THEN l.since_amount
+                            ELSE coalesce(l.since_amount, 0) + EXCLUDED.since_amount END
     RETURNING l.generation, l.args_digest, l.n
 )
 SELECT (SELECT count(*) FROM taken), (SELECT array_agg(DISTINCT generation) FROM put WHERE n = 0)

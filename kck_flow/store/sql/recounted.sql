@@ -2,6 +2,8 @@
 -- and only if it is ours still.
 WITH gone AS (
     DELETE FROM kck_delta WHERE generation = %(generation)s
+), staged AS (
+    DELETE FROM kck_recounted WHERE generation = %(generation)s
 ), old AS (
     DELETE FROM kck_level l WHERE l.generation = %(generation)s AND l.start_at = '-infinity'
 )
