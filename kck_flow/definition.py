@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connections, models
-from django.db.models import Aggregate, Count, F, Q, Sum
+from django.db.models import Aggregate, Count, F, Lookup, Q, Sum, Value
 from django.db.models.expressions import Col, CombinedExpression, Func, RawSQL, Subquery, Window
 from django.db.models.functions import Cast, Now, Random
+from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual
 from django.db.models.sql import Query
-from django.db.models.sql.where import ExtraWhere
+from django.db.models.sql.where import AND, ExtraWhere, WhereNode
 
 from .errors import DeclarationError
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 ROW = "kck_row"
 # A grouping of this many expressions is what PostgreSQL tells apart in one number.
 MOST_FACETS = 30
+# How far from now an instant may be that a stock is compared with.
+MOST_OFFSET = timedelta(days=365_000)
+_COMPARISONS = (GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual)
 _SAFE = ("+", "-", "*")
 _UNSTEADY = (
     "random",
@@ -143,27 +148,58 @@ class Definition(Captured):
     """A captured stock.
 
     Attributes:
-        member: Whether a row is in it: true or false, never NULL.
+        member: Whether a row is in it: true or false, never NULL. Where time alone moves rows in and out: whether it is
+            in it at any time.
         amount: What a row adds to the sum; None where rows are counted.
+        begins, ends: The instants from which on it is in it, and no longer; None where time is nothing to it.
     """
 
     member: str
     amount: str | None = None
+    begins: str | None = None
+    ends: str | None = None
 
     kind = "stock"
 
+    @property
+    def timed(self) -> bool:
+        """Whether rows come and go with time alone: what is held is dated."""
+        return self.begins is not None or self.ends is not None
+
+    def dates(self) -> list[tuple[str, int]]:
+        """Return what a row does and when, as (SQL of the instant, 1 or -1) each."""
+        found = [(self.begins or "'-infinity'::timestamptz", 1)]
+        return found + ([(self.ends, -1)] if self.ends is not None else [])
+
     def trial(self) -> str:
-        return f"SELECT * FROM ({self.recount()}) AS tried LIMIT 0"
+        recount = self.recount().replace("{now}", "clock_timestamp()")
+        return f"SELECT * FROM ({recount}) AS tried LIMIT 0"
 
     def recount(self) -> str:
-        """Return a query of all that the stock holds: args, facet, facet_value, n, amount; one pass over the table."""
+        """Return a query of all that the stock holds: args, start_at, facet, facet_value, n, amount; one pass over the
+        table. What counts from an instant to come on has that as ``start_at``, all else ``-infinity``; ``{now}`` stands
+        for the present one.
+        """
         amount = self.amount or "NULL::numeric"
         own = "".join(f"{part.raw} AS a{i}, " for i, (_, part) in enumerate(self.args))
         columns = f"{own}{columns_of(self.splits)}{amount} AS m"
-        inner = f"SELECT {columns} FROM {self.relation} AS {ROW} WHERE {self.member}"
+        rows = f"{self.relation} AS {ROW}"
         names = [f"a{i}" for i in range(len(self.args))]
         args = self.args_jsonb({name: f"a{i}" for i, (name, _) in enumerate(self.args)})
-        return grouped(inner, self.splits, by=names, shown=f"{args} AS args, ", measure="sum(m)")
+        if not self.timed:
+            inner = f"SELECT {columns} FROM {rows} WHERE {self.member}"
+            shown = f"{args} AS args, '-infinity'::timestamptz AS start_at, "
+            return grouped(inner, self.splits, by=names, shown=shown, measure="sum(m)")
+        dates = ", ".join(
+            f"(CASE WHEN {at} <= {{now}} THEN '-infinity' ELSE {at} END, {sign})" for at, sign in self.dates()
+        )
+        inner = (
+            f"SELECT {columns}, kck_date.at, kck_date.sign FROM {rows} "
+            f"CROSS JOIN LATERAL (VALUES {dates}) AS kck_date (at, sign) WHERE {self.member}"
+        )
+        shown = f"{args} AS args, at AS start_at, "
+        by = [*names, "at"]
+        return grouped(inner, self.splits, by=by, shown=shown, number="sum(sign)", measure="sum(m * sign)")
 
 
 def columns_of(splits: Sequence[Split]) -> str:
@@ -178,6 +214,7 @@ def grouped(
     *,
     by: Sequence[str] = (),
     shown: str = "",
+    number: str = "count(*)",
     measure: str,
     total: bool = True,
 ) -> str:
@@ -187,6 +224,7 @@ def grouped(
         inner: SQL of the rows, with the columns of ``columns_of(splits)`` and those of ``by``.
         by: Columns that everything is grouped by.
         shown: SQL of what is told of them, with a comma behind it.
+        number: SQL of the number of rows.
         measure: SQL of the sum.
         total: Whether the total, facet 0, is among the facets.
     """
@@ -199,7 +237,7 @@ def grouped(
     facet = f"CASE {which} ELSE 0 END" if facets else "0"
     grouping = ", ".join(f"({', '.join(one)})" for one in sets)
     outer = (
-        f"SELECT {columns}{facet} AS facet, count(*) AS n, {measure} AS amount "
+        f"SELECT {columns}{facet} AS facet, {number} AS n, {measure} AS amount "
         f"FROM ({inner}) AS rows GROUP BY GROUPING SETS ({grouping})"
     )
     value = f"CASE facet {values} ELSE 'null'::jsonb END" if facets else "'null'::jsonb"
@@ -267,7 +305,10 @@ def definition(stock: Stock, alias: str) -> Definition:
         raise NotCaptured("capture is None")
     model = model_of(stock)
     compiler = _Compiler(model, alias)
-    conditions, amount = [compiler.where(_where(stock, model, compiler))], None
+    steady, moments = _apart(_where(stock, model, compiler))
+    conditions, amount = [compiler.where(steady)], None
+    begins, ends, more = compiler.dates(moments)
+    conditions += more
     if stock.measure is not None:
         more, amount = compiler.measure(stock.measure)
         conditions += more
@@ -281,6 +322,8 @@ def definition(stock: Stock, alias: str) -> Definition:
         member=f"coalesce({' AND '.join(conditions)}, false)",
         args=args,
         amount=amount,
+        begins=begins,
+        ends=ends,
         version=stock.version,
     )
 
@@ -462,6 +505,33 @@ def _where(stock: Stock, model: type[models.Model], compiler: _Compiler) -> Any:
     return query.where
 
 
+def _apart(node: Any) -> tuple[Any, list[tuple[Any, timedelta]]]:
+    """Return (what is so until a write changes it, comparisons of a column with the present instant) of a predicate."""
+    if not isinstance(node, WhereNode) or node.negated or node.connector != AND:
+        return node, []
+    steady: list[Any] = []
+    moments: list[tuple[Any, timedelta]] = []
+    for child in node.children:
+        offset = _from_now(child.rhs) if isinstance(child, _COMPARISONS) else None
+        if offset is None:
+            steady.append(child)
+        else:
+            moments.append((child, offset))
+    return WhereNode(steady, node.connector), moments
+
+
+def _from_now(given: Any) -> timedelta | None:
+    """Return how far from the present instant an expression is: of ``Now() - timedelta(days=30)``, minus 30 days."""
+    if isinstance(given, Now):
+        return timedelta(0)
+    if not isinstance(given, CombinedExpression) or given.connector not in ("+", "-"):
+        return None
+    distance = given.rhs.value if isinstance(given.rhs, Value) else None
+    if not isinstance(given.lhs, Now) or not isinstance(distance, timedelta):
+        return None
+    return distance if given.connector == "+" else -distance
+
+
 class _Compiler:
     """Compiles expressions of one row of a model, and remembers the columns they look at."""
 
@@ -480,7 +550,10 @@ class _Compiler:
 
     def sql(self, node: Any) -> str:
         """Return the SQL of an expression of the row. Raises NotCaptured: it is none of the row alone."""
-        for one in _walk(node):
+        nodes = list(_walk(node))
+        for one in nodes:
+            _refuse_unsteady(one)
+        for one in nodes:
             _refuse(one)
             if isinstance(one, Col):
                 if one.target.model._meta.concrete_model is not self.model._meta.concrete_model:
@@ -496,6 +569,33 @@ class _Compiler:
         return (
             f"({text % tuple(literal(one) for one in params)})" if params else f"({text.replace('%%', '%')})"
         )
+
+    def dates(
+        self, moments: Sequence[tuple[Lookup[Any], timedelta]]
+    ) -> tuple[str | None, str | None, list[str]]:
+        """Return (from when a row is in it, until when, what else must be so) of conditions on the present instant."""
+        begins: list[str] = []
+        ends: list[str] = []
+        more: list[str] = []
+        for lookup, offset in moments:
+            if not isinstance(concrete(lookup.lhs.output_field), models.DateTimeField) or not settings.USE_TZ:
+                raise NotCaptured("only a DateTimeField, with USE_TZ, can be compared with Now() exactly")
+            if abs(offset) > MOST_OFFSET:
+                raise NotCaptured(f"an instant {offset.days:,} days from now may be none in PostgreSQL")
+            column = self.sql(lookup.lhs)
+            more.append(f"{column} IS NOT NULL")
+            # Whatever the column holds, the sum is an instant: what a trigger raises, the write fails with.
+            sane = f"LEAST(GREATEST({column}, '0001-01-01Z'::timestamptz), '9999-12-31Z'::timestamptz)"
+            # At equality `>` and `<=` have their change; the others one tick of PostgreSQL's clock later.
+            late = isinstance(lookup, (GreaterThanOrEqual, LessThan))
+            ticks = -offset // timedelta(microseconds=1) + late
+            at = f"({sane} + '{ticks} microseconds'::interval)"
+            (ends if isinstance(lookup, (GreaterThan, GreaterThanOrEqual)) else begins).append(at)
+        first = f"GREATEST({', '.join(begins)})" if begins else None
+        last = f"LEAST({', '.join(ends)})" if ends else None
+        if first is not None and last is not None:
+            more.append(f"{first} < {last}")
+        return first, last, more
 
     def resolve(self, lookup: str, what: str) -> Any:
         try:
@@ -583,6 +683,16 @@ def _walk(node: Any) -> Iterator[Any]:
             yield from _walk(child)
 
 
+def _refuse_unsteady(one: Any) -> None:
+    if isinstance(one, Now):
+        raise NotCaptured(
+            "Now changes without a write, and is no comparison of a DateTimeField that the other conditions are "
+            "joined to by AND"
+        )
+    if isinstance(one, Random) or (isinstance(one, Func) and str(one.function or "").lower() in _UNSTEADY):
+        raise NotCaptured(f"{type(one).__name__} changes without a write")
+
+
 def _refuse(one: Any) -> None:
     if isinstance(one, (Query, Subquery, Window, Aggregate)):
         raise NotCaptured("it looks at other rows")
@@ -594,10 +704,6 @@ def _refuse(one: Any) -> None:
     ):
         # Whatever a trigger raises, the write fails with it.
         raise NotCaptured(f"{type(one).__name__} may fail for some row, and its write would fail with it")
-    if isinstance(one, (Now, Random)) or (
-        isinstance(one, Func) and str(one.function or "").lower() in _UNSTEADY
-    ):
-        raise NotCaptured(f"{type(one).__name__} changes without a write")
 
 
 def concrete(output: Any) -> Any:

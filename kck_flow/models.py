@@ -174,13 +174,13 @@ class Generation(models.Model):
 class Level(models.Model):
     """What a counted family holds now, by key and facet value. Written by folds and recounts alone."""
 
-    pk = models.CompositePrimaryKey("generation", "args_digest", "facet", "value_digest", "start_at")
+    pk = models.CompositePrimaryKey("generation", "args_digest", "start_at", "facet", "value_digest")
     generation = models.BigIntegerField()
     args_digest = models.UUIDField()
     # 0 is the total, the others stand in the order of the definition.
     facet = models.SmallIntegerField()
     value_digest = models.UUIDField()
-    # Of a window; of a stock's level, before all time.
+    # Of a flow, the window; of a stock, before all time, or where rows come and go with time, from when on it counts.
     start_at = models.DateTimeField()
     args = models.JSONField()
     facet_value = models.JSONField(null=True)
@@ -202,6 +202,7 @@ class Recounted(models.Model):
     # Of the lease that it was counted under.
     token = models.BigIntegerField()
     args = models.JSONField()
+    start_at = models.DateTimeField()
     facet = models.SmallIntegerField()
     facet_value = models.JSONField(null=True)
     n = models.BigIntegerField()

@@ -103,7 +103,7 @@ def entry(
     context = context_of(alias)
 
     def ask() -> levels.Held | None:
-        return levels.read(caller(alias), found.generation, key.params)
+        return levels.read(caller(alias), found.generation, key.params, timed=found.timed)
 
     first = reach.once_more(alias, context == OPEN, str(key), ask)
     held = _usable(stock, found, alias, context, first)
@@ -127,7 +127,10 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
 
         def ask(
             alias: str = alias,
-            keys: Any = [(asked[place][2].generation, asked[place][0].params) for place in places],  # noqa: B006
+            keys: Any = [  # noqa: B006
+                (asked[place][2].generation, asked[place][0].params, asked[place][2].timed)
+                for place in places
+            ],
         ) -> list[levels.Held | None]:
             return levels.read_many(caller(alias), keys)
 
@@ -258,7 +261,8 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
     """Return what ``explain`` tells of a captured stock: it has no stored value, and hence no expiry. Without a key, of
     the family.
     """
-    held = levels.read(caller(alias), found.generation, key.params if key is not None else {})
+    args = key.params if key is not None else {}
+    held = levels.read(caller(alias), found.generation, args, timed=found.timed)
     captured = generations.captured_by(caller(alias), found.relation, found.generation)
     if held is None or not captured:
         cause = "not captured in this database, or not whole: each read counts. Run: manage.py migrate"
@@ -284,6 +288,7 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
         "counted": {
             "table": found.relation,
             "members": found.member,
+            **({"begins": found.begins, "ends": found.ends} if found.timed else {}),
             "columns": list(found.columns),
             "generation": found.generation,
             "waiting": held.waiting if held is not None else 0,

@@ -120,19 +120,24 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
 
 def _of_stocks(table: Table, stocks: Sequence[Definition]) -> str:
     members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(stocks))
-    values = ", ".join(row for i, one in enumerate(stocks) for row in _rows(i, one))
+    # Where none of them is timed, nothing is dated.
+    timed = any(one.timed for one in stocks)
+    values = ", ".join(row for i, one in enumerate(stocks) for row in _rows(i, one, timed))
+    dated, sign = (", start_at", f"{ROW}.kck_sign * s.sign") if timed else ("", f"{ROW}.kck_sign")
     return f"""
-        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount)
+        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount{dated})
         SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, transaction_timestamp(), n, amount
+            {dated}
         FROM (
-            SELECT s.generation, s.args, s.facet, s.facet_value, sum({ROW}.kck_sign)::bigint AS n,
-                   sum({ROW}.kck_sign * s.amount) AS amount
+            SELECT s.generation, s.args, s.facet, s.facet_value{dated}, sum({sign})::bigint AS n,
+                   sum({sign} * s.amount) AS amount
             FROM kck_changed AS {ROW}
             CROSS JOIN LATERAL (SELECT {members}) AS kck_in
-            CROSS JOIN LATERAL (VALUES {values}) AS s (generation, member, args, facet, facet_value, amount)
+            CROSS JOIN LATERAL (VALUES {values}) AS s
+                (generation, member, args, facet, facet_value, amount{dated}{", sign" if timed else ""})
             WHERE s.member
-            GROUP BY s.generation, s.args, s.facet, s.facet_value
-            HAVING sum({ROW}.kck_sign) <> 0 OR sum({ROW}.kck_sign * s.amount) <> 0
+            GROUP BY s.generation, s.args, s.facet, s.facet_value{dated}
+            HAVING sum({sign}) <> 0 OR sum({sign} * s.amount) <> 0
         ) AS net"""
 
 
@@ -225,14 +230,20 @@ def _transitions(place: int, one: FlowDefinition) -> str:
         WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')"""
 
 
-def _rows(place: int, one: Definition) -> Iterable[str]:
+def _rows(place: int, one: Definition, timed: bool) -> Iterable[str]:
     member = f"kck_in.m{place}"
     amount = f"CASE WHEN {member} THEN {one.amount} END" if one.amount else "NULL::numeric"
     # What a row that is no member would give is never computed: it may be an error, a cast of the wrong text.
     args = f"CASE WHEN {member} THEN {one.args_jsonb()} END" if one.args else "'{}'::jsonb"
     for facet, value in enumerate(["'null'::jsonb", *(split.jsonb() for split in one.splits)]):
         given = f"CASE WHEN {member} THEN {value} END" if facet else value
-        yield f"({one.generation}::bigint, {member}, {args}, {facet}::smallint, {given}, {amount})"
+        row = f"{one.generation}::bigint, {member}, {args}, {facet}::smallint, {given}, {amount}"
+        if not timed:
+            yield f"({row})"
+        elif not one.timed:
+            yield f"({row}, NULL::timestamptz, 1)"
+        else:
+            yield from (f"({row}, CASE WHEN {member} THEN {at} END, {sign})" for at, sign in one.dates())
 
 
 def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> str:

@@ -11,6 +11,24 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # What a read passes over, up to an instant, stands together; ON CONFLICT finds the key in any order.
+        migrations.SeparateDatabaseAndState(
+            [
+                migrations.RunSQL(
+                    'ALTER TABLE kck_level DROP CONSTRAINT kck_level_pkey, '
+                    'ADD PRIMARY KEY (generation, args_digest, start_at, facet, value_digest)',
+                    'ALTER TABLE kck_level DROP CONSTRAINT kck_level_pkey, '
+                    'ADD PRIMARY KEY (generation, args_digest, facet, value_digest, start_at)',
+                ),
+            ],
+            [
+                migrations.AlterField(
+                    model_name='level',
+                    name='pk',
+                    field=models.CompositePrimaryKey('generation', 'args_digest', 'start_at', 'facet', 'value_digest', blank=True, editable=False, primary_key=True, serialize=False),
+                ),
+            ],
+        ),
         migrations.AddField(
             model_name='level',
             name='since_amount',
@@ -28,6 +46,7 @@ class Migration(migrations.Migration):
                 ('generation', models.BigIntegerField()),
                 ('token', models.BigIntegerField()),
                 ('args', models.JSONField()),
+                ('start_at', models.DateTimeField()),
                 ('facet', models.SmallIntegerField()),
                 ('facet_value', models.JSONField(null=True)),
                 ('n', models.BigIntegerField()),

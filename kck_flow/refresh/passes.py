@@ -27,6 +27,8 @@ logger = logging.getLogger("kck_flow")
 
 OVERDUE_SECONDS = 1.0
 OVERDUE_SHARE = 20
+# How often what has come about of dated levels is gathered.
+SETTLE_SECONDS = 60.0
 # Deltas of one family that one fold takes: a reader or a recount waits no longer than for these.
 FOLD_BATCH = 20_000
 
@@ -59,7 +61,7 @@ class Passes:
         self.alias, self.sessions, self.lanes, self.products = alias, sessions, tuple(lanes), products
         self.owner, self.lease, self.loaded_at = owner, lease, loaded_at
         self._claims = 0
-        self._overdue_at = self._look_at = 0.0
+        self._overdue_at = self._look_at = self._settle_at = 0.0
         self._mark: datetime | None = None
 
     def sync(self) -> int:
@@ -91,6 +93,9 @@ class Passes:
         if fenced:
             recount.end_leaseless(session)
         folded = 0
+        if now >= self._settle_at:
+            self._settle_at = now + SETTLE_SECONDS
+            folded += levels.settle(session)
         for generation in levels.foldable(session) if waiting else ():
             folded += levels.fold(session, [generation], FOLD_BATCH)
         return folded

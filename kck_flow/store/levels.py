@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .session import Session, loads, statement, text_of
+from .session import Session, loads, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,22 @@ def args_json(args: Mapping[str, Any]) -> str:
     return "{" + ", ".join(f"{json.dumps(name)}: {part(value)}" for name, value in args.items()) + "}"
 
 
-def read(session: Session, generation: int, args: Mapping[str, Any]) -> Held | None:
-    """Return what one key holds; None where the definition is not in force in this database."""
-    row = session.row("level", {"generation": generation, "args": args_json(args)})
+def read(session: Session, generation: int, args: Mapping[str, Any], *, timed: bool = False) -> Held | None:
+    """Return what one key holds; None where the definition is not in force in this database. ``timed``: what it holds
+    is dated, and counts up to the instant of the read.
+    """
+    row = session.row("level", {"generation": generation, "args": args_json(args), "timed": timed})
     if row is None:
         return None
     return _held(row)
 
 
-def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Held | None]:
-    """Return what many keys, (generation, parameters) each, hold in one snapshot, in the order asked."""
+def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any], bool]]) -> list[Held | None]:
+    """Return what many keys, (generation, parameters, timed) each, hold in one snapshot, in the order asked."""
     params = {
-        "generations": [generation for generation, _ in asked],
-        "args": [args_json(args) for _, args in asked],
+        "generations": [generation for generation, _, _ in asked],
+        "args": [args_json(args) for _, args, _ in asked],
+        "timed": [timed for _, _, timed in asked],
     }
     found: list[Held | None] = [None] * len(asked)
     for row in session.rows("level_many", params):
@@ -90,6 +93,11 @@ def fold(session: Session, generations: Sequence[int], limit: int) -> int:
     return int(taken)
 
 
+def settle(session: Session) -> int:
+    """Gather what is dated and has come about, of families whose rows come and go with time; returns how many dates."""
+    return len(session.rows("settle", {}))
+
+
 def uncounted(session: Session) -> tuple[bool, bool]:
     """Return whether deltas wait, and whether some family is fenced."""
     waiting, fenced = session.rows("uncounted", {})[0]
@@ -109,7 +117,7 @@ def publish(session: Session, generation: int, token: int | None, recount: str, 
     params = {"generation": generation, "token": token, "captured": captured}
     if not session.rows("recounted", params):
         return False
-    text = text_of("put_levels").replace("{recount}", recount.replace("%", "%%"))
+    text = statement("put_levels", recount=recount.replace("%", "%%"))
     session.run(text, params)
     return True
 
@@ -134,7 +142,7 @@ def stage(session: Session, generation: int, token: int, recount: str) -> tuple[
     """
     params = {"generation": generation, "token": token}
     at, voids = session.rows("cut_voids", params)[0]
-    text = text_of("stage").replace("{recount}", recount.replace("%", "%%"))
+    text = statement("stage", recount=recount.replace("%", "%%"))
     session.run(text, params)
     return voids or [], at
 
@@ -172,10 +180,12 @@ class Drift:
     counted_amount: Decimal
 
 
-def drift(session: Session, generation: int, recount: str, limit: int) -> list[Drift]:
+def drift(session: Session, generation: int, recount: str, limit: int, *, timed: bool = False) -> list[Drift]:
     """Compare what a family holds with a recount, in one statement; returns where they differ, at most ``limit``."""
-    text = statement("drift", recount=recount.replace("%", "%%"))
-    rows = session.run(text, {"generation": generation, "limit": limit})
+    # Both sides as of one instant: a date that comes about while the rows are read is still to come.
+    dated = recount.replace("{now}", "'-infinity'::timestamptz")
+    text = statement("drift", recount=dated.replace("%", "%%"))
+    rows = session.run(text, {"generation": generation, "limit": limit, "timed": timed})
     return [Drift(loads(row[0]), row[1], loads(row[2]), *row[3:]) for row in rows]
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from django.db.models import Q, Sum
+from django.db.models.functions import Now
 
 from kck_flow import Facet, Flow, IntegerParameter, ModelParameter, Stock, StringParameter
 from tests.accounts.models import Account, Branch
@@ -48,6 +49,16 @@ class Money(Stock):
     key_base = "money"
     model, members = Account, ~Q(state="closed")
     facets = [Facet("state", values=["active", "trial", "never"])]
+    measure = Sum("balance")
+
+
+class Recent(Stock):
+    """What those hold who joined in the last three seconds: rows come and go with time alone."""
+
+    key_base = "recent_money"
+    model = Account
+    members = Q(state="active", joined_at__gt=Now() - timedelta(seconds=3), joined_at__lte=Now())
+    facets = [Facet("plan"), Facet("vip")]
     measure = Sum("balance")
 
 

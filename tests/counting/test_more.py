@@ -342,7 +342,7 @@ def test_what_is_no_expression_of_the_row_alone_says_why() -> None:
     assert why_not(members=Q(branch__name="x")) == "members reaches into another table"
     assert "other rows" in why_not(members=Q(Exists(Branch.objects.filter(pk=OuterRef("branch")))))
     assert "other rows" in why_not(members=Q(branch__in=Branch.objects.filter(name="x")))
-    assert why_not(members=Q(joined_at__lt=Now())) == "Now changes without a write"
+    assert why_not(members=~Q(joined_at__lt=Now())).startswith("Now changes without a write")
     assert "into another table" in why_not(facets=[Facet("country", "branch__country")])
     assert "distinct" in why_not(measure=Count("plan", distinct=True))
     assert "Avg" in why_not(measure=Avg("points"))

@@ -24,6 +24,7 @@ class Order(models.Model):
     customer = models.ForeignKey(Customer, models.CASCADE, related_name="orders")
     cents = models.IntegerField(default=0)
     state = models.TextField(default="open")
+    placed_at = models.DateTimeField(null=True)
 
 
 class Parcel(Order):

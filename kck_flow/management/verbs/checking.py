@@ -522,7 +522,7 @@ def balances(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
             never = told["state"] == "empty" and told["computed_at"] is None
             yield row | {"state": "skipped" if never else "different", "text": told["cause"]}
             continue
-        differing = levels.drift(caller(alias), found.generation, found.recount(), limit)
+        differing = levels.drift(caller(alias), found.generation, found.recount(), limit, timed=found.timed)
         if not differing:
             yield row | {"state": "equal"}
         for one in differing:

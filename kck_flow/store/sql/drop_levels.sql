@@ -1,2 +1,2 @@
 -- A family's levels go, to make room for what was counted anew.
-DELETE FROM kck_level WHERE generation = %(generation)s AND start_at = '-infinity'
+DELETE FROM kck_level WHERE generation = %(generation)s

@@ -5,7 +5,7 @@ WITH gone AS (
 ), staged AS (
     DELETE FROM kck_recounted WHERE generation = %(generation)s
 ), old AS (
-    DELETE FROM kck_level l WHERE l.generation = %(generation)s AND l.start_at = '-infinity'
+    DELETE FROM kck_level l WHERE l.generation = %(generation)s
 )
 UPDATE kck_generation SET token = NULL, phase = NULL, primed_at = {now}, captured = %(captured)s
 WHERE generation = %(generation)s AND live AND (token = %(token)s OR %(token)s IS NULL AND token IS NULL) RETURNING generation
