@@ -1,5 +1,7 @@
 -- What captures a definition now, as a digest: of its table and each of its partitions, which triggers fire which functions,
 -- and since when. A trigger that was switched off and on again has another xmin, and may have missed something between.
+-- And where: fresh clusters that were migrated alike number everything alike, and what one of them holds may be restored into
+-- another.
 -- Empty where something is missing: a trigger, its being always on, or the definition's place in its function.
 WITH parts AS (
     SELECT relid::oid AS relid FROM pg_partition_tree(to_regclass(%(relation)s)) UNION SELECT to_regclass(%(relation)s)::oid
@@ -9,6 +11,9 @@ WITH parts AS (
 )
 SELECT CASE WHEN count(*) FILTER (WHERE tgenabled = 'A' AND (%(flow)s AND tgname = 'kck_capture_truncate'
                                   OR position(%(generation)s::text IN prosrc) > 0)) = 4 * (SELECT count(*) FROM parts)
-    THEN md5(string_agg(concat_ws(' ', relid, tgname, xmin, proname, md5(prosrc), pg_get_triggerdef(oid)), '|' ORDER BY relid, tgname))
+    THEN md5(concat_ws(' ', (SELECT oid FROM pg_database WHERE datname = current_database()),
+                       CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE')
+                            THEN (SELECT system_identifier FROM pg_control_system()) END,
+             string_agg(concat_ws(' ', relid, tgname, xmin, proname, md5(prosrc), pg_get_triggerdef(oid)), '|' ORDER BY relid, tgname)))
     ELSE '' END
 FROM there

@@ -1,0 +1,64 @@
+"""Case 25: what a dump holds, restored into another cluster, is never believed unseen."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import postgres
+from tests.counting.elsewhere import empty_own_tables, fill, read, write_and_read
+from tests.harness.processes import Crew
+
+
+@pytest.fixture(scope="module")
+def dumped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dump")
+    with postgres.server() as server, Crew(server.url) as crew:
+        assert crew.manage("migrate", "--run-syncdb", "-v0").wait() == 0
+        found = crew.spawn(fill).result()
+        assert (found["read"], found["rows"], found["state"]) == ({"free": 1, "pro": 4}, 5, "fresh")
+        _tool("pg_dump", "-Fc", "-f", str(folder / "all"), server.url)
+    return folder / "all"
+
+
+def _tool(name: str, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [postgres.binaries() / name, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_25_a_whole_dump_is_exact_in_another_cluster(dumped: Path) -> None:
+    with postgres.server() as server, Crew(server.url) as crew:
+        _tool("pg_restore", "--no-owner", "-d", server.url, str(dumped))
+        found = crew.spawn(read).result()
+        # Its triggers are others than those it was counted under: it is counted once more, and then it is known.
+        assert (found["read"], found["rows"], found["state"]) == ({"free": 1, "pro": 4}, 5, "empty")
+        assert "what captures its table has changed" in found["cause"]
+        found = crew.spawn(write_and_read).result()
+        assert (found["read"], found["rows"], found["state"]) == ({"free": 1, "new": 1, "pro": 4}, 6, "fresh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("triggers", ["on", "off"])
+def test_25_data_alone_restored_under_other_triggers_is_counted_anew(dumped: Path, triggers: str) -> None:
+    with postgres.server() as server, Crew(server.url) as crew:
+        assert crew.manage("migrate", "--run-syncdb", "-v0").wait() == 0
+        crew.spawn(empty_own_tables).result()
+        # Where they are on, they write deltas of the restored rows, and those of the dump find their places taken.
+        off, code = (["--disable-triggers"], 0) if triggers == "off" else ([], 1)
+        said = _tool(
+            "pg_restore", "--data-only", *off, "--no-owner", "-d", server.url, str(dumped), code=code
+        )
+        assert ("kck_delta" in said) == (triggers == "on")
+        found = crew.spawn(read).result()
+        assert (found["read"], found["rows"]) == ({"free": 1, "pro": 4}, 5)
+        assert found["state"] == "empty"
+        assert crew.manage("migrate", "-v0").wait() == 0  # where they were off, they are not as they were
+        found = crew.spawn(write_and_read).result()
+        assert (found["read"], found["rows"]) == ({"free": 1, "new": 1, "pro": 4}, 6)
+        assert crew.spawn(read).result()["state"] == "fresh"
