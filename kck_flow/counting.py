@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -150,6 +151,12 @@ class Shape:
         """Return a facet's value in the type of its column, that of NULL is None; ``facet`` counts from 1."""
         return self._typed[facet - 1](value)
 
+    def settled(self) -> Shape:
+        """Return the same shape with the facets' values looked up, once, for many keys."""
+        found = copy.copy(self)
+        found._given = [None if given is None else list(_listed(given)) for given in self._given]
+        return found
+
     def display(self, rows: Iterable[Told]) -> dict[str, Any]:
         """Return the value, ``{"value": …, "facets": {name: {value: …}}}``.
 
@@ -168,10 +175,14 @@ class Shape:
 
     def _in_order(self, found: Mapping[Any, Any], given: Any) -> dict[Any, Any]:
         if given is not None:
-            listed = given() if callable(given) else given
-            listed = listed.all() if hasattr(listed, "all") else listed
-            return {value: found.get(value, self.zero) for value in listed}
+            return {value: found.get(value, self.zero) for value in _listed(given)}
         return dict(sorted(found.items(), key=lambda one: _rank(one[0])))
+
+
+def _listed(given: Any) -> Iterable[Any]:
+    listed = given() if callable(given) else given
+    found: Iterable[Any] = listed.all() if hasattr(listed, "all") else listed
+    return found
 
 
 def shape_of(stock: Stock) -> Shape:

@@ -40,12 +40,18 @@ class Entry:
 class Point:
     """One step of a series: ``value`` over ``[start, end)``, None where nothing was recorded (a gap is not a
     zero).
+
+    Attributes:
+        complete: Whether nothing more can come to it.
+        generation: Of a stock, the definition that it was counted by, or None. Where it differs from that of the point
+            before, the series breaks: what is counted is not what was.
     """
 
     start: datetime
     end: datetime
     value: Any
     complete: bool
+    generation: int | None = None
 
 
 class Row(Mapping[str, Any]):

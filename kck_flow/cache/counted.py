@@ -19,8 +19,9 @@ from .. import clock, spread
 from ..counting import count
 from ..definition import Definition, NotCaptured, definition
 from ..entry import Entry
-from ..errors import NotPrimed, StoreUnavailable
+from ..errors import DeclarationError, NotPrimed, StoreUnavailable
 from ..key import Key
+from ..primer import Primer
 from ..registry import registry
 from ..stock import Stock
 from ..store import generations, levels, private, refreshes
@@ -70,6 +71,20 @@ def counted(key: Key) -> tuple[Stock, Definition, str] | None:
         return None
     alias = spread.alias_of(primer)
     found = definition_of(primer, alias)
+    return (primer, found, alias) if found is not None else None
+
+
+def captured(primer: Primer | None) -> tuple[Stock, Definition, str] | None:
+    """Return (stock, definition, alias) of a primer that is a captured stock; None of any other, and of one that is
+    declared wrongly.
+    """
+    if not isinstance(primer, Stock):
+        return None
+    alias = spread.alias_of(primer)
+    try:
+        found = definition_of(primer, alias)
+    except DeclarationError:
+        return None  # told by the checks
     return (primer, found, alias) if found is not None else None
 
 

@@ -244,8 +244,8 @@ class Cache:
         by: str | timedelta | None = None,
         facet: str | None = None,
     ) -> list[Point]:
-        """Return what a product with ``keep_history`` held over ``[start, end)``, oldest first; of a flow, what it
-        counted.
+        """Return what a product with ``keep_history``, or a stock with a ``schedule``, held over ``[start, end)``,
+        oldest first; of a flow, what it counted.
 
         Args:
             start, end: Aware instants; the first is included, the second is not.
@@ -253,25 +253,24 @@ class Cache:
                 project's zone beginning at ``start``, for the last value of each step.
 
         Returns:
-            Points; of a flow its count in each step that ``[start, end)`` touches, whole, in the flow's zone; with
-            ``facet`` a dict of facet value to count. ``value`` is None where nothing was recorded yet, because a gap
-            is not a zero.
+            Points; of a flow its count in each step that ``[start, end)`` touches, whole, in the flow's zone; of a
+            stock its total; of both, with ``facet``, a dict of facet value to count. ``value`` is None where nothing
+            was recorded, because a gap is not a zero.
 
         Raises:
-            ValueError: ``start`` is not before ``end``, either is naive, or ``by`` is unknown.
+            ValueError: ``start`` is not before ``end``, either is naive, ``by`` is unknown, or there is no such
+                ``facet``.
         """
         found = registry.key(key)
         primer = registry.primers.get(found.key_base)
         history.bounds(start, end)
         if isinstance(primer, Flow):
             return flows.series(found, primer, start, end, by, facet)
-        if facet is not None:
-            raise ValueError(f"{found.key_base!r} is no flow, and has no facet {facet!r} over time.")
-        return history.series(found, start, end, by=by)
+        return history.series(found, start, end, by=by, facet=facet)
 
     def value_at(self, key: str, at: datetime) -> Any:
-        """Return what a product with ``keep_history`` held at an instant. Raises NotPrimed: nothing was
-        recorded by then.
+        """Return what a product with ``keep_history`` held at an instant; a stock with a ``schedule``, in the period
+        that this lies in. Raises NotPrimed: nothing was recorded by then, or of that period.
         """
         return history.value_at(registry.key(key), at)
 

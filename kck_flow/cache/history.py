@@ -14,8 +14,10 @@ from ..entry import Point
 from ..errors import NotPrimed
 from ..key import Key
 from ..registry import registry
+from ..stock import Stock
 from ..store import records
 from ..store.session import caller
+from . import past
 
 STEPS = {
     "hour": relativedelta(hours=1),
@@ -35,10 +37,19 @@ def bounds(start: datetime, end: datetime) -> None:
         raise ValueError(f"start ({start}) must be before end ({end}).")
 
 
-def series(key: Key, start: datetime, end: datetime, *, by: str | timedelta | None) -> list[Point]:
+def series(
+    key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None = None
+) -> list[Point]:
     """Return what a product held over ``[start, end)``, oldest first; see ``Cache.series``."""
     bounds(start, end)
     primer = registry.primer(key.key_base)
+    if isinstance(primer, Stock):
+        steps = _steps(start, end, by) if by is not None else None
+        return past.series(key, primer, start, end, steps, facet)
+    if facet is not None:
+        raise ValueError(
+            f"{key.key_base!r} is neither a stock nor a flow, and has no facet {facet!r} over time."
+        )
     rows = records.between(caller(spread.alias_of(primer)), key, start, end)
     held = [(at, primer.codec.decode(text) if text is not None else None) for at, text in rows]
     if by is None:
@@ -61,6 +72,8 @@ def value_at(key: Key, at: datetime) -> Any:
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise ValueError(f"at must be an aware instant, not {at!r}.")
     primer = registry.primer(key.key_base)
+    if isinstance(primer, Stock):
+        return past.value_at(key, primer, at)
     rows = records.between(caller(spread.alias_of(primer)), key, at, at + timedelta(microseconds=1))
     rows = [row for row in rows if row[0] <= at]
     if not rows:

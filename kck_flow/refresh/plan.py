@@ -14,7 +14,7 @@ from datetime import datetime
 
 from .. import key as keys
 from .. import spread
-from ..cache import recount
+from ..cache import counted, recount
 from ..cache.facade import Cache
 from ..key import Key
 from ..primer import Primer, as_key
@@ -136,6 +136,11 @@ def _put(session: Session, primer: Primer, digest: str, now: datetime) -> None:
         )
         return
     plan = plan_key(primer)
+    if counted.captured(primer) is not None:
+        # All keys in one go, when the first period begins: see recording.py.
+        due = primer.schedule.jittered(first, plan)
+        refreshes.schedule(session, [(plan, {}, first, due)], lane=refreshes.TRIGGERED, digest=digest)
+        return
     # Walked at once, as a refresh: a domain that raises is tried again with back-off and ends nobody.
     refreshes.schedule(session, [(plan, {}, first, now)], lane=refreshes.TRIGGERED, digest=digest)
 

@@ -22,7 +22,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
-from . import plan
+from . import plan, recording
 
 logger = logging.getLogger("kck_flow")
 
@@ -49,6 +49,13 @@ def run(
     begun = time.monotonic()
     if claim.crashes > refreshes.CRASH_LIMIT:
         return _set_aside(claim, sessions)
+    recorded = recording.recorded(claim)
+    if recorded is not None:
+        done = recording.carry_out(
+            claim, *recorded, sessions, own_thread=own_thread, watched=watched, worker=worker
+        )
+        _log(claim, done, time.monotonic() - begun, worker)
+        return done
     if plan.is_plan(key):
         return _walk(claim, sessions, watched, alias)
     if recount.is_count(key):

@@ -37,6 +37,10 @@ class Held:
         return bool(captured) and self.primed_at is not None and not self.void and self.captured == captured
 
 
+# What one key of a family holds: its parameters, and its rows.
+OfKey = tuple[dict[str, Any], list[tuple[int, Any, int, Decimal | None]]]
+
+
 def args_json(args: Mapping[str, Any]) -> str:
     """Return a key's parameters as JSON, decimals as numbers: ``kck_args`` gives them their one form."""
 
@@ -69,6 +73,17 @@ def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any], bo
     return found
 
 
+def read_all(session: Session, generation: int) -> tuple[Held, list[OfKey]] | None:
+    """Return how a family stands, and what each of its keys holds that holds anything, (parameters, rows) each, in one
+    snapshot; None where the definition is not in force in this database.
+    """
+    found = session.rows("level_all", {"generation": generation})
+    if not found:
+        return None
+    keys = [(_exact(row[7]), _rows(row[6])) for row in found if row[7] is not None]
+    return _held([*found[0][:6], None]), keys
+
+
 def _held(row: Sequence[Any]) -> Held:
     primed_at, captured, token, void, waiting, now, rows = row
     return Held(primed_at, captured, token, void, waiting, now, _rows(rows))
@@ -77,8 +92,11 @@ def _held(row: Sequence[Any]) -> Held:
 def _rows(found: Any) -> list[tuple[int, Any, int, Decimal | None]]:
     if found is None:
         return []
-    rows = json.loads(found, parse_float=Decimal) if isinstance(found, str) else found
-    return [(facet, value, int(n), amount) for facet, value, n, amount in rows]
+    return [(facet, value, int(n), amount) for facet, value, n, amount in _exact(found)]
+
+
+def _exact(found: Any) -> Any:
+    return json.loads(found, parse_float=Decimal) if isinstance(found, str) else found
 
 
 def fold(session: Session, generations: Sequence[int], limit: int) -> int:

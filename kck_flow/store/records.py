@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from .. import key as keys
 from ..key import Key
 from .session import Session
 
@@ -35,6 +37,77 @@ def between(session: Session, key: Key, start: datetime, end: datetime) -> list[
     """
     rows = session.rows("records", {"digest": key.digest, "start": start, "end": end})
     return [(datetime.fromtimestamp(row[0], UTC), row[1]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A period in which a stock was recorded, and what one key held at its beginning.
+
+    Attributes:
+        start, end: Aware instants; ``end`` is None where the record holds until the next.
+        generation: The definition that it was counted by, or None.
+        known: Whether the key has a record of its own; a counted key that has none held nothing.
+        text: Its value, in its codec's text.
+    """
+
+    start: datetime
+    end: datetime | None
+    generation: int | None
+    known: bool
+    text: str | None
+
+
+def marker(key_base: str) -> Key:
+    """Return the key of the records that say when a family was recorded, whichever of its keys held anything."""
+    return keys.internal("records", key_base)
+
+
+def append_period(
+    session: Session,
+    key_base: str,
+    held: Sequence[tuple[Key, str | None]],
+    *,
+    start: datetime,
+    end: datetime | None,
+    primer_version: int,
+    generation: int | None,
+    at: float,
+) -> list[tuple[int, Key]]:
+    """Append what some keys of a family, (key, value text) each, held at the beginning of a period, as seen at ``at``
+    (POSIX seconds); returns (id, key) of each record that was not there.
+    """
+    by_digest = {key.digest: key for key, _ in held}
+    params = {
+        "key_base": key_base,
+        "digests": [key.digest for key, _ in held],
+        "keys": [str(key) for key, _ in held],
+        "values": [text for _, text in held],
+        "start": start,
+        "end": end,
+        "primer_version": primer_version,
+        "generation": generation,
+        "at": at,
+    }
+    return [(row[0], by_digest[row[1]]) for row in session.rows("record_period", params)]
+
+
+def periods(session: Session, key: Key, by: Key, start: datetime, end: datetime) -> list[Period]:
+    """Return the recorded periods that begin in ``[start, end)`` and the last before, oldest first.
+
+    Args:
+        by: Whose records say when the family was recorded: its ``marker``, or the key itself.
+    """
+    params = {"digest": key.digest, "marker": by.digest, "start": start, "end": end}
+    return [
+        Period(
+            datetime.fromtimestamp(row[0], UTC),
+            datetime.fromtimestamp(row[1], UTC) if row[1] is not None else None,
+            row[2],
+            row[4],
+            row[3],
+        )
+        for row in session.rows("periods", params)
+    ]
 
 
 def count(session: Session, keys: Sequence[Key]) -> int:

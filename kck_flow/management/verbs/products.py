@@ -343,12 +343,20 @@ def _add_get(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-age", type=words.seconds, metavar="DURATION", help="Compute anew what is older."
     )
+    parser.add_argument(
+        "--at",
+        type=words.aware,
+        metavar="TIME",
+        help="What it held then, from its records: 2026-03-01, or with a time and an offset.",
+    )
     add_format(parser, "value")
 
 
 def _get(console: Console, options: Options) -> int:
     key = any_key(options["key"])
     prime = False if options["no_compute"] else None
+    if options["at"] is not None:
+        return _get_at(console, options, key)
     try:
         entry = Cache.get_instance().get_entry(
             key, prime_on_cache_miss=prime, wait=options["wait"], max_age=options["max_age"]
@@ -370,6 +378,30 @@ def _get(console: Console, options: Options) -> int:
             console.write(f"{name:<16} {words.printable(_said(name, row[name]))}")
     if entry.state != "fresh":
         console.note(f"{entry.key} is {entry.state}. Why: manage.py kck explain {entry.key}", level=2)
+    return DONE
+
+
+def _get_at(console: Console, options: Options, key: Key) -> int:
+    """Print what a product held at an instant."""
+    at = options["at"]
+    try:
+        value = Cache.get_instance().value_at(key, at)
+    except UnknownPrimer:
+        raise usage(unknown(key)) from None
+    except NotPrimed as error:
+        raise failed(str(error)) from None
+    if options["format"] == "value":
+        console.raw(words.spell_value(value) + "\n")
+    elif options["format"] == "json":
+        console.raw(as_json({"key": str(key), "at": at, "value": value}) + "\n")
+    else:
+        columns = [
+            Column("KEY", lambda row: row["key"]),
+            Column("AT", lambda row: row["at"].isoformat()),
+            Column("VALUE", lambda row: words.value(row["value"], 200), stretch=True),
+        ]
+        console.listing(options["format"], columns, [{"key": str(key), "at": at, "value": value}],
+                        names=("key", "at", "value"))  # fmt: skip
     return DONE
 
 

@@ -1,0 +1,106 @@
+"""What a stock held: from the records that its schedule writes, or that were kept when its value changed.
+
+A record of a period holds from its beginning to its end, and no longer: a period without one is a gap. Which periods
+were recorded, the family's own record says: a key that has none in such a period held nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from .. import spread
+from ..entry import Point
+from ..errors import NotPrimed
+from ..key import Key
+from ..stock import Stock
+from ..store import records
+from ..store.session import caller
+from . import counted
+
+
+class _Past(NamedTuple):
+    start: datetime
+    end: datetime | None
+    generation: int | None
+    value: Any
+
+
+def series(
+    key: Key, stock: Stock, start: datetime, end: datetime, steps: Sequence[tuple[datetime, datetime]] | None,
+    facet: str | None,
+) -> list[Point]:  # fmt: skip
+    """Return what a stock held over ``[start, end)``; see ``Cache.series``.
+
+    Args:
+        steps: (beginning, end) of each step; None for one point a record.
+
+    Raises:
+        ValueError: it has no such facet.
+    """
+    if facet is not None and facet not in [one.name for one in stock.facets]:
+        names = ", ".join(one.name for one in stock.facets) or "none"
+        raise ValueError(f"{stock.name!r} has no facet {facet!r}. Its facets are: {names}.")
+    held = _held(key, stock, start, end)
+    points = []
+    if steps is None:
+        for index, one in enumerate(held):
+            ends = [one.end, held[index + 1].start if index + 1 < len(held) else None]
+            over = min((at for at in ends if at is not None), default=None)
+            until = min(over or end, end)
+            if until > start:
+                points.append(
+                    Point(max(one.start, start), until, _part(one, facet), until == over, one.generation)
+                )
+        return points
+    position, last = 0, None
+    for begin, finish in steps:
+        while position < len(held) and held[position].start < finish:
+            last, position = held[position], position + 1
+        there = last if last is not None and (last.end is None or last.end > begin) else None
+        value = _part(there, facet) if there is not None else None
+        points.append(
+            Point(begin, finish, value, finish <= end, there.generation if there is not None else None)
+        )
+    return points
+
+
+def value_at(key: Key, stock: Stock, at: datetime) -> Any:
+    """Return what a stock held at ``at``: its value in the period that this lies in.
+
+    Raises:
+        NotPrimed: that period was not recorded.
+    """
+    held = [one for one in _held(key, stock, at, at + timedelta(microseconds=1)) if one.start <= at]
+    if held and (held[-1].end is None or held[-1].end > at):
+        return held[-1].value
+    last = f" The last record before is of {held[-1].start.isoformat()}." if held else ""
+    how = (
+        ""
+        if stock.schedule is not None
+        else f" Give {stock.name!r} a schedule, every(days=1), to have records."
+    )
+    raise NotPrimed(f"Nothing of {str(key)!r} was recorded for {at.isoformat()}.{last}{how}")
+
+
+def _held(key: Key, stock: Stock, start: datetime, end: datetime) -> list[_Past]:
+    by = records.marker(stock.name) if stock.parameters and counted.captured(stock) is not None else key
+    periods = records.periods(caller(spread.alias_of(stock)), key, by, start, end)
+    nothing = stock.shape.display([]) if not all(one.known for one in periods) else None
+    return [
+        _Past(
+            one.start,
+            one.end,
+            one.generation,
+            stock.codec.decode(one.text) if one.text is not None else nothing if not one.known else None,
+        )
+        for one in periods
+    ]
+
+
+def _part(past: _Past, facet: str | None) -> Any:
+    """Return a value's total, or one of its facets; None of a record from before there was that facet."""
+    if past.value is None:
+        return None
+    return past.value["value"] if facet is None else past.value["facets"].get(facet)
