@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.db import models
-from django.db.models import Value
+from django.db.models import Q, Value
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -144,6 +144,8 @@ class Edge(models.Model):
 
     class Meta:
         db_table = "kck_edge"
+        # What was read of stocks and flows has no version; a fold asks whether there is any.
+        indexes = [models.Index(fields=["upstream"], condition=Q(version_read=None), name="kck_edge_counted")]
 
 
 class Generation(models.Model):

@@ -103,6 +103,23 @@ def from_family(session: Session, key_base: str, *, at: datetime, reason: str) -
     return _woken(session, _below(session, key_base, None, at, reason, set()))
 
 
+def from_counted(
+    session: Session, key_base: str, changed: Sequence[Key], *, at: datetime, reason: str, many: int
+) -> int:
+    """Mark everything that changed keys of a counted family reach; returns how many rows were appended.
+
+    Of more than ``many`` keys, what is declared on the family is told at once.
+    """
+    written = pending.append_unmarked_downstream(
+        session, [(key.digest, str(key)) for key in changed], reason=reason
+    )
+    if registry.on_product(key_base):
+        for key in changed if len(changed) <= many else (None,):
+            visited: set[tuple[str, str | None]] = {(key_base, key)}
+            written += _declared_below(session, key_base, key, at, reason, visited)
+    return _woken(session, written)
+
+
 def _woken(session: Session, written: int) -> int:
     if written:
         waking.soon(session)
@@ -153,6 +170,18 @@ def _below(
     written = 0
     if key is not None:
         written += pending.append_downstream(session, key.digest, source=str(key), reason=reason)
+    return written + _declared_below(session, key_base, key, at, reason, visited)
+
+
+def _declared_below(
+    session: Session,
+    key_base: str,
+    key: Key | None,
+    at: datetime,
+    reason: str,
+    visited: set[tuple[str, str | None]],
+) -> int:
+    written = 0
     marks: list[pending.Mark] = []
     further: list[tuple[str, Key | None]] = []
     for primer, on in registry.on_product(key_base):

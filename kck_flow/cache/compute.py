@@ -314,6 +314,8 @@ class Computation:
                 there = [row for row in rows if alias_of_key(row.key) == alias]
                 edges.save(session, self.key, there)
                 moved = edges.moved(session, there) or moved
+                counted = [frame.counted[row.key] for row in there if row.key in frame.counted]
+                moved = moved or any(has(session) for has in counted)
         return moved
 
     def _session_of(self, alias: str) -> AbstractContextManager[Session]:

@@ -6,6 +6,7 @@ Exact in every context: the statement sees what its transaction sees. It writes 
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 from django.db import Error as DatabaseErrors
 
 from .. import clock, spread
+from ..changes import telling
 from ..counting import count
 from ..definition import Definition, NotCaptured, definition
 from ..entry import Entry
@@ -26,7 +28,7 @@ from ..registry import registry
 from ..stock import Stock
 from ..store import generations, levels, private, refreshes
 from ..store.refreshes import instant
-from ..store.session import caller
+from ..store.session import Session, caller
 from . import frame, reach, recount
 from .context import ATOMIC, OPEN, TEST, context_of
 from .pool import pool
@@ -113,7 +115,7 @@ def entry(
     Raises:
         NotPrimed: nothing is stored, and it may not be counted.
     """
-    _note(key)
+    _refuse(key)
     may = stock.prime_on_cache_miss if prime is None else prime
     context = context_of(alias)
 
@@ -130,7 +132,7 @@ def entry(
             # A small family is counted for good in a moment; of a large one, this key alone is the shorter way.
             if context == OPEN and frame.current() is None and patient and over.wait(PRIME_SECONDS):
                 held = _usable(stock, found, alias, context, ask())
-    return _entry(key, stock, held, may, default)
+    return _noted(key, stock, found, _entry(key, stock, held, may, default))
 
 
 def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry | Exception]:
@@ -153,13 +155,13 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
             places, reach.once_more(alias, context == OPEN, f"{len(places)} stocks", ask), strict=True
         ):
             key, stock, definition, _ = asked[place]
-            _note(key)
             may = stock.prime_on_cache_miss
             try:
                 if _usable(stock, definition, alias, context, held) is None:
                     told = entry(key, stock, definition, alias)
                 else:
-                    told = _entry(key, stock, held, may, False)
+                    _refuse(key)
+                    told = _noted(key, stock, definition, _entry(key, stock, held, may, False))
                 assert told is not None
                 found[place] = told
             except Exception as error:
@@ -167,11 +169,27 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
     return [found[place] for place in range(len(asked))]
 
 
-def _note(key: Key) -> None:
+def _refuse(key: Key) -> None:
     here = frame.current()
     if here is not None:
         here.refuse(key)
-        frame.note(key, None)
+
+
+def _noted(key: Key, stock: Stock, found: Definition, entry: Entry | None) -> Entry | None:
+    """Remember what the product being computed here has read."""
+    if frame.current() is not None:
+        value = copy.deepcopy(entry.value) if entry is not None else None
+
+        def moved(session: Session) -> bool:
+            held = levels.read(session, found.generation, key.params)
+            captured = generations.captured_by(session, found.relation, found.generation)
+            usable = held is not None and held.holds(captured)
+            return value != (
+                stock.shape.display(held.rows) if held is not None and usable else count(stock, key)
+            )
+
+        frame.note_counted(key, moved)
+    return entry
 
 
 def _entry(key: Key, stock: Stock, held: levels.Held | None, may: bool, default: bool) -> Entry | None:
@@ -257,7 +275,7 @@ def _fold(found: Definition, alias: str) -> None:
                 if levels.uncounted(session)[1]:
                     refreshes.end_overdue(session)
                     recount.end_leaseless(session)
-                while levels.fold(session, [found.generation], FOLD_BATCH) >= FOLD_BATCH:
+                while telling.fold(session, found.generation, FOLD_BATCH) >= FOLD_BATCH:
                     pass
         except (private.Busy, DatabaseErrors):
             pass  # the next read asks again

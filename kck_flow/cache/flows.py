@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import levels
 from ..store.refreshes import instant
-from ..store.session import caller
+from ..store.session import Session, caller
 from ..windows import Window
 from . import frame, reach
 from .context import OPEN, context_of
@@ -71,11 +72,18 @@ def entry(key: Key, flow: Flow) -> Entry:
     here = frame.current()
     if here is not None:
         here.refuse(key)
-        frame.note(key, None)
     window = key.params["window"]
     start, end = (window, flow.windows.after(window)) if window is not None else (ALWAYS, NEVER)
     told = _read(key, flow, alias, start, end)
     value = _shape(flow, alias).display(told.rows)
+    if here is not None:
+        seen = copy.deepcopy(value)
+
+        def moved(session: Session) -> bool:
+            now = _ask(session, key, flow, alias, start, end)
+            return now is None or _shape(flow, alias).display(now.rows) != seen
+
+        frame.note_counted(key, moved)
     return Entry(str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0))
 
 
@@ -206,16 +214,27 @@ def _read(
     step: str = "NULL::timestamptz",
     facet: int | None = None,
 ) -> levels.Flowed:
-    found, why = definition_of(flow, alias)
-    if found is None:
-        raise NotPrimed(f"{flow.name!r} is not captured: {why}.")
-    args: Mapping[str, Any] = {name: value for name, value in key.params.items() if name != "window"}
-    generation = found.generation
-
     def ask() -> levels.Flowed | None:
-        return levels.flowed(caller(alias), generation, args, start, end, step=step, facet=facet)
+        return _ask(caller(alias), key, flow, alias, start, end, step, facet)
 
     told = reach.once_more(alias, context_of(alias) == OPEN, str(key), ask)
     if told is None:
         raise NotPrimed(f"{flow.name!r} is not captured in this database. Run: manage.py migrate")
     return told
+
+
+def _ask(
+    session: Session,
+    key: Key,
+    flow: Flow,
+    alias: str,
+    start: datetime,
+    end: datetime,
+    step: str = "NULL::timestamptz",
+    facet: int | None = None,
+) -> levels.Flowed | None:
+    found, why = definition_of(flow, alias)
+    if found is None:
+        raise NotPrimed(f"{flow.name!r} is not captured: {why}.")
+    args: Mapping[str, Any] = {name: value for name, value in key.params.items() if name != "window"}
+    return levels.flowed(session, found.generation, args, start, end, step=step, facet=facet)

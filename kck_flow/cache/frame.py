@@ -6,7 +6,7 @@ compute and its hints end with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,9 +16,12 @@ from uuid import UUID
 from ..entry import Entry
 from ..errors import CycleError
 from ..key import Key
+from ..store.session import Session
 
 # A tree that reads more than this keeps no further hints: memory stays bounded, reads stay right.
 HINTS_LIMIT = 10_000
+# Asks on a session whether a counted key holds something else than when it was read.
+Moved = Callable[[Session], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Frame:
     Attributes:
         reads: Upstream products read so far, with (version, epoch) as read; version 0 where nothing was there, None for
             one that has no version.
+        counted: Of keys of stocks and flows read so far: whether they hold something else by now.
         inline: Whether it is computed on the caller's connection and not stored; nested reads are then too.
         snapshot: Whether it is computed inside a snapshot of its own (augmented products).
     """
@@ -84,6 +88,7 @@ class Frame:
     inline: bool = False
     snapshot: bool = False
     reads: dict[Key, tuple[int | None, int]] = field(default_factory=dict)
+    counted: dict[Key, Moved] = field(default_factory=dict)
     progress: Any = None
 
     def path(self) -> list[str]:
@@ -136,6 +141,8 @@ def enter(key: Key, *, inline: bool = False, snapshot: bool = False) -> Iterator
             # It is not stored and has no edges of its own: what it has read, the compute around it depends on.
             for upstream, read in frame.reads.items():
                 above.reads.setdefault(upstream, read)
+            for upstream, moved in frame.counted.items():
+                above.counted.setdefault(upstream, moved)
 
 
 def note(key: Key, version: int | None, epoch: int = 0) -> None:
@@ -144,3 +151,13 @@ def note(key: Key, version: int | None, epoch: int = 0) -> None:
     if frame is not None:
         # The first version read counts: if a later read saw another, what was made from the first is old.
         frame.reads.setdefault(key, (version, epoch))
+
+
+def note_counted(key: Key, moved: Moved) -> None:
+    """Remember that the product being computed here has read a key of a stock or flow, and how to find out whether that
+    has changed: it has no version.
+    """
+    frame = _frame.get()
+    if frame is not None:
+        frame.reads.setdefault(key, (None, 0))
+        frame.counted.setdefault(key, moved)

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseErrors
 from django.db import transaction
 
 from .. import key as keys
+from ..changes import telling
 from ..conf import conf
 from ..definition import Definition
 from ..key import Key
@@ -210,7 +211,9 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
                 if not captured:
                     return "skipped"
                 if not _takes_long(own, claim, found):
-                    if not levels.publish(own, found.generation, claim.token, found.recount(), captured):
+                    if not telling.publish(
+                        own, stock.name, found.generation, claim.token, found.recount(), captured
+                    ):
                         transaction.set_rollback(True, using=alias)
                         return "fenced"
                     return "done"
@@ -218,7 +221,9 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
                     return "fenced"
                 voids, at = levels.stage(own, found.generation, claim.token, found.recount())
             with private.session(alias) as session, session.transaction():
-                good = levels.publish_staged(session, found.generation, claim.token, captured, voids, at)
+                good = telling.publish_staged(
+                    session, stock.name, found.generation, claim.token, captured, voids, at
+                )
             return "done" if good else "fenced"
         except DatabaseErrors as error:
             if sqlstate(error) not in SERIALIZATION or attempt == TRIES:
@@ -257,7 +262,9 @@ def in_test(found: Definition, alias: str) -> bool:
     """Count a family inside a ``TestCase``, in the test's own transaction; False where it is not captured."""
     session = caller(alias)
     captured = _captured(session, found)
-    return bool(captured) and levels.publish(session, found.generation, None, found.recount(), captured)
+    return bool(captured) and telling.publish(
+        session, found.key_base, found.generation, None, found.recount(), captured
+    )
 
 
 def forget() -> None:

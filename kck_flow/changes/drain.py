@@ -21,6 +21,7 @@ from ..registry import registry
 from ..store import families, pending, private, products, refreshes
 from ..store.session import Session, caller, loads
 from ..storing import args_of
+from . import telling
 
 logger = logging.getLogger("kck_flow")
 
@@ -56,6 +57,8 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
                 mark = _moved(primer, kind, digest, loads(args), source, reason, text)
                 elsewhere.setdefault(home, []).append(mark)
                 continue
+            if digest is None and reason == telling.RECOUNTED:
+                telling.family(session, key_base, reason)
             if digest is None:
                 _family(session, number, key_base, loads(args), kind, reason, paused, done)
                 continue

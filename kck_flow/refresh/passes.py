@@ -17,6 +17,7 @@ from ..cache import recount
 from ..cache.compute import Sessions
 from ..changes import drain as draining
 from ..changes import fold as folding
+from ..changes import telling
 from ..primer import LANES
 from ..registry import registry
 from ..store import families, levels, permits, refreshes
@@ -63,6 +64,7 @@ class Passes:
         self._claims = 0
         self._overdue_at = self._look_at = self._settle_at = 0.0
         self._mark: datetime | None = None
+        self._voids: dict[int, int] = {}
 
     def sync(self) -> int:
         """Put the declared schedules in force; returns how many changed."""
@@ -97,8 +99,21 @@ class Passes:
             self._settle_at = now + SETTLE_SECONDS
             folded += levels.settle(session)
         for generation in levels.foldable(session) if waiting else ():
-            folded += levels.fold(session, [generation], FOLD_BATCH)
+            folded += telling.fold(session, generation, FOLD_BATCH)
+        if waiting:
+            self._count_anew(session)
         return folded
+
+    def _count_anew(self, session: Any) -> None:
+        """Have a family counted that holds nothing of worth any more (a TRUNCATE), where anything depends on it: its
+        recount will tell. Once for each such event.
+        """
+        for key_base, generation, mark in levels.voids(session):
+            if self._voids.get(generation, 0) < mark and telling.is_wanted(session, key_base):
+                self._voids[generation] = mark
+                refreshes.request(
+                    session, recount.slot_key(key_base), {}, lane=refreshes.TRIGGERED, reason="worthless"
+                )
 
     def _end_overdue(self, session: Any) -> None:
         # Nothing indexes a lease, so this reads the whole table: once a second, and never most of the time. What is due

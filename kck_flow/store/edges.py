@@ -59,6 +59,23 @@ def moved(session: Session, reads: Sequence[Read]) -> bool:
     return bool(row and row[0])
 
 
+# Edges of what has no version, of which few are: an index of their own finds them.
+_COUNTED = "FROM kck_edge WHERE version_read IS NULL"
+_OF_FAMILY = " AND split_part(upstream_key, '/', 1) = %s"
+
+
+def read_counted(session: Session, key_base: str | None = None) -> bool:
+    """Whether a computation has read a stock or a flow (of this family)."""
+    where, params = (_OF_FAMILY, [key_base]) if key_base is not None else ("", [])
+    return bool(session.run(f"SELECT EXISTS (SELECT 1 {_COUNTED}{where})", params)[0][0])
+
+
+def counted_upstreams(session: Session, key_base: str) -> list[tuple[UUID, str]]:
+    """Return (digest, key) of what was read of a stock or flow."""
+    rows = session.run(f"SELECT DISTINCT upstream, upstream_key {_COUNTED}{_OF_FAMILY}", [key_base])
+    return [(row[0], row[1]) for row in rows]
+
+
 def around(session: Session, digests: Sequence[UUID], depth: int) -> list[tuple[Any, ...]]:
     """Return recorded edges within ``depth`` steps of some products: (upstream key, downstream key, mode,
     version read).

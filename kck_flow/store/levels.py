@@ -104,11 +104,49 @@ def fold(session: Session, generations: Sequence[int], limit: int) -> int:
 
     The session must be READ COMMITTED: deltas that were taken by another meanwhile are left to it.
     """
+    return _fold(session, generations, limit, "NULL")[0]
+
+
+def fold_telling(
+    session: Session, generation: int, limit: int
+) -> tuple[int, dict[str, list[tuple[dict[str, Any], float | None]]]]:
+    """Fold one family as ``fold`` does; returns how many deltas were taken, and which keys changed: by key base,
+    (parameters, beginning of the window or None) each.
+    """
+    taken, found = _fold(session, [generation], limit, text_of("fold_changed"))
+    changed: dict[str, list[tuple[dict[str, Any], float | None]]] = {}
+    for key_base, args, start in _exact(found) or ():
+        changed.setdefault(key_base, []).append((args, float(start) if start is not None else None))
+    return taken, changed
+
+
+def _fold(session: Session, generations: Sequence[int], limit: int, changed: str) -> tuple[int, Any]:
     with session.transaction():
-        taken, emptied = session.rows("fold_levels", {"generations": list(generations), "limit": limit})[0]
+        params = {"generations": list(generations), "limit": limit}
+        taken, emptied, told = session.rows("fold_levels", params, changed=changed)[0]
         if emptied:
             session.rows("drop_empty_levels", {"generations": emptied})
-    return int(taken)
+    return int(taken), told
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a family stands: whether it was ever counted, whether deltas wait, and a sum that equal levels share."""
+
+    primed: bool
+    waiting: bool
+    sum: str
+
+
+def summary(session: Session, generation: int) -> Summary:
+    """Return how a family stands, as this snapshot sees it."""
+    found = session.rows("level_summary", {"generation": generation})
+    return Summary(*found[0]) if found else Summary(False, False, "")
+
+
+def voids(session: Session) -> list[tuple[str, int, int]]:
+    """Return (key base, generation, mark) of the families that hold nothing of worth until they are counted anew."""
+    return [(row[0], row[1], row[2]) for row in session.rows("voids", {})]
 
 
 def settle(session: Session) -> int:

@@ -3,6 +3,7 @@
 -- rejected then would be lost with its deltas.
 -- A family that was never counted, and is not being counted, drops its deltas: what will count it sees their causes.
 -- Once a long recount has made its cut, what is added since is noted beside the level: its publish will add it again.
+-- {changed} tells which keys that changed, where anybody depends on some.
 WITH fence AS MATERIALIZED (
     SELECT g.generation, g.primed_at IS NOT NULL OR c.cut AS primed, c.cut
     FROM kck_generation g CROSS JOIN LATERAL (SELECT g.phase IS NOT DISTINCT FROM 'cut' AS cut) c
@@ -33,4 +34,4 @@ WITH fence AS MATERIALIZED (
                             ELSE coalesce(l.since_amount, 0) + EXCLUDED.since_amount END
     RETURNING l.generation, l.args_digest, l.n
 )
-SELECT (SELECT count(*) FROM taken), (SELECT array_agg(DISTINCT generation) FROM put WHERE n = 0)
+SELECT (SELECT count(*) FROM taken), (SELECT array_agg(DISTINCT generation) FROM put WHERE n = 0), {changed}

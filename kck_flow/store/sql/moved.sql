@@ -1,7 +1,8 @@
 -- What says that the sources of a computation have moved since it began: the marks of its product, and of its family.
 -- Not every mark says that a source moved: what was computed on the way to this value, for this value, marked it too.
 -- `contained`: the mark came from something that it was made from, by way of what it has read, and all of that is still
--- as it was read; `unread` names the sources that are declared and were not read, whose marks always count.
+-- as it was read; `unread` names the sources that are declared and were not read, whose marks always count; so do those of
+-- stocks and flows that were read, which have no version to be still the same.
 WITH RECURSIVE own AS (
     SELECT id, kind, source FROM kck_pending WHERE key_base = %(key_base)s AND digest = %(digest)s AND kind <> 'change'
 ), above AS (
@@ -12,6 +13,7 @@ WITH RECURSIVE own AS (
 ), contained AS (
     SELECT o.id FROM own o
     WHERE o.source IN (SELECT upstream_key FROM above) AND split_part(o.source, '/', 1) <> ALL(%(unread)s::text[])
+      AND NOT EXISTS (SELECT 1 FROM kck_edge e WHERE e.downstream = %(digest)s AND e.version_read IS NULL AND e.upstream_key = o.source)
       AND NOT EXISTS (
         SELECT 1 FROM kck_edge e LEFT JOIN kck_product u ON u.digest = e.upstream
         WHERE e.downstream = %(digest)s AND (u.version IS DISTINCT FROM e.version_read OR u.invalid_at IS NOT NULL
