@@ -8,7 +8,23 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from kck_flow import Cache, IntegerParameter, Key, On, Primer, StringParameter, cron, every, scheduled
+from django.db.models import Q
+
+from kck_flow import (
+    Cache,
+    Facet,
+    IntegerParameter,
+    Key,
+    ModelParameter,
+    On,
+    Primer,
+    Stock,
+    StringParameter,
+    cron,
+    every,
+    scheduled,
+)
+from tests.accounts.models import Account, Branch
 from tests.shop.models import Author
 from tests.stage.acting import begin, play, script_of, stage, tell
 
@@ -249,3 +265,39 @@ if os.environ.get("KCK_TEST_NEW") == "1":
         """Declared by the newer release only."""
 
         key_base = "newcomer"
+
+
+class Roll(Stock):
+    """Accounts that pay, recorded by its schedule."""
+
+    key_base = "roll"
+    model, members = Account, Q(state="active")
+    facets = [Facet("plan")]
+    schedule = timed("roll")
+
+
+class RollOf(Stock):
+    """Those of a branch."""
+
+    key_base = "roll_of"
+    parameters = [ModelParameter("branch", Branch, field="branch_id")]
+    model, members = Account, Q(state="active")
+    schedule = timed("roll_of")
+
+
+class Billing(Actor):
+    """Made from a stock."""
+
+    key_base = "billing"
+    parameters = ()
+
+    def compute(self, key: Key) -> Any:
+        begin(str(key))
+        return Cache.get_instance().get("roll")["value"]
+
+
+class Ordered(Billing):
+    """Refreshed, too, when that stock changes."""
+
+    key_base = "billing_refreshed"
+    depends_on = [On(Roll, then="refresh")]
