@@ -181,7 +181,7 @@ def _noted(key: Key, stock: Stock, found: Definition, entry: Entry | None) -> En
         value = copy.deepcopy(entry.value) if entry is not None else None
 
         def moved(session: Session) -> bool:
-            held = levels.read(session, found.generation, key.params)
+            held = levels.read(session, found.generation, key.params, timed=found.timed)
             captured = generations.captured_by(session, found.relation, found.generation)
             usable = held is not None and held.holds(captured)
             return value != (

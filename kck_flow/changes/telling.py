@@ -45,6 +45,17 @@ def fold(session: Session, generation: int, limit: int) -> int:
     return taken
 
 
+def settle(session: Session) -> int:
+    """Gather what has come about of dated levels, and mark what depends on those keys; returns how many dates."""
+    if not is_wanted(session):
+        return levels.settle(session)
+    with session.transaction():
+        settled, changed = levels.settle_telling(session)
+        for key_base, rows in changed.items():
+            _tell(session, key_base, rows)
+    return settled
+
+
 def publish(
     session: Session, key_base: str, generation: int, token: int | None, recount: str, captured: str
 ) -> bool:
@@ -94,7 +105,7 @@ def family(session: Session, key_base: str, reason: str) -> int:
     return marked + spread.from_family(session, key_base, at=clock.now(), reason=reason)
 
 
-def _tell(session: Session, key_base: str, changed: Sequence[tuple[dict[str, Any], float | None]]) -> None:
+def _tell(session: Session, key_base: str, changed: Sequence[levels.OfWindow]) -> None:
     primer = registry.primers.get(key_base)
     if not isinstance(primer, (Stock, Flow)):
         family(session, key_base, FOLDED)  # of another release: its keys cannot be spelled here
@@ -103,7 +114,7 @@ def _tell(session: Session, key_base: str, changed: Sequence[tuple[dict[str, Any
     spread.from_counted(session, key_base, keys, at=clock.now(), reason=FOLDED, many=MANY)
 
 
-def _keys(primer: Stock | Flow, changed: Sequence[tuple[dict[str, Any], float | None]]) -> Iterable[Key]:
+def _keys(primer: Stock | Flow, changed: Sequence[levels.OfWindow]) -> Iterable[Key]:
     """Return the keys whose values have changed: of a flow, those of its windows and that of all."""
     for args, start in changed:
         windows: list[dict[str, Any]] = [{}]

@@ -97,7 +97,7 @@ class Passes:
         folded = 0
         if now >= self._settle_at:
             self._settle_at = now + SETTLE_SECONDS
-            folded += levels.settle(session)
+            folded += telling.settle(session)
         for generation in levels.foldable(session) if waiting else ():
             folded += telling.fold(session, generation, FOLD_BATCH)
         if waiting:

@@ -140,7 +140,7 @@ def _held(
 
 def _read(session: Session, found: Definition) -> tuple[levels.Held, list[levels.OfKey]] | None:
     captured = generations.captured_by(session, found.relation, found.generation)
-    read = levels.read_all(session, found.generation)
+    read = levels.read_all(session, found.generation, timed=found.timed)
     return read if read is not None and read[0].holds(captured) else None
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from .session import Session, loads, statement
+from .session import Session, loads, statement, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,9 @@ class Held:
 
 # What one key of a family holds: its parameters, and its rows.
 OfKey = tuple[dict[str, Any], list[tuple[int, Any, int, Decimal | None]]]
+
+# The parameters of a key, and the beginning of the window that is meant, or None.
+OfWindow = tuple[dict[str, Any], float | None]
 
 
 def args_json(args: Mapping[str, Any]) -> str:
@@ -73,11 +76,11 @@ def read_many(session: Session, asked: Sequence[tuple[int, Mapping[str, Any], bo
     return found
 
 
-def read_all(session: Session, generation: int) -> tuple[Held, list[OfKey]] | None:
+def read_all(session: Session, generation: int, *, timed: bool = False) -> tuple[Held, list[OfKey]] | None:
     """Return how a family stands, and what each of its keys holds that holds anything, (parameters, rows) each, in one
     snapshot; None where the definition is not in force in this database.
     """
-    found = session.rows("level_all", {"generation": generation})
+    found = session.rows("level_all", {"generation": generation, "timed": timed})
     if not found:
         return None
     keys = [(_exact(row[7]), _rows(row[6])) for row in found if row[7] is not None]
@@ -107,14 +110,12 @@ def fold(session: Session, generations: Sequence[int], limit: int) -> int:
     return _fold(session, generations, limit, "NULL")[0]
 
 
-def fold_telling(
-    session: Session, generation: int, limit: int
-) -> tuple[int, dict[str, list[tuple[dict[str, Any], float | None]]]]:
+def fold_telling(session: Session, generation: int, limit: int) -> tuple[int, dict[str, list[OfWindow]]]:
     """Fold one family as ``fold`` does; returns how many deltas were taken, and which keys changed: by key base,
     (parameters, beginning of the window or None) each.
     """
     taken, found = _fold(session, [generation], limit, text_of("fold_changed"))
-    changed: dict[str, list[tuple[dict[str, Any], float | None]]] = {}
+    changed: dict[str, list[OfWindow]] = {}
     for key_base, args, start in _exact(found) or ():
         changed.setdefault(key_base, []).append((args, float(start) if start is not None else None))
     return taken, changed
@@ -151,7 +152,16 @@ def voids(session: Session) -> list[tuple[str, int, int]]:
 
 def settle(session: Session) -> int:
     """Gather what is dated and has come about, of families whose rows come and go with time; returns how many dates."""
-    return len(session.rows("settle", {}))
+    return settle_telling(session)[0]
+
+
+def settle_telling(session: Session) -> tuple[int, dict[str, list[OfWindow]]]:
+    """Gather as ``settle`` does; returns how many dates, and which keys' came about: by key base."""
+    changed: dict[str, list[OfWindow]] = {}
+    rows = session.rows("settle", {})
+    for key_base, args, _ in rows:
+        changed.setdefault(key_base, []).append((_exact(args), None))
+    return sum(row[2] for row in rows), changed
 
 
 def uncounted(session: Session) -> tuple[bool, bool]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
+from django.db.models.functions import Now
 
-from kck_flow import Cache, On, Primer
+from kck_flow import Cache, On, Primer, Stock, every
 from kck_flow.cache.compute import Computation
-from kck_flow.changes import telling
+from kck_flow.changes import telling, triggers
+from kck_flow.refresh.passes import Passes
 from kck_flow.store import levels
 from kck_flow.store.session import caller
-from kck_flow.testing import count_computes, registered, run_worker
+from kck_flow.testing import count_computes, freeze_time, registered, run_worker
 from tests.accounts.models import Account, Branch
 from tests.counting.conftest import Session, at_rest, primed, sql
 
@@ -264,6 +269,42 @@ def test_a_family_that_was_never_counted_tells_too(transactional_db: None, cache
     sql(INSERT)
     run_worker()
     assert cache.get("twice_active") == 2
+
+
+@committed
+def test_what_time_moves_is_told_and_recorded(transactional_db: None, cache: Cache) -> None:
+    class Recent(Stock):
+        key_base = "recent_accounts"
+        model, members = Account, Q(joined_at__gt=Now() - timedelta(days=1))
+        schedule = every(days=1)
+
+    class OfRecent(Primer):
+        key_base = "of_recent"
+
+        def compute(self, key: Any) -> Any:
+            return Cache.get_instance().get("recent_accounts")["value"]
+
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    with registered(Recent, OfRecent):
+        triggers.install("default")
+        with freeze_time(noon) as clock:
+            Account.objects.create(joined_at=noon)
+            primed("recent_accounts")
+            settled(cache, "of_recent")
+            assert cache.get("of_recent") == 1
+            clock.move(hours=13)
+            run_worker(["recent_accounts"])
+            clock.move(hours=12)
+            Passes("default", lambda: nullcontext(caller("default")), owner="me").tidy()
+            assert states(cache, "of_recent") != ["fresh"]
+            assert cache.get("of_recent") == 0
+            run_worker(["recent_accounts"])
+            assert cache.value_at("recent_accounts", noon + timedelta(hours=12))["value"] == 1
+            run_worker()
+            clock.move(hours=12)
+            run_worker(["recent_accounts"])
+            assert cache.value_at("recent_accounts", noon + timedelta(hours=36))["value"] == 0
+    triggers.install("default")
 
 
 @committed

@@ -1,11 +1,13 @@
 -- What every key of a counted family holds that holds anything, in one statement and snapshot; see level.sql. Where no key
 -- does, one row without one.
-WITH parts AS (
-    SELECT args_digest, args, facet, facet_value, n, amount FROM kck_level
-    WHERE generation = %(generation)s AND start_at = '-infinity'
+WITH asked AS (
+    SELECT CASE WHEN %(timed)s THEN {now} ELSE '-infinity'::timestamptz END AS upto
+), parts AS (
+    SELECT args_digest, args, facet, facet_value, n, amount FROM kck_level, asked
+    WHERE generation = %(generation)s AND start_at <= upto
     UNION ALL
-    SELECT args_digest, args, facet, facet_value, n, amount FROM kck_delta
-    WHERE generation = %(generation)s AND start_at IS NULL AND kind = 'add'
+    SELECT args_digest, args, facet, facet_value, n, amount FROM kck_delta, asked
+    WHERE generation = %(generation)s AND coalesce(start_at, '-infinity') <= upto AND kind = 'add'
 ), summed AS (
     SELECT args_digest, (array_agg(args))[1] AS args, facet, facet_value, sum(n) AS n, sum(amount) AS amount FROM parts
     GROUP BY args_digest, facet, facet_value HAVING sum(n) <> 0

@@ -21,4 +21,5 @@ WITH fence AS MATERIALIZED (
     ON CONFLICT (generation, args_digest, facet, value_digest, start_at) DO UPDATE SET
         n = l.n + EXCLUDED.n, amount = CASE WHEN EXCLUDED.amount IS NULL THEN l.amount ELSE coalesce(l.amount, 0) + EXCLUDED.amount END
 )
-SELECT 1 FROM gone
+SELECT x.key_base, x.args, x.dates FROM (
+    SELECT g.key_base, o.args, count(*) AS dates FROM gone o JOIN kck_generation g USING (generation) GROUP BY 1, 2) x
