@@ -96,6 +96,7 @@ class Stock(Primer):
         measure: What is counted: ``Count("*")``, or ``Sum("balance")`` over whole numbers or decimals.
         capture: ``"triggers"``: what any program writes is in the value at its commit. None: the value is computed,
             and kept as long as the expiries say.
+        schedule: Of a captured stock, when what it holds is recorded; of another, when it is counted anew.
 
     A parameter of the stock names a column of the model: its own name, or its ``field``.
     """

@@ -84,6 +84,11 @@ def value_at(key: Key, stock: Stock, at: datetime) -> Any:
     raise NotPrimed(f"Nothing of {str(key)!r} was recorded for {at.isoformat()}.{last}{how}")
 
 
+def last_recorded(stock: Stock) -> datetime | None:
+    """Return the beginning of the period that was recorded last, of any key; None where none was."""
+    return records.last(caller(spread.alias_of(stock)), stock.name)
+
+
 def _held(key: Key, stock: Stock, start: datetime, end: datetime) -> list[_Past]:
     by = records.marker(stock.name) if stock.parameters and counted.captured(stock) is not None else key
     periods = records.periods(caller(spread.alias_of(stock)), key, by, start, end)

@@ -110,6 +110,14 @@ def periods(session: Session, key: Key, by: Key, start: datetime, end: datetime)
     ]
 
 
+def last(session: Session, key_base: str) -> datetime | None:
+    """Return the instant of the last record of a family; None where there is none."""
+    rows = session.run(
+        "SELECT extract(epoch FROM max(start_at))::float8 FROM kck_record WHERE key_base = %s", [key_base]
+    )
+    return datetime.fromtimestamp(rows[0][0], UTC) if rows[0][0] is not None else None
+
+
 def count(session: Session, keys: Sequence[Key]) -> int:
     """Return how many records some products have."""
     return int(

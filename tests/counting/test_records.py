@@ -4,10 +4,13 @@ Rows 102, 111, 115.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Q
 
@@ -248,6 +251,29 @@ def test_old_records_go_with_the_retention(transactional_db: None, clock: Clock,
         cache.value_at(f"kept_of/{two.pk}", MONDAY + 3 * DAY)
     assert cache.value_at(f"kept_of/{two.pk}", MONDAY + 4 * DAY)["value"] == 1
     assert cache.value_at(f"kept_of/{one.pk}", MONDAY + 4 * DAY)["value"] == 0
+
+
+@committed
+def test_the_commands_show_records(transactional_db: None, clock: Clock, cache: Cache) -> None:
+    Account.objects.create(state="active", plan="a")
+    clock.set(MONDAY)
+    work()
+    Account.objects.all().delete()
+
+    def told(*arguments: str) -> str:
+        out = StringIO()
+        call_command("kck", *arguments, stdout=out)
+        return out.getvalue()
+
+    found = json.loads(told("get", "kept", "--at", "2026-03-02T01:00:00+00:00", "--format", "json"))
+    assert found["value"]["value"] == 1
+    assert "2026-03-02T01:00:00+00:00" in told(
+        "get", "kept", "--at", "2026-03-02T01:00:00+00:00", "--format", "table"
+    )
+    with pytest.raises(CommandError, match="Nothing of 'kept' was recorded for 2026-02-01"):
+        told("get", "kept", "--at", "2026-02-01T00:00:00+00:00")
+    (row,) = json.loads(told("stocks", "kept", "--format", "json"))
+    assert datetime.fromisoformat(row["recorded_at"]) == MONDAY
 
 
 def test_records_in_a_testcase(clock: Clock, cache: Cache) -> None:

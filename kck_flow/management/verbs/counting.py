@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ... import clock, spread
-from ...cache import counted
+from ...cache import counted, past
 from ...cache.facade import Cache
 from ...errors import KckFlowError
 from ...registry import registry
@@ -16,7 +16,18 @@ from ..arguments import Options, Verb, add_format
 from ..console import DONE, Console
 from ..tables import Column
 
-NAMES = ("stock", "value", "captured", "why_not", "table", "counted_at", "waiting", "state", "cause")
+NAMES = (
+    "stock",
+    "value",
+    "captured",
+    "why_not",
+    "table",
+    "counted_at",
+    "recorded_at",
+    "waiting",
+    "state",
+    "cause",
+)
 
 
 def _add_stocks(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +44,7 @@ def _stocks(console: Console, options: Options) -> int:
         Column("VALUE", lambda row: "-" if row["value"] is None else str(row["value"]), right=True),
         Column("CAPTURED", lambda row: "yes" if row["captured"] else "no"),
         Column("COUNTED", lambda row: words.instant(row["counted_at"], now) if row["counted_at"] else "-"),
+        Column("RECORDED", lambda row: words.instant(row["recorded_at"], now) if row["recorded_at"] else "-"),
         Column("WAITING", lambda row: f"{row['waiting']:,}", right=True),
         Column("NOTE", lambda row: row["why_not"] or row["cause"], stretch=True),
     ]
@@ -49,6 +61,7 @@ def _row(stock: Stock) -> dict[str, Any]:
         "why_not": f"not captured: {why_not}" if why_not else "",
         "table": None,
         "counted_at": None,
+        "recorded_at": past.last_recorded(stock),
         "waiting": 0,
         "state": None,
         "cause": "",
