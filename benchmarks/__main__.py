@@ -1,8 +1,9 @@
-"""``python -m benchmarks [--only S1,S3] [--rounds 5] [--quick] [--contestants a,b]``.
+"""``python -m benchmarks [--only S1,S3] [--rounds 5] [--quick | --full] [--contestants a,b]``.
 
 Runs the scenarios and writes ``benchmarks/RESULTS.md``. With ``--only``, the other scenarios keep what they
-last measured. ``--quick`` is for those who work on the bench: few calls, and its page goes to
-``.bench/QUICK.md``.
+last measured, or what the page says of them. ``--quick`` is for those who work on the bench: few calls, and its
+page goes to ``.bench/QUICK.md``. ``--full`` takes the sizes of the aims (ten million rows), where the default has
+smaller ones.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ def main() -> int:
     log = venvs.CACHE / "log.txt"
     log.write_text("")
     failed = 0
+    sizes = {"quick": options.quick, "full": options.full}
+    before = report.sections_of(page.read_text()) if page.exists() else {}
     with all_servers() as places:
         for name in chosen:
             load = os.getloadavg()[0]
             began = time.monotonic()
-            results = play(
-                scenarios[name], places, rounds=options.rounds, quick=options.quick, only=only, log=log
-            )
+            results = play(scenarios[name], places, rounds=options.rounds, sizes=sizes, only=only, log=log)
             run = {
                 "rounds": min(options.rounds, getattr(scenarios[name], "ROUNDS_AT_MOST", options.rounds)),
                 "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -62,10 +63,14 @@ def main() -> int:
             failed += sum(r.reason.startswith("failed") for found in results.values() for r in found.values())
         sections = [
             report.section(module, _from_json(kept[name]["results"]), kept[name]["run"])
-            for name, module in scenarios.items()
             if name in kept
+            else before[name]
+            for name, module in scenarios.items()
+            if name in kept or name in before
         ]
-        page.write_text(report.page(sections, places, _versions(scenarios, kept), cost_of_the_clock()))
+        versions = report.versions_of(page.read_text()) if page.exists() else {}
+        versions |= _versions(kept)
+        page.write_text(report.page(sections, places, versions, cost_of_the_clock()))
     print(f"Written: {page}", file=sys.stderr)
     if failed:
         print(f"{failed} contestants failed; see {log}.", file=sys.stderr)
@@ -77,6 +82,7 @@ def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
     parser.add_argument("--only", default="", help=f"scenarios, by commas, out of {', '.join(scenarios)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contestant takes its turn (5)")
     parser.add_argument("--quick", action="store_true", help="few calls, to see that it runs")
+    parser.add_argument("--full", action="store_true", help="the sizes of the aims: hours, and 30 GB of disk")
     parser.add_argument("--contestants", default="", help="only these, by commas")
     options = parser.parse_args()
     if unknown := [each for each in options.only.upper().split(",") if each and each not in scenarios]:
@@ -87,14 +93,16 @@ def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
 
 
 def _scenarios() -> dict[str, ModuleType]:
-    """Return the scenario modules, S before R, by number."""
+    """Return the scenario modules, S before C before R, by number."""
     names = [found.name for found in pkgutil.iter_modules(benchmarks.__path__)]
-    ours = sorted((name for name in names if re.match(r"[sr]\d+_", name)), key=lambda n: (n[0] != "s", n))
+    ours = sorted(
+        (name for name in names if re.match(r"[scr]\d+_", name)), key=lambda n: ("scr".index(n[0]), n)
+    )
     modules = (importlib.import_module(f"benchmarks.{name}") for name in ours)
     return {module.ID: module for module in modules}
 
 
-def _versions(scenarios: dict[str, ModuleType], kept: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _versions(kept: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Return the versions of what the contestants that took part stand on, by environment."""
     found: dict[str, dict[str, str]] = {}
     played = {name for each in kept.values() for phase in each["results"].values() for name in phase}

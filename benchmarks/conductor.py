@@ -133,11 +133,18 @@ class Player:
 
 
 def play(
-    scenario: ModuleType, places: dict[str, Any], *, rounds: int, quick: bool, only: set[str], log: Path
+    scenario: ModuleType,
+    places: dict[str, Any],
+    *,
+    rounds: int,
+    sizes: dict[str, bool],
+    only: set[str],
+    log: Path,
 ) -> dict[str, dict[str, Result]]:
     """Play one scenario and return its results: phase -> contestant's name -> result.
 
-    Each phase has processes and stores of its own, so that phases take turns as contestants do.
+    ``sizes`` says whether it is "quick" or "full", or neither. Each phase has processes and stores of its
+    own, so that phases take turns as contestants do.
     """
     names = [name for name in scenario.CONTESTANTS if not only or name in only]
     rounds = min(rounds, getattr(scenario, "ROUNDS_AT_MOST", rounds))
@@ -153,14 +160,14 @@ def play(
             except Absent as reason:
                 result.reason = str(reason)
             else:
-                options = {"phase": phase, "quick": quick, "round": -1, "folder": places["folder"]}
+                options = {"phase": phase, **sizes, "round": -1, "folder": places["folder"]}
                 _note(result, player.ask(scenario.__name__, "prepare", options))
         for number in range(rounds):
             for (phase, name), player in players.items():
                 result = results[phase][name]
                 if not result.reason:
                     _say(f"{scenario.ID} {phase} round {number + 1}/{rounds} {name}")
-                    options = {"phase": phase, "quick": quick, "round": number, "folder": places["folder"]}
+                    options = {"phase": phase, **sizes, "round": number, "folder": places["folder"]}
                     _note(result, player.ask(scenario.__name__, "measure", options))
     finally:
         for player in players.values():

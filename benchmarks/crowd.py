@@ -73,7 +73,7 @@ def arrive_together(
             barrier.wait(PATIENCE_SECONDS)
             await asyncio.gather(*(one(key, trial, n) for n in range(callers)), return_exceptions=True)
 
-    found = _gather([process] * processes)
+    found = gather([process] * processes)
     return [[ns for each in found for ns in each[trial]] for trial in range(len(keys))]
 
 
@@ -129,21 +129,21 @@ def keep_reading(
         barrier.wait(PATIENCE_SECONDS)
         await asyncio.gather(*(one() for _ in range(callers)))
 
-    return [ns for each in _gather([process] * processes) for ns in each]
+    return [ns for each in gather([process] * processes) for ns in each]
 
 
-def _gather(works: list[Callable[[], Any]]) -> list[Any]:
-    """Fork a child for each work; return what each returned.
+def gather(works: list[Callable[[], Any]], patience: float = PATIENCE_SECONDS) -> list[Any]:
+    """Fork a child for each work; return what each returned, at most ``patience`` seconds later.
 
     Raises:
         NotOffered: the cache cannot do this.
         RuntimeError: a child failed or went silent. Children that still run are ended.
     """
-    with _children(works) as pipes:
+    with children(works) as pipes:
         results = []
         for pipe in pipes:
-            if not pipe.poll(PATIENCE_SECONDS):
-                raise RuntimeError(f"A caller's process said nothing for {PATIENCE_SECONDS:.0f} s.")
+            if not pipe.poll(patience):
+                raise RuntimeError(f"A caller's process said nothing for {patience:.0f} s.")
             ok, result = pipe.recv()
             if not ok:
                 raise result
@@ -152,7 +152,8 @@ def _gather(works: list[Callable[[], Any]]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _children(works: list[Callable[[], Any]]) -> Iterator[list[Any]]:
+def children(works: list[Callable[[], Any]]) -> Iterator[list[Any]]:
+    """Fork a child for each work; yield a pipe for each, which gives (whether it went well, what was returned)."""
     pipes, children = [], []
     for work in works:
         here, there = FORK.Pipe(duplex=False)

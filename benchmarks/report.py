@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.conductor import Result
@@ -41,6 +43,20 @@ def at_most(aim: str, value: float | None, limit: float, unit: str = "", digits:
     if value is None:
         return Verdict(aim, "–", None)
     return Verdict(aim, f"{value:,.{digits}f}{unit}", value <= limit)
+
+
+def at_least(aim: str, value: float | None, limit: float, unit: str = "", digits: int = 2) -> Verdict:
+    """Return whether a measured value reaches its limit; None was not measured."""
+    if value is None:
+        return Verdict(aim, "–", None)
+    return Verdict(aim, f"{value:,.{digits}f}{unit}", value >= limit)
+
+
+def paired(of: Result | None, to: Result | None, values: Callable[[Result], list[float]]) -> float | None:
+    """Return the median over the rounds of how many times ``to`` the first is: noise falls on both of a round."""
+    if not of or not to:
+        return None
+    return median(one / other for one, other in zip(values(of), values(to), strict=False))
 
 
 def ratio(of: Result | None, to: Result | None, value: Callable[[Result], float]) -> float | None:
@@ -114,6 +130,19 @@ def section(scenario: Any, results: Results, run: dict[str, Any]) -> str:
         lines += [f"Why: {scenario.WHY.strip() or 'to be explained.'}", ""]
     lines += [f"{run['rounds']} rounds, {run['when']}, load average before {run['load']}.", ""]
     return "\n".join(lines)
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Return the scenarios' parts of a page that was written before, by their ids."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part[3:].partition(".")[0]: part.rstrip("\n") + "\n" for part in parts}
+
+
+def versions_of(text: str) -> dict[str, dict[str, str]]:
+    """Return the versions that such a page tells, by environment."""
+    rows = text.partition("| environment | versions |")[2].partition("\n\n")[0].splitlines()[2:]
+    told = (row.strip("| ").split(" | ") for row in rows)
+    return {name: dict(each.rsplit(" ", 1) for each in found.split(", ")) for name, found in told}
 
 
 def page(

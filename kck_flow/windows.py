@@ -74,8 +74,11 @@ class Window:
         if self.size == "hour":
             return self.start_of(start + timedelta(minutes=61))
         days = {"day": 1, "week": 7, "month": 31}[self.size]
-        local = start.astimezone(self.zone).replace(tzinfo=None) + timedelta(days=days, hours=1)
-        return self.start_of(local.replace(tzinfo=self.zone))
+        zone = self.zone
+        if zone.key == "UTC" and self.size != "month":  # all are of one length
+            return start.astimezone(UTC) + timedelta(days=days)
+        local = start.astimezone(zone).replace(tzinfo=None) + timedelta(days=days, hours=1)
+        return self.start_of(local.replace(tzinfo=zone))
 
     def text_of(self, start: datetime) -> str:
         """Return how a window is spelled: ``2026-01-31``, ``2026-W05``, ``2026-01``, ``2026-01-31T10`` (in UTC)."""

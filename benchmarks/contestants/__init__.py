@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines()
+    return found | _engines() | _counters()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -189,6 +189,44 @@ def _engines() -> dict[str, Entrant]:
     simple = {"worker": "rq.worker.SimpleWorker"}
     found["rq-simple"] = Entrant("RQ, SimpleWorker", "rq", here + "rq:Rq", broker, ("rq", "redis"), simple)
     return found
+
+
+def _counters() -> dict[str, Entrant]:
+    place, needs = "benchmarks.contestants.counted:Counted", ("psycopg2-binary", "django")
+    one, divided, sixteen = (
+        {"table": "bench_tracked", "stocks": ("bench_active",)},
+        {"table": "bench_divided", "stocks": tuple(f"bench_one_{n}" for n in range(16))},
+        {"table": "bench_sixteen", "stocks": tuple(f"bench_each_{n}" for n in range(16))},
+    )
+    source = {**one, "shared": "source"}
+    events = {"table": "bench_event", "shared": "events"}
+    given: dict[str, tuple[str, dict[str, Any]]] = {
+        "count-untracked": ("untracked: nobody counts", {}),
+        "count-tally": ("counter rows, kept by a trigger", {"table": "bench_tallied"}),
+        "count-kck": ("**kck_flow**, one stock", one),
+        "count-kck-worker": ("**kck_flow**, one stock, a worker folds meanwhile", {**one, "worker": True}),
+        "count-kck-divided": ("**kck_flow**, 16 stocks, each row in one", divided),
+        "count-kck-sixteen": ("**kck_flow**, 16 stocks, each row in all", sixteen),
+        "stock-kck": ("**kck_flow**, `cache.get`", {**source, "asks": "get"}),
+        "stock-sets": ("SQL: one statement with GROUPING SETS", {**source, "asks": "sets"}),
+        "stock-annotate": (
+            "Django: `count()`, and `values().annotate(Count)` ×3",
+            {**source, "asks": "annotate"},
+        ),
+        "stock-total": ("Django: `count()`, the total alone", {**source, "asks": "total"}),
+        "recount-kck": ("**kck_flow**, a recount, stored", {**source, "asks": "recount"}),
+        "recount-each": ("Django: `count()`, 151 times", {**source, "asks": "each"}),
+        "recount-scan": ("floor: one sequential scan, one process", {**source, "asks": "scan"}),
+        "flow-daily": ("**kck_flow**, windows of a day", {**events, "asks": "bench_daily"}),
+        "flow-hourly": ("**kck_flow**, windows of an hour", {**events, "asks": "bench_hourly"}),
+        "flow-group": ("Django: `TruncDay`, `annotate(Count)`", {**events, "asks": "group"}),
+        "fold-kck": ("**kck_flow**, folds of 20,000", one),
+        "fold-floor": ("floor: DELETE of 20,000 deltas at a time", {**one, "asks": "delete"}),
+    }
+    return {
+        name: Entrant(label, "psycopg2", place, ("postgres",), needs, options)
+        for name, (label, options) in given.items()
+    }
 
 
 CONTESTANTS = _entrants()

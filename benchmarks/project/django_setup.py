@@ -20,9 +20,11 @@ def environment(places: dict[str, Any], database_name: str, apps: list[str], **m
     }
 
 
-def set_up(places: dict[str, Any], database_name: str, apps: list[str], **more: str) -> None:
-    """Make the database afresh and call ``django.setup()`` once in this process."""
-    if "port" in places.get("postgres", {}):
+def set_up(
+    places: dict[str, Any], database_name: str, apps: list[str], *, keep: bool = False, **more: str
+) -> None:
+    """Make the database afresh (unless it is to be kept) and call ``django.setup()`` once in this process."""
+    if "port" in places.get("postgres", {}) and not keep:
         database.recreate(places["postgres"], database_name)
     os.environ.update(environment(places, database_name, apps, **more))
     import django

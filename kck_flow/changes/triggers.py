@@ -122,22 +122,27 @@ def _of_stocks(table: Table, stocks: Sequence[Definition]) -> str:
     members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(stocks))
     # Where none of them is timed, nothing is dated.
     timed = any(one.timed for one in stocks)
-    values = ", ".join(row for i, one in enumerate(stocks) for row in _rows(i, one, timed))
     dated, sign = (", start_at", f"{ROW}.kck_sign * s.sign") if timed else ("", f"{ROW}.kck_sign")
+    # A VALUES list would be set up anew for each row; the branches of a UNION ALL are set up once, and those of stocks
+    # that a row is not in are not entered.
+    values = " UNION ALL ".join(row for i, one in enumerate(stocks) for row in _rows(i, one, timed))
+    number, amount = f"sum({sign})", f"sum({sign} * s.amount)"
+    moved = f"{number} <> 0"
+    if any(one.amount for one in stocks):
+        moved += f" OR {amount} <> 0"
+    else:
+        amount = "NULL::numeric"
     return f"""
         INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount{dated})
-        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, transaction_timestamp(), n, amount
-            {dated}
+        SELECT generation, {_digest(table)}, args, facet, facet_value, transaction_timestamp(), n, amount{dated}
         FROM (
-            SELECT s.generation, s.args, s.facet, s.facet_value{dated}, sum({sign})::bigint AS n,
-                   sum({sign} * s.amount) AS amount
+            SELECT s.generation, s.args, s.facet, s.facet_value{dated}, {number}::bigint AS n, {amount} AS amount
             FROM kck_changed AS {ROW}
             CROSS JOIN LATERAL (SELECT {members}) AS kck_in
-            CROSS JOIN LATERAL (VALUES {values}) AS s
-                (generation, member, args, facet, facet_value, amount{dated}{", sign" if timed else ""})
-            WHERE s.member
+            CROSS JOIN LATERAL ({values}) AS s
+                (generation, args, facet, facet_value, amount{dated}{", sign" if timed else ""})
             GROUP BY s.generation, s.args, s.facet, s.facet_value{dated}
-            HAVING sum({sign}) <> 0 OR sum({sign} * s.amount) <> 0
+            HAVING {moved}
         ) AS net"""
 
 
@@ -160,7 +165,7 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
     counted = " UNION ALL ".join(_transitions(place, one) for place, one in enumerate(flows))
     return f"""
         INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
-        SELECT generation, {table.schema}kck_digest(args), args, facet, facet_value, start_at,
+        SELECT generation, {_digest(table)}, args, facet, facet_value, start_at,
                transaction_timestamp(), count(*)
         FROM (
             WITH pair AS MATERIALIZED (
@@ -237,13 +242,21 @@ def _rows(place: int, one: Definition, timed: bool) -> Iterable[str]:
     args = f"CASE WHEN {member} THEN {one.args_jsonb()} END" if one.args else "'{}'::jsonb"
     for facet, value in enumerate(["'null'::jsonb", *(split.jsonb() for split in one.splits)]):
         given = f"CASE WHEN {member} THEN {value} END" if facet else value
-        row = f"{one.generation}::bigint, {member}, {args}, {facet}::smallint, {given}, {amount}"
+        row = f"SELECT {one.generation}::bigint, {args}, {facet}::smallint, {given}, {amount}"
         if not timed:
-            yield f"({row})"
+            yield f"{row} WHERE {member}"
         elif not one.timed:
-            yield f"({row}, NULL::timestamptz, 1)"
+            yield f"{row}, NULL::timestamptz, 1 WHERE {member}"
         else:
-            yield from (f"({row}, CASE WHEN {member} THEN {at} END, {sign})" for at, sign in one.dates())
+            yield from (
+                f"{row}, CASE WHEN {member} THEN {at} END, {sign} WHERE {member}" for at, sign in one.dates()
+            )
+
+
+def _digest(table: Table) -> str:
+    """Return SQL of the digest of ``args``: that of no parameters is a constant to the planner, and most have none."""
+    digest = f"{table.schema}kck_digest"
+    return f"CASE WHEN args = '{{}}'::jsonb THEN {digest}('{{}}'::jsonb) ELSE {digest}(args) END"
 
 
 def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
@@ -255,11 +268,8 @@ def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> s
     columns = "".join(f"{_quoted(name)}, " for name in names)
     if operation != "update":
         sign, rows = (1, "new_rows") if operation == "insert" else (-1, "old_rows")
-        return f"(SELECT {columns}{sign}::bigint AS kck_sign FROM {rows})"
-    both = (
-        f"SELECT {columns}1::bigint AS kck_sign FROM new_rows "
-        f"UNION ALL SELECT {columns}-1::bigint FROM old_rows"
-    )
+        return f"(SELECT {columns}({sign}) AS kck_sign FROM {rows})"
+    both = f"SELECT {columns}1 AS kck_sign FROM new_rows UNION ALL SELECT {columns}-1 FROM old_rows"
     if not table.grouped:
         return f"({both})"
     grouped = [
