@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .stock import Facet as Facet
     from .stock import Flow as Flow
     from .stock import Stock as Stock
+    from .tracker import ModelTracker as ModelTracker
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ _HOMES = {
     "Facet": "stock",
     "Flow": "stock",
     "Stock": "stock",
+    "ModelTracker": "tracker",
     "On": "primer",
     "Primer": "primer",
     "cron": "schedule",

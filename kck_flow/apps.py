@@ -13,7 +13,7 @@ class KckFlowConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (importing registers them)
-        from .changes import capture, triggers
+        from .changes import capture, tracking, triggers
         from .registry import registry
         from .store import install
 
@@ -21,3 +21,4 @@ class KckFlowConfig(AppConfig):
         capture.connect()
         install.connect()
         triggers.connect()
+        tracking.connect()

@@ -3,7 +3,8 @@
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
-is declared wrongly · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow
+is declared wrongly · W001 an attribute of a primer that is probably misspelt ·
+W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this application saves
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from .parameter import ModelParameter
 from .primer import On, Primer, names_of, where
 from .registry import home_of, registry
 from .stock import Flow, Stock
+from .tracked import tracked_definition
+from .walked import stock_definition
 
 TAG = "kck"
 
@@ -59,7 +62,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009, E010, W001, W002: what the apps declare."""
+    """E001 to E003, E005 to E007, E009, E010, W001 to W003: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -176,7 +179,7 @@ def _keys(primer: Primer) -> Iterator[CheckMessage]:
 
 
 def _stock(stock: Stock) -> Iterator[CheckMessage]:
-    """E010, W002: what a stock counts, and whether its changes can be captured."""
+    """E010, W002, W003: what a stock counts, and whether its changes can be captured."""
     who, place = _who(type(stock)), _place(type(stock))
     wrong = list(definition.mistakes(stock))
     for what, hint in wrong:
@@ -184,7 +187,7 @@ def _stock(stock: Stock) -> Iterator[CheckMessage]:
     if wrong or stock.capture is None:
         return
     try:
-        definition.definition(stock, home_of(stock))
+        stock_definition(stock, home_of(stock))
     except definition.NotCaptured as reason:
         wanted = stock.schedule is None and stock.soft_expire is None
         yield Warning(
@@ -201,13 +204,31 @@ def _stock(stock: Stock) -> Iterator[CheckMessage]:
             obj=who,
             id="kck_flow.E010",
         )
+    else:
+        if stock.capture == "signals":
+            yield _one_at_a_time(stock)
+
+
+def _one_at_a_time(primer: Primer) -> CheckMessage:
+    """W003: what sees only what this application saves."""
+    return Warning(
+        f"{_place(type(primer))}: it sees what this application saves and deletes, one object at a time; update(), "
+        "bulk_create(), bulk_update(), SQL and other programs move rows that it does not count.",
+        hint="Where columns of the row can say the states, capture by triggers sees all. Where nothing else writes "
+        "these rows, name this check in SILENCED_SYSTEM_CHECKS.",
+        obj=_who(type(primer)),
+        id="kck_flow.W003",
+    )
 
 
 def _flow(flow: Flow) -> Iterator[CheckMessage]:
-    """E010: a flow's ends, facets and parameters; one that cannot be captured cannot be counted."""
+    """E010, W003: a flow's ends, facets and parameters; one that cannot be captured cannot be counted."""
     text, hint = "", "Correct its declaration."
     try:
-        definition.flow_definition(flow, home_of(flow), *registry.ends(flow))
+        if flow.capture == "signals" or flow.tracker is not None:
+            tracked_definition(flow, home_of(flow))
+        else:
+            definition.flow_definition(flow, home_of(flow), *registry.ends(flow))
     except definition.NotCaptured as reason:
         text = f"its transitions cannot be captured, because {reason}"
         hint = "Say it by columns of the model alone: a flow has nothing else to be counted from."
@@ -215,6 +236,8 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
         text = str(error).rstrip(".")
     if text:
         yield Error(f"{_place(type(flow))}: {text}.", hint=hint, obj=_who(type(flow)), id="kck_flow.E010")
+    elif flow.capture == "signals":
+        yield _one_at_a_time(flow)
 
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:

@@ -28,7 +28,6 @@ from .definition import (
 )
 
 if TYPE_CHECKING:
-    from .definition import FlowDefinition
     from .key import Key
     from .stock import Facet, Flow, Stock
 
@@ -44,8 +43,11 @@ def home_of(stock: Stock) -> str:
 def count(stock: Stock, key: Key) -> Any:
     """Return what a key of a stock holds, counted now in one statement, in the caller's snapshot.
 
-    The rows are passed over twice: once for the total, and once for all facets, whose joins may multiply them.
+    The rows are passed over twice: once for the total, and once for all facets, whose joins may multiply them. Those of
+    a stock that a ``ModelTracker`` counts are looked at one by one.
     """
+    if stock.tracker is not None:
+        return stock.tracker.count(stock, key)
     alias = home_of(stock)
     rows = _rows_of(stock, key).using(alias).order_by()
     measured = _measured(stock)
@@ -71,7 +73,7 @@ def count(stock: Stock, key: Key) -> Any:
     with connections[alias].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(texts), given)
         found = cursor.fetchall()
-    return stock.shape.display((facet, _json(value), n, amount) for facet, value, n, amount in found)
+    return stock.shape.display((facet, decoded(value), n, amount) for facet, value, n, amount in found)
 
 
 def _part(name: str, output: Any) -> Part:
@@ -81,6 +83,8 @@ def _part(name: str, output: Any) -> Part:
 
 def members(stock: Stock, key: Key, facets: Mapping[str, Any]) -> Any:
     """Return the rows that a key of a stock counts, in the order of their primary key; see ``Cache.members``."""
+    if stock.tracker is not None:
+        raise ValueError(f"Only Python can tell the members of {stock.name!r}: there is no queryset of them.")
     rows = _rows_of(stock, key).using(home_of(stock)).order_by("pk")
     known = {facet.name: facet for facet in stock.facets}
     for name, value in facets.items():
@@ -124,7 +128,8 @@ def _aggregate(stock: Stock, measured: Mapping[str, Any]) -> str:
     return f"{measure.function}({'DISTINCT ' if measure.distinct else ''}kck_m)"
 
 
-def _json(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """Return what a jsonb column holds: raw cursors give it as text."""
     return json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
 
 
@@ -190,9 +195,9 @@ def shape_of(stock: Stock) -> Shape:
     return Shape(query_of(stock), stock.facets, stock.measure)
 
 
-def shape_of_flow(flow: Flow, stock: Stock, found: FlowDefinition) -> Shape:
-    """Return how a flow's value looks; ``stock`` is any of those that its rows can be in."""
-    return Shape(Query(model_of(stock)), flow.facets, ends=found.facets[len(flow.facets) :])
+def shape_of_flow(flow: Flow, model: type[models.Model], facets: Sequence[str]) -> Shape:
+    """Return how a flow's value looks: of the rows of a model, by its facets, those of its ends behind its own."""
+    return Shape(Query(model), flow.facets, ends=facets[len(flow.facets) :])
 
 
 def _measuring(query: Query, measure: Any) -> Callable[[int, Any], Any]:

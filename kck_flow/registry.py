@@ -27,6 +27,7 @@ from .errors import DeclarationError, UnknownPrimer
 from .key import Key
 from .primer import On, Primer, names_of, where
 from .stock import Flow, Stock
+from .tracked import tracked_model
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -317,7 +318,8 @@ class Registry:
             )
 
     def ends(self, flow: Flow) -> tuple[list[Stock | None], list[Stock | None], list[Stock]]:
-        """Return a flow's sources, its sinks, and the stocks that flows connect with them.
+        """Return a flow's sources, its sinks, and the stocks that flows connect with them. Those of a flow that a
+        ``ModelTracker`` feeds are states, and connect nothing.
 
         Raises:
             DeclarationError: one is no stock.
@@ -326,7 +328,7 @@ class Registry:
         known = {stock.name: stock for stock in (*sources, *sinks) if stock is not None}
         groups = []
         for other in self.unique():
-            if isinstance(other, Flow) and other is not flow:
+            if isinstance(other, Flow) and other is not flow and other.capture != "signals":
                 try:
                     found = [*self._stocks(other, "sources"), *self._stocks(other, "sinks")]
                 except DeclarationError:
@@ -410,6 +412,8 @@ def home_of(primer: Primer) -> str:
         try:
             if isinstance(primer, Stock):
                 return counting.home_of(primer)
+            if primer.tracker is not None:
+                return str(router.db_for_write(tracked_model(primer.tracker.model)))
             return next(home_of(stock) for stock in registry.ends(primer)[2])
         except (DeclarationError, StopIteration):
             return str(conf.DATABASES[0])  # told by the checks

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from django.db.models import Model, Q, QuerySet
 
     from .key import Key
+    from .tracker import ModelTracker
 
 
 class Facet:
@@ -94,8 +95,9 @@ class Stock(Primer):
         queryset: Any queryset, in place of both.
         facets: How the total is split.
         measure: What is counted: ``Count("*")``, or ``Sum("balance")`` over whole numbers or decimals.
-        capture: ``"triggers"``: what any program writes is in the value at its commit. None: the value is computed,
-            and kept as long as the expiries say.
+        capture: ``"triggers"``: what any program writes is in the value at its commit. ``"signals"``: which rows are in
+            it only a ``ModelTracker`` can tell, and what this application saves is in the value. None: the value is
+            computed, and kept as long as the expiries say.
         schedule: Of a captured stock, when what it holds is recorded; of another, when it is counted anew.
 
     A parameter of the stock names a column of the model: its own name, or its ``field``.
@@ -106,8 +108,10 @@ class Stock(Primer):
     queryset: QuerySet[Any] | None = None
     facets: Sequence[Facet] = ()
     measure: Any = None
-    capture: Literal["triggers"] | None = "triggers"
-    _captures = ("triggers", None)
+    capture: Literal["triggers", "signals"] | None = "triggers"
+    # The one that counts it; it says so itself.
+    tracker: ModelTracker | None = None
+    _captures = ("triggers", "signals", None)
 
     def compute(self, key: Key) -> Any:
         """Count now, in one statement."""
@@ -153,18 +157,22 @@ class Flow(Primer):
         tz: Zone in which days, weeks and months begin; the project's ``TIME_ZONE`` where not given.
         at: Column that says when the transition was; where not given, when the writer's transaction began. What lies
             before 1900, or more than a day ahead, or is NULL, counts as of that transaction.
+        capture: ``"triggers"``: transitions whoever makes them. ``"signals"``: those that a ``ModelTracker`` sees,
+            between states that only Python can compute; sources and sinks are its states, and None is what it calls so.
 
     ``cache.get("churning/2026-01-31T10")`` is one window, ``cache.get("churning")`` all of them.
     """
 
-    sources: Sequence[type[Stock] | str | None] = ()
-    sinks: Sequence[type[Stock] | str | None] = ()
+    sources: Sequence[type[Stock] | str | int | None] = ()
+    sinks: Sequence[type[Stock] | str | int | None] = ()
     facets: Sequence[Facet] = ()
     window: str | timedelta = "hour"
     tz: str | None = None
     at: str | None = None
-    capture: Literal["triggers"] = "triggers"
-    _captures = ("triggers",)
+    capture: Literal["triggers", "signals"] = "triggers"
+    # The one that feeds it; it says so itself.
+    tracker: ModelTracker | None = None
+    _captures = ("triggers", "signals")
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,5 +183,5 @@ class Flow(Primer):
     def compute(self, key: Key) -> Any:
         """What a flow counted is the record itself: there is nothing to compute it from."""
         raise NotImplementedError(
-            f"{self.name!r} is counted by triggers, and they are not in place: manage.py migrate"
+            f"{self.name!r} is counted as rows move, and that is not in place: manage.py migrate"
         )

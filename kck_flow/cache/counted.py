@@ -19,7 +19,7 @@ from django.db import Error as DatabaseErrors
 from .. import clock, spread
 from ..changes import telling
 from ..counting import count
-from ..definition import Definition, NotCaptured, definition
+from ..definition import Definition, NotCaptured
 from ..entry import Entry
 from ..errors import DeclarationError, NotPrimed, StoreUnavailable
 from ..key import Key
@@ -29,6 +29,7 @@ from ..stock import Stock
 from ..store import generations, levels, private, refreshes
 from ..store.refreshes import instant
 from ..store.session import Session, caller
+from ..walked import stock_definition
 from . import frame, reach, recount
 from .context import ATOMIC, OPEN, TEST, context_of
 from .pool import pool
@@ -59,7 +60,7 @@ def _known(stock: Stock, alias: str) -> tuple[int, Definition | None, str]:
     known = _definitions.get((alias, stock.name))
     if known is None or known[0] != id(stock):
         try:
-            known = (id(stock), definition(stock, alias), "")
+            known = (id(stock), stock_definition(stock, alias), "")
         except NotCaptured as error:
             known = (id(stock), None, str(error))
         _definitions[alias, stock.name] = known
@@ -309,6 +310,8 @@ def told(key: Key | None, stock: Stock, found: Definition, alias: str) -> dict[s
         )
     elif held.captured != captured:
         cause = "what captures its table has changed since it was counted: the next read counts"
+    elif stock.capture == "signals":
+        cause = "counted: it sees what this application saves, one row at a time"
     else:
         cause = "captured: what is written to its table is in it at the commit"
     served = held is not None and held.holds(captured)

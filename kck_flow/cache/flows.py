@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import clock, counting, spread
-from ..definition import FlowDefinition, NotCaptured, flow_definition
+from ..definition import FlowDefinition, NotCaptured, flow_definition, model_of
 from ..entry import Entry, Point
 from ..errors import DeclarationError, NotPrimed
 from ..key import Key
@@ -17,6 +17,7 @@ from ..stock import Flow, Stock
 from ..store import levels
 from ..store.refreshes import instant
 from ..store.session import Session, caller
+from ..tracked import State, TrackedDefinition, tracked_definition, tracked_model
 from ..windows import Window
 from . import frame, reach
 from .context import OPEN, context_of
@@ -27,15 +28,15 @@ NEVER = datetime(9999, 12, 30, tzinfo=UTC)
 
 class _Known(NamedTuple):
     version: tuple[int, int]
-    definition: FlowDefinition | None
-    why_not: str
+    definition: FlowDefinition | TrackedDefinition | None
     shape: counting.Shape | None
+    why_not: str = ""
 
 
 _definitions: dict[tuple[str, str], _Known] = {}
 
 
-def definition_of(flow: Flow, alias: str) -> tuple[FlowDefinition | None, str]:
+def definition_of(flow: Flow, alias: str) -> tuple[FlowDefinition | TrackedDefinition | None, str]:
     """Return (definition, ""), or (None, why there is none)."""
     known = _known(flow, alias)
     return known.definition, known.why_not
@@ -46,14 +47,25 @@ def _known(flow: Flow, alias: str) -> _Known:
     # What is inside follows from the other flows, too.
     version = (id(flow), registry.generation)
     if known is None or known.version != version:
-        sources, sinks, inside = registry.ends(flow)
         try:
-            found = flow_definition(flow, alias, sources, sinks, inside)
-            known = _Known(version, found, "", counting.shape_of_flow(flow, inside[0], found))
+            known = _Known(version, *_compiled(flow, alias))
         except NotCaptured as error:
-            known = _Known(version, None, str(error), None)
+            known = _Known(version, None, None, str(error))
         _definitions[alias, flow.name] = known
     return known
+
+
+def _compiled(flow: Flow, alias: str) -> tuple[FlowDefinition | TrackedDefinition, counting.Shape]:
+    found: FlowDefinition | TrackedDefinition
+    if flow.capture == "signals":
+        found = tracked_definition(flow, alias)
+        assert flow.tracker is not None
+        model = tracked_model(flow.tracker.model)
+    else:
+        sources, sinks, inside = registry.ends(flow)
+        found = flow_definition(flow, alias, sources, sinks, inside)
+        model = model_of(inside[0])
+    return found, counting.shape_of_flow(flow, model, found.facets)
 
 
 def _shape(flow: Flow, alias: str) -> counting.Shape:
@@ -96,18 +108,18 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         held = _read(key, flow, alias, ALWAYS, NEVER)
         value = _shape(flow, alias).display(held.rows)
         since = datetime.fromtimestamp(held.made_at, UTC)
-        state, cause = (
-            "fresh",
-            f"captured since {since:%Y-%m-%d %H:%M} UTC: each transition is in it at its commit",
-        )
-        counted = {"waiting": held.waiting}
+        state, cause = "fresh", _seeing(flow, f"since {since:%Y-%m-%d %H:%M} UTC")
+        untold = sum(n for n, _ in held.untold)
+        if untold:
+            cause += f"; of {untold} changes the states could not be told (tracker.failed in the log)"
+        counted = {"waiting": held.waiting, "untold": untold}
     except NotPrimed as error:
         value, state, cause = None, "empty", str(error)
     if found is not None:
         counted |= {
             "table": found.relation,
-            "sources": [name or None for name, _ in found.sources],
-            "sinks": [name or None for name, _ in found.sinks],
+            "sources": list(_names(found, "sources")),
+            "sinks": list(_names(found, "sinks")),
             "columns": list(found.columns),
             "generation": found.generation,
         }
@@ -119,6 +131,18 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
     }
 
 
+def _seeing(flow: Flow, since: str) -> str:
+    if flow.capture == "signals":
+        return f"counted {since}: it sees what this application saves, one row at a time"
+    return f"captured {since}: each transition is in it at its commit"
+
+
+def _names(found: FlowDefinition | TrackedDefinition, which: str) -> tuple[State, ...]:
+    if isinstance(found, TrackedDefinition):
+        return found.sources if which == "sources" else found.sinks
+    return tuple(name or None for name, _ in (found.sources if which == "sources" else found.sinks))
+
+
 def around(stock: Stock) -> list[dict[str, Any]]:
     """Return the flows into and out of a stock, with what each moved in the windows of the last day (None where a key
     has to be said).
@@ -128,14 +152,22 @@ def around(stock: Stock) -> list[dict[str, Any]]:
         if not isinstance(flow, Flow):
             continue
         try:
-            sources, sinks, _ = registry.ends(flow)
+            sources, sinks = _ends(flow)
         except DeclarationError:
             continue  # told by the checks
         for direction, name, ends in (("in", "sink", sinks), ("out", "source", sources)):
-            if stock in ends:
+            if stock.name in ends:
                 moved = _moved(flow, stock, name, len(ends) > 1)
                 found.append({"flow": flow.name, "direction": direction, "count": moved})
     return found
+
+
+def _ends(flow: Flow) -> tuple[Sequence[State], Sequence[State]]:
+    if flow.capture == "signals":
+        found, _ = definition_of(flow, spread.alias_of(flow))
+        return (_names(found, "sources"), _names(found, "sinks")) if found is not None else ((), ())
+    sources, sinks, _ = registry.ends(flow)
+    return [one.name if one else None for one in sources], [one.name if one else None for one in sinks]
 
 
 def _moved(flow: Flow, stock: Stock, end: str, several: bool) -> int | None:
@@ -184,6 +216,7 @@ def series(
     told = _read(key, flow, alias, begin, last, step=step.sql("start_at"), facet=number)
     counts: dict[float, dict[Any, int]] = {}
     typed = _shape(flow, alias).typed
+    untold = {float(at) for _, at in told.untold}
     for place, found_value, n, at in told.rows:
         counts.setdefault(float(at), {})[typed(place, found_value) if place else None] = n
     points = []
@@ -197,9 +230,8 @@ def series(
         known = after > made
         value: Any = held if facet is not None else held.get(None, 0)
         # Before it was declared nothing was counted: that is no zero.
-        points.append(
-            Point(begin, after, value if known or held else None, known and begin >= made and after <= now)
-        )
+        whole = known and begin >= made and after <= now and begin.timestamp() not in untold
+        points.append(Point(begin, after, value if known or held else None, whole))
         begin = after
     return points
 

@@ -31,7 +31,6 @@ from ..definition import (
     Definition,
     FlowDefinition,
     NotCaptured,
-    definition,
     flow_definition,
     literal,
     stored,
@@ -42,6 +41,8 @@ from ..spread import alias_of
 from ..stock import Flow, Stock
 from ..store import generations
 from ..store.session import Session
+from ..tracked import tracked_definition
+from ..walked import stock_definition
 
 logger = logging.getLogger("kck_flow")
 
@@ -291,13 +292,16 @@ def _quoted(name: str) -> str:
 
 
 def declared(alias: str) -> list[Captured]:
-    """Return the definitions of the stocks and flows that live in a database, those that can be captured."""
+    """Return the definitions of the stocks and flows that live in a database, those that can be captured (or are told
+    by what Python sees)."""
     found: list[Captured] = []
     for primer in registry.unique():
         if isinstance(primer, (Stock, Flow)) and alias_of(primer) == alias:
             with suppress(NotCaptured, DeclarationError):  # the checks say why
                 if isinstance(primer, Stock):
-                    found.append(definition(primer, alias))
+                    found.append(stock_definition(primer, alias))
+                elif primer.capture == "signals":
+                    found.append(tracked_definition(primer, alias))
                 else:
                     found.append(flow_definition(primer, alias, *registry.ends(primer)))
     return found
@@ -369,10 +373,11 @@ def _fitting(
 
 
 def _tables(session: Session) -> dict[str, list[Captured]]:
-    """Return the definitions in force by table."""
+    """Return the definitions in force by table, those that triggers serve."""
     tables: dict[str, list[Captured]] = defaultdict(list)
     for _, _, relation, found, _ in generations.in_force(session):
-        tables[relation].append(stored(found))
+        if found.get("capture") != "signals":
+            tables[relation].append(stored(found))
     return dict(sorted(tables.items()))
 
 

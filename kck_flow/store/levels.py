@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from .deltas import UNTOLD
 from .session import Session, loads, statement, text_of
 
 
@@ -263,6 +264,7 @@ class Flowed:
         made_at: Since when it is captured.
         waiting: Deltas that are not in its levels yet.
         rows: (facet, facet value, number, beginning of the step or None) each.
+        untold: (number, beginning of the step or None) each, of changes whose states could not be told.
     """
 
     made_at: float
@@ -270,6 +272,7 @@ class Flowed:
     waiting: int
     now: float
     rows: list[tuple[int, Any, int, Any]]
+    untold: list[tuple[int, Any]]
 
 
 def flowed(
@@ -287,5 +290,12 @@ def flowed(
     row = session.row("flow", params, step=step)
     if row is None:
         return None
-    made_at, captured, waiting, now, rows = row
-    return Flowed(made_at, captured, waiting, now, _rows(rows))
+    made_at, captured, waiting, now, found = row
+    rows: list[tuple[int, Any, int, Any]] = []
+    untold: list[tuple[int, Any]] = []
+    for place, value, n, at in _rows(found):
+        if place == UNTOLD:
+            untold.append((n, at))
+        else:
+            rows.append((place, value, n, at))
+    return Flowed(made_at, captured, waiting, now, rows, untold)

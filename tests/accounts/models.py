@@ -1,4 +1,6 @@
-"""What is counted in tests: accounts that change their state, each in a branch."""
+"""What is counted in tests: accounts that change their state, each in a branch; kettles that Python looks at."""
+
+import uuid
 
 from django.db import models
 
@@ -20,3 +22,31 @@ class Account(models.Model):
     deleted_at = models.DateTimeField(null=True)
     # No product looks at it.
     note = models.TextField(default="")
+
+
+class Kettle(models.Model):
+    """Whose states only Python computes, from its degrees and its lid."""
+
+    branch = models.ForeignKey(Branch, models.CASCADE, null=True)
+    degrees = models.IntegerField(default=20)
+    lid_open = models.BooleanField(default=False)
+    colour = models.TextField(null=True)
+    heated_at = models.DateTimeField(null=True)
+    # No product looks at it.
+    note = models.TextField(default="")
+
+
+class SmartKettle(Kettle):
+    firmware = models.TextField(default="1.0")
+
+
+class OldKettle(Kettle):
+    class Meta:
+        proxy = True
+
+
+class Probe(models.Model):
+    """With a key that is made before it is saved."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    degrees = models.IntegerField(default=20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -522,7 +523,10 @@ def balances(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
             never = told["state"] == "empty" and told["computed_at"] is None
             yield row | {"state": "skipped" if never else "different", "text": told["cause"]}
             continue
-        differing = levels.drift(caller(alias), found.generation, found.recount(), limit, timed=found.timed)
+        with _one_snapshot(alias):  # rows that Python looks at are no part of the comparing statement
+            differing = levels.drift(
+                caller(alias), found.generation, found.recount(), limit, timed=found.timed
+            )
         if not differing:
             yield row | {"state": "equal"}
         for one in differing:
@@ -536,6 +540,16 @@ def balances(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
                 "counted": one.counted_amount if sums else one.counted,
                 "state": "different",
             }
+
+
+@contextmanager
+def _one_snapshot(alias: str) -> Iterator[None]:
+    """A transaction that sees one moment; inside of another, what that sees."""
+    apart = not connections[alias].in_atomic_block
+    with transaction.atomic(using=alias):
+        if apart:
+            caller(alias).run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield
 
 
 def _balance(console: Console, options: Options) -> int:

@@ -111,8 +111,8 @@ def _flows(console: Console, options: Options) -> int:
     return DONE
 
 
-def _ends(names: list[str | None]) -> str:
-    return ", ".join(name or "outside" for name in names) or "-"
+def _ends(names: list[str | int | None]) -> str:
+    return ", ".join("outside" if name is None else str(name) for name in names) or "-"
 
 
 def _flow_row(flow: Flow) -> dict[str, Any]:
