@@ -124,7 +124,7 @@ class Captured:
 
     def to_json(self) -> dict[str, Any]:
         """Return the definition as the table of generations keeps it: lists for tuples, lists for parts and splits."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "recording"}
         text = json.dumps(
             own | {"kind": self.kind}, default=lambda one: [getattr(one, f.name) for f in fields(one)]
         )
@@ -245,6 +245,22 @@ def grouped(
     return text.replace("{kck}", "")  # on our own connections our functions are on the path
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How the transitions of a flow are kept as events.
+
+    Attributes:
+        subject: Label of the model whose rows they tell of.
+        due: Whether somebody has to be called for each.
+    """
+
+    subject: str
+    due: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FlowDefinition(Captured):
     """A captured flow. Every expression speaks of one side of a change as ``kck_row``.
@@ -255,6 +271,8 @@ class FlowDefinition(Captured):
         inside: Whether a row is in any stock that flows connect with these.
         window: SQL of the beginning of the window that the instant ``{at}`` is in.
         at: SQL of the transition's instant; None for the transaction's.
+        recording: How its transitions are kept as events, None where they are not. No part of what it counts, and
+            hence not of its generation: switched on or off, it counts on.
     """
 
     identity: tuple[str, ...]
@@ -263,6 +281,7 @@ class FlowDefinition(Captured):
     inside: str
     window: str
     at: str | None
+    recording: Recording | None = None
 
     kind = "flow"
 
@@ -280,14 +299,16 @@ class FlowDefinition(Captured):
         return f"SELECT {what} FROM {self.relation} AS {ROW} LIMIT 0"
 
 
-def stored(found: Mapping[str, Any]) -> Captured:
-    """Return the definition that the table of generations holds."""
+def stored(found: Mapping[str, Any], events: Mapping[str, Any] | None = None) -> Captured:
+    """Return the definition that the table of generations holds; ``events``: how its transitions are kept."""
     given = {name: _tuples(value) for name, value in found.items() if name != "kind"}
     given["args"] = tuple((name, Part(*part)) for name, part in given["args"])
     given["splits"] = tuple(
         Split(name, tuple(Part(*part) for part in parts)) for name, parts in given["splits"]
     )
-    return FlowDefinition(**given) if found["kind"] == "flow" else Definition(**given)
+    if found["kind"] != "flow":
+        return Definition(**given)
+    return FlowDefinition(**given, recording=Recording(**events) if events else None)
 
 
 def _tuples(value: Any) -> Any:
@@ -382,8 +403,21 @@ def flow_definition(
         window=flow.windows.sql("{at}"),
         at=at,
         version=flow.version,
+        recording=recording_of(flow, model),
         **given,
     )
+
+
+def recording_of(flow: Flow, model: type[models.Model]) -> Recording | None:
+    """Return how a flow's transitions are kept as events, None where they are not. Raises DeclarationError."""
+    if not isinstance(flow.record_events, bool):
+        raise DeclarationError(f"record_events is True or False, not {flow.record_events!r}")
+    called = flow.event_callables
+    if not isinstance(called, (list, tuple)) or not all(map(callable, called)):
+        raise DeclarationError(f"event_callables is a list of functions, not {called!r}")
+    if not flow.record_events and not called:
+        return None
+    return Recording(model._meta.label, bool(called))
 
 
 def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:

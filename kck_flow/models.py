@@ -165,6 +165,8 @@ class Generation(models.Model):
     captured = models.TextField(db_default="")
     token = models.BigIntegerField(null=True)
     phase = models.CharField(max_length=5, null=True)
+    # How its transitions are kept as events, besides being counted; null where they are not.
+    events = models.JSONField(null=True)
 
     class Meta:
         db_table = "kck_generation"
@@ -235,6 +237,46 @@ class Delta(models.Model):
     class Meta:
         db_table = "kck_delta"
         indexes = [models.Index(fields=["generation", "args_digest"], name="kck_delta_key")]
+
+
+class Event(models.Model):
+    """One transition of one row, written by the triggers in the transaction that caused it.
+
+    What is told of one row is in the order of the ids.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    key_base = models.TextField()
+    generation = models.BigIntegerField()
+    args = models.JSONField()
+    # The model's label and the primary key's text: the row may be of any model, and may be gone.
+    subject_type = models.TextField()
+    subject_id = models.TextField()
+    # Key bases of stocks; null is the outside.
+    source = models.TextField(null=True)
+    sink = models.TextField(null=True)
+    at = models.DateTimeField()
+    # Of the transaction: what has one number happened together.
+    xact = models.BigIntegerField()
+    # As they were.
+    facets = models.JSONField()
+    # "due" until the flow's callables were called, then "done"; "failed": it is tried again by itself.
+    callback_state = models.CharField(max_length=6, db_default="")
+    # Of one that failed: which callables have been called all the same.
+    called = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "kck_event"
+        indexes = [
+            models.Index(fields=["key_base", "at"], name="kck_event_family"),
+            models.Index(fields=["subject_type", "subject_id"], name="kck_event_subject"),
+            models.Index(
+                fields=["key_base", "id"], name="kck_event_due", condition=models.Q(callback_state="due")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key_base}: {self.source or 'outside'} to {self.sink or 'outside'}"
 
 
 class Record(models.Model):

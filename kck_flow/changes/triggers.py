@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,6 +31,7 @@ from ..definition import (
     Definition,
     FlowDefinition,
     NotCaptured,
+    Recording,
     flow_definition,
     literal,
     stored,
@@ -39,7 +40,8 @@ from ..errors import DeclarationError
 from ..registry import registry
 from ..spread import alias_of
 from ..stock import Flow, Stock
-from ..store import generations
+from ..store import events, generations
+from ..store.refreshes import TRIGGERED
 from ..store.session import Session
 from ..tracked import tracked_definition
 from ..walked import stock_definition
@@ -111,6 +113,8 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     parts = [f"kck_changed AS MATERIALIZED ({_changed(operation, table, definitions)})"]
     told = [_of_stocks(table, stocks)] if stocks else []
     told += [_of_flows(table, flows)] if flows else []
+    if any(one.recording is not None for one in flows):
+        parts += [f"pair AS MATERIALIZED ({_pairs(flows)})", *_events(table, flows)]
     parts += [f"kck_told{place} AS ({statement})" for place, statement in enumerate(told[:-1])]
     statement = f"WITH {', '.join(parts)} {told[-1]};"
     text = (
@@ -153,6 +157,26 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
     Of a parametrised flow, a row that moved from one key to another left the one for the outside, and came to the other
     from there: two transitions, each with one side.
     """
+    counted = " UNION ALL ".join(_transitions(place, one) for place, one in enumerate(flows))
+    # Where they are kept as events, too, the pairs stand in front of both statements.
+    own = (
+        ""
+        if any(one.recording is not None for one in flows)
+        else f"""
+            WITH pair AS MATERIALIZED ({_pairs(flows)})"""
+    )
+    return f"""
+        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
+        SELECT generation, {_digest(table)}, args, facet, facet_value, start_at,
+               transaction_timestamp(), count(*)
+        FROM ({own}
+            {counted}
+        ) AS moved
+        GROUP BY generation, args, facet, facet_value, start_at"""
+
+
+def _pairs(flows: Sequence[FlowDefinition]) -> str:
+    """Return a query of the rows that a statement changed, each before (``o``) beside itself after (``n``)."""
     seen = []
     for place, one in enumerate(flows):
         ends = [sql for _, sql in (*one.sources, *one.sinks) if sql is not None]
@@ -163,24 +187,31 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
             seen.append(f"{one.at} AS t{place}")
     keys = ", ".join(_quoted(column) for column in flows[0].identity)
     side = f"SELECT {keys}, true AS here, {', '.join(seen)} FROM kck_changed AS {ROW} WHERE kck_sign"
-    counted = " UNION ALL ".join(_transitions(place, one) for place, one in enumerate(flows))
     return f"""
-        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
-        SELECT generation, {_digest(table)}, args, facet, facet_value, start_at,
-               transaction_timestamp(), count(*)
-        FROM (
-            WITH pair AS MATERIALIZED (
                 SELECT o AS o, n AS n FROM ({side} < 0) AS o FULL JOIN ({side} > 0) AS n USING ({keys})
-            )
-            {counted}
-        ) AS moved
-        GROUP BY generation, args, facet, facet_value, start_at"""
+            """
 
 
-def _transitions(place: int, one: FlowDefinition) -> str:
-    """Return a query of one flow's transitions, a row for each facet of each: ``p.o`` is the row before, ``p.n`` after;
-    ``k.had`` and ``k.has`` tell which of them count.
+@dataclass(frozen=True)
+class _Moves:
+    """One flow's transitions, in SQL: ``p.o`` is the row before, ``p.n`` after; ``k.had`` and ``k.has`` tell which of
+    them count, ``c.source`` and ``c.sink`` are the names of the ends.
+
+    Attributes:
+        rows, where: From what, and which of it.
+        args: The parameters, as jsonb.
+        facets: The row's own facets, as jsonb, as it came into the sink or, where that is the outside, as it left.
+        when: The transition's instant.
     """
+
+    rows: str
+    where: str
+    args: str
+    facets: tuple[str, ...]
+    when: str
+
+
+def _moves(place: int, one: FlowDefinition) -> _Moves:
     numbers = iter(range(len(one.sources) + len(one.sinks)))
 
     def column(sql: str | None) -> str | None:
@@ -205,16 +236,6 @@ def _transitions(place: int, one: FlowDefinition) -> str:
         given = f"CASE WHEN k.has THEN (p.n).t{place} END"
         sane = f"{given} BETWEEN '1900-01-01Z'::timestamptz AND {now} + interval '1 day'"
         when = f"CASE WHEN {sane} THEN {given} ELSE {now} END"
-    # What it was as it came into the sink or, where that is the outside, as it left.
-    facets = ["'null'::jsonb"]
-    facets += [
-        f"CASE WHEN c.sink <> '' THEN (p.n).f{place}_{number} ELSE (p.o).f{place}_{number} END"
-        for number in range(len(one.splits))
-    ]
-    for name, ends in (("source", one.sources), ("sink", one.sinks)):
-        if len(ends) > 1:
-            facets.append(f"coalesce(to_jsonb(nullif(c.{name}, '')), 'null'::jsonb)")
-    rows = ", ".join(f"({number}::smallint, {facet})" for number, facet in enumerate(facets))
     halves = "(VALUES (true, true)) AS h (had, has)"
     if one.args:
         apart = f"(p.o).here AND (p.n).here AND (p.o).a{place} <> (p.n).a{place}"
@@ -222,18 +243,86 @@ def _transitions(place: int, one: FlowDefinition) -> str:
             "(VALUES (true, true, false), (true, false, true), (false, true, true)) AS h (had, has, apart) "
             f"WHERE h.apart = coalesce({apart}, false)"
         )
-    return f"""
-        SELECT {one.generation}::bigint AS generation,
-               CASE WHEN c.sink <> '' THEN (p.n).a{place} ELSE (p.o).a{place} END AS args,
-               v.facet, v.facet_value, {one.window.replace("{at}", f"({when})")} AS start_at
-        FROM pair AS p
+    rows = f"""FROM pair AS p
         CROSS JOIN LATERAL (
             SELECT h.had AND coalesce((p.o).here, false) AS had, h.has AND coalesce((p.n).here, false) AS has
             FROM {halves}
         ) AS k
-        CROSS JOIN LATERAL (SELECT CASE {source} END AS source, CASE {sink} END AS sink) AS c
+        CROSS JOIN LATERAL (SELECT CASE {source} END AS source, CASE {sink} END AS sink) AS c"""
+    return _Moves(
+        rows,
+        "WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')",
+        f"CASE WHEN c.sink <> '' THEN (p.n).a{place} ELSE (p.o).a{place} END",
+        tuple(
+            f"CASE WHEN c.sink <> '' THEN (p.n).f{place}_{number} ELSE (p.o).f{place}_{number} END"
+            for number in range(len(one.splits))
+        ),
+        when,
+    )
+
+
+def _transitions(place: int, one: FlowDefinition) -> str:
+    """Return a query of what one flow's transitions count, a row for each facet of each."""
+    moves = _moves(place, one)
+    facets = ["'null'::jsonb", *moves.facets]
+    for name, ends in (("source", one.sources), ("sink", one.sinks)):
+        if len(ends) > 1:
+            facets.append(f"coalesce(to_jsonb(nullif(c.{name}, '')), 'null'::jsonb)")
+    rows = ", ".join(f"({number}::smallint, {facet})" for number, facet in enumerate(facets))
+    return f"""
+        SELECT {one.generation}::bigint AS generation,
+               {moves.args} AS args,
+               v.facet, v.facet_value, {one.window.replace("{at}", f"({moves.when})")} AS start_at
+        {moves.rows}
         CROSS JOIN LATERAL (VALUES {rows}) AS v (facet, facet_value)
-        WHERE c.source IS NOT NULL AND c.sink IS NOT NULL AND NOT (c.source = '' AND c.sink = '')"""
+        {moves.where}"""
+
+
+def _events(table: Table, flows: Sequence[FlowDefinition]) -> list[str]:
+    """Return the parts of the statement that keep transitions as events, and that wish for their callables to be
+    called: one wish for a statement, in the writer's transaction, as any other mark on its way.
+    """
+    kept = [(place, one, one.recording) for place, one in enumerate(flows) if one.recording is not None]
+    told = " UNION ALL ".join(_told(*one) for one in kept)
+    parts = [
+        f"""kck_events AS (
+        INSERT INTO {table.schema}kck_event (key_base, generation, args, subject_type, subject_id, source, sink, at,
+                                             xact, facets, callback_state)
+        SELECT key_base, generation, args, subject_type, subject_id, source, sink, at,
+               pg_current_xact_id()::text::bigint, facets, callback_state
+        FROM ({told}) AS told ORDER BY at
+        RETURNING key_base, callback_state)"""
+    ]
+    slots = [(one.key_base, events.slot_key(one.key_base)) for _, one, recording in kept if recording.due]
+    if slots:
+        wishes = ", ".join(
+            f"({literal(flow)}, {literal(str(key))}, '{key.digest}'::uuid)" for flow, key in slots
+        )
+        parts.append(
+            f"""kck_wished AS (
+        INSERT INTO {table.schema}kck_pending (key_base, digest, kind, source, reason)
+        SELECT w.base, w.digest, 'refresh', '{TRIGGERED}', 'events' FROM (VALUES {wishes}) AS w (flow, base, digest)
+        WHERE w.flow IN (SELECT key_base FROM kck_events WHERE callback_state = 'due'))"""
+        )
+    return parts
+
+
+def _told(place: int, one: FlowDefinition, recording: Recording) -> str:
+    """Return a query of one flow's transitions as events."""
+    moves = _moves(place, one)
+    facets = (
+        f"{literal(split.name)}, {value}" for split, value in zip(one.splits, moves.facets, strict=True)
+    )
+    keys = [f"coalesce((p.n).{_quoted(name)}, (p.o).{_quoted(name)})" for name in one.identity]
+    subject = keys[0] if len(keys) == 1 else f"jsonb_build_array({', '.join(keys)})"
+    state = "'due'" if recording.due else "''"
+    return f"""
+        SELECT {literal(one.key_base)}::text AS key_base, {one.generation}::bigint AS generation, {moves.args} AS args,
+               nullif(c.source, '') AS source, nullif(c.sink, '') AS sink, {moves.when} AS at,
+               jsonb_build_object({", ".join(facets)}) AS facets, {state} AS callback_state,
+               {literal(recording.subject)}::text AS subject_type, ({subject})::text AS subject_id
+        {moves.rows}
+        {moves.where}"""
 
 
 def _rows(place: int, one: Definition, timed: bool) -> Iterable[str]:
@@ -315,18 +404,23 @@ def install(alias: str) -> list[str]:
         OperationalError: a table was locked by somebody all the while.
     """
     session = Session(connections[alias])
-    if session.run("SELECT to_regclass('kck_delta')")[0][0] is None:
+    if session.run("SELECT to_regclass('kck_event')")[0][0] is None:
         return []
     wanted = declared(alias)
-    known = {row[0] for row in generations.in_force(session)}
+    known = {row[0]: (row[1], row[5]) for row in generations.in_force(session)}
     with transaction.atomic(using=alias):
         for one in wanted:
             if one.generation not in known:
                 generations.declare(session, one.generation, one.key_base, one.relation, one.to_json())
-        if known - {one.generation for one in wanted}:
+            # One that was in force before, and is again, may have kept events then.
+            if isinstance(one, FlowDefinition) and (
+                one.generation not in known or _recorded(known, one.key_base) != _recording(one)
+            ):
+                generations.record(session, one.generation, one.key_base, _recording(one).get(one.generation))
+        if known.keys() - {one.generation for one in wanted}:
             bases = [one.key_base for one in wanted]
             generations.retire(session, [one.generation for one in wanted], bases)
-    if known - {one.generation for one in wanted}:
+    if known.keys() - {one.generation for one in wanted}:
         generations.drop_retired(session)
     tables = _fitting(session, _tables(session), {one.generation for one in wanted})
     changed = []
@@ -344,6 +438,16 @@ def install(alias: str) -> list[str]:
     if changed:
         _sweep(session)
     return changed
+
+
+def _recorded(known: Mapping[int, tuple[str, Any]], key_base: str) -> dict[int, Any]:
+    """Return how the definitions of a flow in force keep events, by generation; those that keep none left out."""
+    return {number: kept for number, (base, kept) in known.items() if base == key_base and kept}
+
+
+def _recording(one: FlowDefinition) -> dict[int, Any]:
+    """Return how that should be."""
+    return {one.generation: one.recording.to_json()} if one.recording is not None else {}
 
 
 def _fitting(
@@ -375,17 +479,22 @@ def _fitting(
 def _tables(session: Session) -> dict[str, list[Captured]]:
     """Return the definitions in force by table, those that triggers serve."""
     tables: dict[str, list[Captured]] = defaultdict(list)
-    for _, _, relation, found, _ in generations.in_force(session):
+    for _, _, relation, found, _, kept in generations.in_force(session):
         if found.get("capture") != "signals":
-            tables[relation].append(stored(found))
+            tables[relation].append(stored(found, kept))
     return dict(sorted(tables.items()))
 
 
 def missing(alias: str) -> list[str]:
     """Return the tables whose triggers are not as what is declared and in force wants them; changes nothing."""
     session = Session(connections[alias])
-    known = {row[0] for row in generations.in_force(session)}
-    wrong = {one.relation for one in declared(alias) if one.generation not in known}
+    known = {row[0]: (row[1], row[5]) for row in generations.in_force(session)}
+    wrong = {
+        one.relation
+        for one in declared(alias)
+        if one.generation not in known
+        or (isinstance(one, FlowDefinition) and _recorded(known, one.key_base) != _recording(one))
+    }
     there = _installed(session)
     for relation, definitions in _tables(session).items():
         table = table_of(session, relation)
@@ -550,9 +659,12 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     if session.run("SELECT to_regclass('kck_generation')")[0][0] is None:
         return
     labels = {migration.app_label for migration, _ in plan if migration.operations}
+    # Without the tables that the triggers write to, nobody could write any more.
+    leaving = any(backwards and migration.app_label == "kck_flow" for migration, backwards in plan)
     names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}
-    for relation in _tables(session):
-        if relation.strip('"').replace('""', '"') in names:
+    # Their definitions may have columns that are still to come.
+    for (relation,) in session.run("SELECT DISTINCT relation FROM kck_generation WHERE live ORDER BY 1"):
+        if leaving or relation.strip('"').replace('""', '"') in names:
             _patiently(session, lambda relation=relation: _take_off(session, relation))
 
 

@@ -18,6 +18,7 @@ from ..decorators import Action
 from ..errors import InvalidKey, UnknownPrimer
 from ..key import Key
 from ..primer import Primer, as_key
+from ..refresh import plan
 from ..registry import registry
 from ..store import listings, private
 from ..store.session import Session, caller
@@ -154,10 +155,10 @@ def known_key(text: str) -> Key:
     Raises:
         CommandError: Its parts do not fit its primer, or nothing is known by that name; names what is near.
     """
-    key = any_key(text)
+    key = registry.stored_key(text, "") if text.startswith(keys.INTERNAL) else any_key(text)
     if key.key_base in registry.primers:
         return key
-    session = session_of(key.key_base)
+    session = session_of(plan.served(key.key_base))
     if key in listings.some(session, [key.digest]):
         return key
     raise usage(unknown(key))

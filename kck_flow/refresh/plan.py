@@ -20,7 +20,7 @@ from ..key import Key
 from ..primer import Primer, as_key
 from ..registry import registry
 from ..stock import Stock
-from ..store import families, refreshes
+from ..store import events, families, refreshes
 from ..store.session import Session
 from ..storing import args_of
 
@@ -62,11 +62,17 @@ def domain_of(primer: Primer) -> list[Key]:
 
 def known_bases(products: Sequence[str] | None = None) -> list[str]:
     """Return the key bases that this process can refresh (those of ``products``, where given), with the slots of our
-    own that serve them: plans, and counts of stocks.
+    own that serve them: plans, counts of stocks, and callables of flows.
     """
     names = [name for name in registry.primers if products is None or name in products]
     stocks = [name for name in names if isinstance(registry.primers[name], Stock)]
-    return [*names, *(plan_base(name) for name in names), *(recount.slot_base(name) for name in stocks)]
+    calling = [name for name in names if getattr(registry.primers[name], "event_callables", ())]
+    return [
+        *names,
+        *(plan_base(name) for name in names),
+        *(recount.slot_base(name) for name in stocks),
+        *(events.slot_base(name) for name in calling),
+    ]
 
 
 def served(key_base: str) -> str:

@@ -20,9 +20,9 @@ from ..primer import Primer
 from ..progress import running
 from ..registry import registry
 from ..stock import Flow, Stock
-from ..store import families, refreshes, runs
+from ..store import events, families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
-from . import plan, recording
+from . import calls, plan, recording
 
 logger = logging.getLogger("kck_flow")
 
@@ -60,6 +60,8 @@ def run(
         return _walk(claim, sessions, watched, alias)
     if recount.is_count(key):
         return _count(claim, alias, sessions, watched, worker)
+    if events.is_events(key):
+        return _call(claim, alias, sessions, watched, worker)
     primer = registry.primers.get(key.key_base)
     if primer is None:
         with sessions() as session:
@@ -119,6 +121,16 @@ def _count(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: 
     with sessions() as session:
         cost = (time.monotonic() - begun) * 1000
         refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, cost))
+    return outcome
+
+
+def _call(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: str) -> str:
+    """Call the callables of a flow's events."""
+    begun = time.monotonic()
+    primer = registry.primers.get(plan.served(claim.key.key_base))
+    flow = primer if isinstance(primer, Flow) else None
+    outcome = calls.carry_out(claim, flow, alias, sessions, watched, worker)
+    _log(claim, outcome, time.monotonic() - begun, worker)
     return outcome
 
 

@@ -36,10 +36,22 @@ def drop_retired(session: Session) -> None:
     session.rows("drop_retired", {})
 
 
-def in_force(session: Session) -> list[tuple[int, str, str, Any, str]]:
-    """Return (generation, key base, relation, definition, captured) of each definition in force."""
+def record(session: Session, generation: int, key_base: str, events: Any) -> None:
+    """Say how a flow's transitions are kept as events (None: not); its other definitions keep none, or each would be
+    told twice.
+    """
+    params = {
+        "generation": generation,
+        "key_base": key_base,
+        "events": json.dumps(events) if events is not None else None,
+    }
+    session.rows("record_events", params)
+
+
+def in_force(session: Session) -> list[tuple[int, str, str, Any, str, Any]]:
+    """Return (generation, key base, relation, definition, captured, events) of each definition in force."""
     rows = session.rows("generations", {})
-    return [(row[0], row[1], row[2], loads(row[3]), row[4]) for row in rows]
+    return [(row[0], row[1], row[2], loads(row[3]), row[4], loads(row[5])) for row in rows]
 
 
 def fence(session: Session, generation: int, token: int) -> bool:

@@ -11,6 +11,8 @@ from ...cache.facade import Cache
 from ...errors import KckFlowError
 from ...registry import registry
 from ...stock import Flow, Stock
+from ...store import events
+from ...store.session import caller
 from .. import words
 from ..arguments import Options, Verb, add_format
 from ..console import DONE, Console
@@ -92,11 +94,23 @@ FLOW_NAMES = ("flow", "sources", "sinks", "window", "value", "waiting", "state",
 
 def _add_flows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("flow", nargs="*", metavar="FLOW", help="Only these; all where not given.")
+    parser.add_argument(
+        "--events", action="store_true", help="The last events of those that keep them, the newest first."
+    )
+    parser.add_argument(
+        "--limit",
+        type=words.at_least(1),
+        default=20,
+        metavar="N",
+        help="With --events: how many, at most (20).",
+    )
     add_format(parser)
 
 
 def _flows(console: Console, options: Options) -> int:
     wanted = [registry.primer(name) for name in options["flow"]] or registry.unique()
+    if options["events"]:
+        return _events(console, options, [primer for primer in wanted if isinstance(primer, Flow)])
     rows = [_flow_row(primer) for primer in wanted if isinstance(primer, Flow)]
     columns = [
         Column("FLOW", lambda row: row["flow"]),
@@ -108,6 +122,53 @@ def _flows(console: Console, options: Options) -> int:
         Column("NOTE", lambda row: row["cause"], stretch=True),
     ]
     console.listing(options["format"], columns, rows, names=FLOW_NAMES, empty="No flow is declared.")
+    return DONE
+
+
+EVENT_NAMES = (
+    "at", "flow", "subject", "source", "sink", "facets", "args", "called", "transaction", "id",
+)  # fmt: skip
+
+
+def _events(console: Console, options: Options, flows: list[Flow]) -> int:
+    found = [
+        one
+        for flow in flows
+        for one in events.last(caller(spread.alias_of(flow)), flow.name, options["limit"])
+    ]
+    found.sort(key=lambda one: (one.at, one.id), reverse=True)
+    rows = [
+        {
+            "at": one.at,
+            "flow": one.key_base,
+            "subject": one.subject,
+            "source": one.source,
+            "sink": one.sink,
+            "facets": one.facets,
+            "args": one.args,
+            "called": one.callback_state or None,
+            "transaction": one.xact,
+            "id": one.id,
+        }
+        for one in found[: options["limit"]]
+    ]
+    now = clock.now()
+    columns = [
+        Column("WHEN", lambda row: words.instant(row["at"], now)),
+        Column("FLOW", lambda row: row["flow"]),
+        Column("SUBJECT", lambda row: row["subject"]),
+        Column("FROM", lambda row: row["source"] or "outside"),
+        Column("TO", lambda row: row["sink"] or "outside"),
+        Column("CALLED", lambda row: row["called"] or "-"),
+        Column("FACETS", lambda row: words.value(row["facets"]) if row["facets"] else "-", stretch=True),
+    ]
+    console.listing(
+        options["format"],
+        columns,
+        rows,
+        names=EVENT_NAMES,
+        empty="No event is kept. A flow keeps them with record_events = True.",
+    )
     return DONE
 
 

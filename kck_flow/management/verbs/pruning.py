@@ -10,7 +10,8 @@ from ... import spread
 from ...conf import conf
 from ...primer import Primer
 from ...registry import registry
-from ...store import leftovers, runs
+from ...stock import Flow
+from ...store import events, leftovers, runs
 from ...store.session import Session, caller
 from .. import words
 from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, family
@@ -25,7 +26,7 @@ class Leftover:
     """Something that may be deleted.
 
     Attributes:
-        what: ``expired``, ``above max_entries``, ``unset``, ``records`` or ``runs``.
+        what: ``expired``, ``above max_entries``, ``unset``, ``records``, ``events`` or ``runs``.
         product: The family, or "" for all.
         count: Returns how many rows there are.
         prune: Deletes them; yields how many each batch had.
@@ -38,10 +39,15 @@ class Leftover:
     prune: Callable[[], Iterator[int]]
 
 
-def leftovers_of(alias: str, product: str | None = None) -> Iterator[Leftover]:
+def leftovers_of(
+    alias: str, product: str | None = None, *, older_events: float | None = None
+) -> Iterator[Leftover]:
     """Yield what may be deleted in a database: of all primers and their runs, or of one family only.
 
     A product past its hard expiry stays as long as its primer's ``stale_if_error`` may still serve it.
+
+    Args:
+        older_events: Seconds after which the events of flows go; None: they stay.
     """
     session = caller(alias)
     primers = [
@@ -71,6 +77,8 @@ def leftovers_of(alias: str, product: str | None = None) -> Iterator[Leftover]:
     for primer in primers:
         for base in primer.key_base_list:
             yield from _of_family(session, primer, base)
+        if older_events is not None and isinstance(primer, Flow):
+            yield _of_flow(session, primer, older_events)
     if product is None:
         yield Leftover(
             "runs",
@@ -102,17 +110,39 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
         )
 
 
+def _of_flow(session: Session, flow: Flow, seconds: float) -> Leftover:
+    """The old events of a flow. What they counted for was appended with them, and stays."""
+    waited_for = bool(flow.event_callables)
+    return Leftover(
+        "events",
+        flow.name,
+        session,
+        lambda: events.old(session, flow.name, seconds, waited_for=waited_for),
+        lambda: events.prune(session, flow.name, seconds, waited_for=waited_for),
+    )
+
+
 def prune(
-    alias: str, product: str | None = None, *, dry_run: bool = False
+    alias: str, product: str | None = None, *, dry_run: bool = False, older_events: float | None = None
 ) -> Iterator[tuple[Leftover, int, int]]:
-    """Delete a database's leftovers, one kind after the other; yields (which, rows found, rows deleted)."""
-    for leftover in leftovers_of(alias, product):
+    """Delete a database's leftovers, one kind after the other; yields (which, rows found, rows deleted).
+
+    Args:
+        older_events: Seconds after which the events of flows go; None: they stay.
+    """
+    for leftover in leftovers_of(alias, product, older_events=older_events):
         found = leftover.count()
         yield leftover, found, 0 if dry_run or not found else sum(leftover.prune())
 
 
 def _add_prune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="Say how much there is; delete nothing.")
+    parser.add_argument(
+        "--events",
+        type=words.seconds,
+        metavar="DURATION",
+        help="Events of flows that are older, too; what they counted for stays counted.",
+    )
     add_product(parser, "Only what this primer bounds: max_entries and retention.")
     add_database(parser)
     add_format(parser)
@@ -124,7 +154,7 @@ def _prune(console: Console, options: Options) -> int:
     rows: list[Row] = []
     try:
         for alias in aliases(options):
-            for leftover in leftovers_of(alias, product):
+            for leftover in leftovers_of(alias, product, older_events=options["events"]):
                 found = leftover.count()
                 deleted = 0
                 if found and not dry:
@@ -188,6 +218,7 @@ VERBS = (
         "prune", "Delete expired products, families above max_entries, old records and runs.", _add_prune, _prune,
         more="Products past their hard expiry · those above a primer's max_entries, the long unread first · "
         "what unset left behind and\n"
-        "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · records older than a primer's retention.",
+        "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · records older than a primer's retention · with --events 90d, "
+        "events of flows that are older.",
     ),
 )  # fmt: skip

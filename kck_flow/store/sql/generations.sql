@@ -1,2 +1,2 @@
 -- The definitions in force.
-SELECT generation, key_base, relation, definition, captured FROM kck_generation WHERE live ORDER BY generation
+SELECT generation, key_base, relation, definition, captured, events FROM kck_generation WHERE live ORDER BY generation
