@@ -1,7 +1,8 @@
 # The project's commands. Each makes what it needs: an environment, and a PostgreSQL unless DATABASE_URL names one.
 #
 #   make demo          the flights example: loads its data, starts a worker and the web server, prints the address
-#   make demo ONCE=1   the same without serving: asks for its products cold and warm, prints the times, ends
+#   make demo ONCE=1   the same without serving: asks for its products cold and warm, prints the times; replays the
+#                      year, compares what was counted with plain SQL; ends
 #   make test          the tests; ends by saying what this machine could not test (PYTEST_ARGS="-k key -x")
 #   make lint          style, layers, types, missing migrations
 #   make docs          the documentation, into docs/_build/html

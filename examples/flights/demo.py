@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The flights example, from nothing to a page: `make demo`, or `python examples/flights/demo.py`.
 
-    demo.py              PostgreSQL, tables, flights, a worker, the web server; Ctrl-C stops everything
-    demo.py --once       no serving: ask for a page of products cold, then warm, print both times, end
+    demo.py              PostgreSQL, tables, flights, a worker, the web server, and the year replayed, four hours of it
+                         a second; Ctrl-C stops everything
+    demo.py --once       no serving: ask for a page of products cold, then warm, print both times; replay the year as
+                         fast as can be, and compare what was counted with plain SQL; end
 
 The database is the one that DATABASE_URL names; without one, a PostgreSQL of its own in `.demo/postgres`. All
 tables are made in a schema of the demo's own, `kck_flow_flights`: nothing else in the database is read or
@@ -40,6 +42,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 SCHEMA = "kck_flow_flights"
 PORT = 8000
+SPEED = 14_400  # seconds of 2013 in a second, where the year is replayed for somebody to look at
 STARTS_WITHIN = 60.0  # seconds, for the web server to answer
 STOPS_WITHIN = 40.0  # seconds; the worker gives what it is at 25
 
@@ -62,8 +65,17 @@ def say(text: str) -> None:
 class Part:
     """A process of the demo's, with its output in a file of its own."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: dict[str, str],
+        folder: Path,
+        *,
+        ends: bool = False,
+    ) -> None:
         self.name = name
+        self.ends = ends  # of itself, when its work is done
         self.log = folder / f"{name.replace(' ', '-')}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -78,9 +90,9 @@ class Part:
             )
 
     def check(self) -> None:
-        """Raise DemoFailed if it has ended."""
+        """Raise DemoFailed if it has ended and should not have."""
         code = self.process.poll()
-        if code is not None:
+        if code is not None and not (self.ends and code == 0):
             end = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
             raise DemoFailed(f"The {self.name} ended with exit code {code}. The end of {self.log}:\n{end}")
 
@@ -156,6 +168,7 @@ class Register:
 
     def write(self, parts: Sequence[Part]) -> None:
         told = [(part.name, part.process.pid, _started(part.process.pid)) for part in parts]
+        told = [one for one in told if one[2] is not None]  # one that has ended needs no ending
         fresh = self.path.with_suffix(".new")
         fresh.write_text(json.dumps(told))
         fresh.replace(self.path)
@@ -229,9 +242,17 @@ class Demo:
         self.do("page_twice")
         print("\nWhat this morning's report is made of (manage.py kck graph on_this_day):\n", flush=True)
         self.do("kck", "graph", "on_this_day")
+        print("\nThe year as it happened (manage.py replay_flights):\n", flush=True)
+        self.do("replay_flights")
+        print("\nWhat landed 30 days ago is put away (manage.py kck refresh archive_trips):\n", flush=True)
+        self.do("kck", "refresh", "archive_trips")
+        print("\nWhat was counted, beside plain SQL (manage.py check_trips):\n", flush=True)
+        self.do("check_trips")
 
-    def serve(self, port: int) -> None:
-        """Run a worker and the web server until somebody stops us or one of them fails."""
+    def serve(self, port: int, speed: float) -> None:
+        """Run a worker and the web server until somebody stops us or one of them fails; and meanwhile the replay, until
+        the year is over.
+        """
         register = Register(self.folder)
         register.end_leftovers()
         say("Computing what is kept warm ...")
@@ -241,11 +262,15 @@ class Demo:
         server = ["runserver", "--noreload", "--insecure", "--skip-checks", f"127.0.0.1:{port}"]
         # Two refreshes at once: what takes seconds must not keep what takes half a second waiting.
         worker = ["kck", "worker", "--concurrency", "2"]
-        commands = {"worker": worker, "web server": server}
+        replay = ["replay_flights", "--speed", f"{speed:g}"]
+        commands = {"worker": worker, "web server": server, "replay": replay}
         parts: list[Part] = []
         try:
             for name, arguments in commands.items():
-                parts.append(Part(name, self.manage(*arguments), self.environment, self.folder))
+                part = Part(
+                    name, self.manage(*arguments), self.environment, self.folder, ends=name == "replay"
+                )
+                parts.append(part)
                 register.write(parts)
             self.await_answer(address + "static/flights/flights.css", parts)
             print(f"\n    {address}\n", flush=True)
@@ -365,6 +390,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--once", action="store_true", help="ask cold and warm, print the times, end")
     parser.add_argument("--port", type=int, default=PORT, help=f"of the web server ({PORT})")
     parser.add_argument(
+        "--speed", type=float, default=SPEED, help=f"of the replay: seconds of 2013 in a second ({SPEED})"
+    )
+    parser.add_argument(
         "--folder", type=Path, default=REPOSITORY / ".demo", help="for logs, and data without DATABASE_URL"
     )
     asked = parser.parse_args(arguments)
@@ -378,7 +406,7 @@ def main(arguments: Sequence[str]) -> int:
             if asked.once:
                 demo.once()
             else:
-                demo.serve(asked.port)
+                demo.serve(asked.port, asked.speed)
     except DemoFailed as error:
         say(f"\n{error}")
         return 1

@@ -111,7 +111,7 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     stocks = [one for one in definitions if isinstance(one, Definition)]
     flows = [one for one in definitions if isinstance(one, FlowDefinition)]
     parts = [f"kck_changed AS MATERIALIZED ({_changed(operation, table, definitions)})"]
-    told = [_of_stocks(table, stocks)] if stocks else []
+    told = [_of_stocks(operation, table, stocks, alone=not flows)] if stocks else []
     told += [_of_flows(table, flows)] if flows else []
     if any(one.recording is not None for one in flows):
         parts += [f"pair AS MATERIALIZED ({_pairs(flows)})", *_events(table, flows)]
@@ -123,7 +123,12 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     return " ".join(text.split("\n")).replace("{kck}", table.schema)
 
 
-def _of_stocks(table: Table, stocks: Sequence[Definition]) -> str:
+def _of_stocks(operation: str, table: Table, stocks: Sequence[Definition], *, alone: bool) -> str:
+    changed = "kck_changed"
+    if table.grouped and not (alone and operation == "update"):
+        # Rows are spread over stocks and facets below, and that costs more than all the rest. Those that no stock can
+        # tell apart (flows and the keys they need can) are spread once.
+        changed = f"({_summed(table, _columns(stocks), changed)})"
     members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(stocks))
     # Where none of them is timed, nothing is dated.
     timed = any(one.timed for one in stocks)
@@ -142,7 +147,7 @@ def _of_stocks(table: Table, stocks: Sequence[Definition]) -> str:
         SELECT generation, {_digest(table)}, args, facet, facet_value, transaction_timestamp(), n, amount{dated}
         FROM (
             SELECT s.generation, s.args, s.facet, s.facet_value{dated}, {number}::bigint AS n, {amount} AS amount
-            FROM kck_changed AS {ROW}
+            FROM {changed} AS {ROW}
             CROSS JOIN LATERAL (SELECT {members}) AS kck_in
             CROSS JOIN LATERAL ({values}) AS s
                 (generation, args, facet, facet_value, amount{dated}{", sign" if timed else ""})
@@ -354,7 +359,7 @@ def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> s
 
     Of an update, rows that look the same before and after cancel out here, before any expression is computed.
     """
-    names = sorted({column for one in definitions for column in one.columns})
+    names = _columns(definitions)
     columns = "".join(f"{_quoted(name)}, " for name in names)
     if operation != "update":
         sign, rows = (1, "new_rows") if operation == "insert" else (-1, "old_rows")
@@ -362,14 +367,22 @@ def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> s
     both = f"SELECT {columns}1 AS kck_sign FROM new_rows UNION ALL SELECT {columns}-1 FROM old_rows"
     if not table.grouped:
         return f"({both})"
+    return f"({_summed(table, names, f'({both})')})"
+
+
+def _summed(table: Table, names: Sequence[str], rows: str) -> str:
+    """Return a query of signed rows, those that look alike in some columns as one, with the sum of their signs."""
     grouped = [
         *map(_quoted, names),
         *(f'{_quoted(name)}::text COLLATE "C"' for name in names if name in table.bytewise),
     ]
     by = f"GROUP BY {', '.join(grouped)} " if grouped else ""
-    return (
-        f"(SELECT {columns}sum(kck_sign) AS kck_sign FROM ({both}) AS kck_both {by}HAVING sum(kck_sign) <> 0)"
-    )
+    columns = "".join(f"{_quoted(name)}, " for name in names)
+    return f"SELECT {columns}sum(kck_sign) AS kck_sign FROM {rows} AS kck_both {by}HAVING sum(kck_sign) <> 0"
+
+
+def _columns(definitions: Iterable[Captured]) -> list[str]:
+    return sorted({column for one in definitions for column in one.columns})
 
 
 def _quoted(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Five tables: three that hardly change, the weather of each hour, and the flights.
+"""Six tables: three that hardly change, the weather of each hour, the flights, and each flight's state as it happens.
 
 Instants are aware and stored in UTC; delays and times in the air are whole minutes, as airlines report them.
 NULL means that the source does not know, or that it never happened: a flight without ``departure_delay``
@@ -7,6 +7,7 @@ never left.
 
 from datetime import datetime, timedelta
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 
@@ -113,6 +114,8 @@ class Flight(models.Model):
             models.Index(fields=["airline", "day"], name="flights_by_airline"),
             models.Index(fields=["destination"], name="flights_by_destination"),
             models.Index(fields=["plane", "scheduled_departure"], name="flights_by_plane"),
+            # The year is loaded day by day, so blocks of the table are stretches of time.
+            BrinIndex(fields=["scheduled_departure"], name="flights_by_time", pages_per_range=16),
         ]
 
     def __str__(self) -> str:
@@ -124,3 +127,58 @@ class Flight(models.Model):
         if self.departure_delay is None:
             return None
         return self.scheduled_departure + timedelta(minutes=self.departure_delay)
+
+
+class Trip(models.Model):
+    """One flight as it happens: ``replay_flights`` moves it from state to state.
+
+    Beside the flights, which say how everything came out, and narrow: a row is written two or three times.
+    """
+
+    SCHEDULED, DEPARTED, LANDED = "scheduled", "departed", "landed"
+    CANCELLED, DIVERTED, ARCHIVED = "cancelled", "diverted", "archived"
+    STATES = [
+        (SCHEDULED, "on the board"),
+        (DEPARTED, "in the air"),
+        (LANDED, "landed"),
+        (CANCELLED, "cancelled"),
+        (DIVERTED, "diverted"),
+        (ARCHIVED, "archived"),
+    ]
+
+    flight = models.OneToOneField(Flight, models.CASCADE, primary_key=True, related_name="trip")
+    # The flight's own, whose constraints vouch for them: here for the facets.
+    airline = models.ForeignKey(
+        Airline, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    origin = models.ForeignKey(
+        Airport, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    state = models.CharField(max_length=9, choices=STATES)
+    changed_at = models.DateTimeField(help_text="When it came to be so, in 2013.")
+
+    def __str__(self) -> str:
+        return f"{self.flight_id} {self.state}"
+
+
+class Movement(models.Model):
+    """What happens to a flight and when: a view of the flights, two or three rows of each. The replay's script.
+
+    A flight is announced a day before it is to leave. One that never left is cancelled when it was to leave, for all
+    the source knows; one that came down somewhere else, and nobody wrote down when, did so when it was to land.
+    """
+
+    flight = models.ForeignKey(Flight, models.DO_NOTHING, related_name="movements")
+    airline = models.ForeignKey(Airline, models.DO_NOTHING, related_name="+")
+    origin = models.ForeignKey(Airport, models.DO_NOTHING, related_name="+")
+    scheduled_departure = models.DateTimeField()
+    was = models.CharField(max_length=9, null=True, help_text="The state it leaves; NULL: it was not there.")
+    state = models.CharField(max_length=9)
+    at = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "flights_movement"
+
+    def __str__(self) -> str:
+        return f"{self.flight_id} {self.state} {self.at:%Y-%m-%d %H:%M %Z}"
