@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .parameter import UUIDParameter as UUIDParameter
     from .primer import On as On
     from .primer import Primer as Primer
+    from .process import Process as Process
     from .schedule import cron as cron
     from .schedule import every as every
     from .schedule import rule as rule
@@ -74,6 +75,7 @@ _HOMES = {
     "ModelTracker": "tracker",
     "On": "primer",
     "Primer": "primer",
+    "Process": "process",
     "cron": "schedule",
     "every": "schedule",
     "rule": "schedule",

@@ -3,7 +3,7 @@
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
-is declared wrongly · W001 an attribute of a primer that is probably misspelt ·
+is declared wrongly · E011 a process is · W001 an attribute of a primer that is probably misspelt ·
 W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this application saves
 """
 
@@ -24,6 +24,7 @@ from .errors import DeclarationError, InvalidKey
 from .mistakes import misspelt, problems
 from .parameter import ModelParameter
 from .primer import On, Primer, names_of, where
+from .process import Process
 from .registry import home_of, registry
 from .stock import Flow, Stock
 from .tracked import tracked_definition
@@ -62,7 +63,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009, E010, W001 to W003: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E011, W001 to W003: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -118,6 +119,8 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             found.extend(_stock(primer))
         if isinstance(primer, Flow):
             found.extend(_flow(primer))
+        if isinstance(primer, Process):
+            found.extend(_process(primer))
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()
@@ -238,6 +241,125 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
         yield Error(f"{_place(type(flow))}: {text}.", hint=hint, obj=_who(type(flow)), id="kck_flow.E010")
     elif flow.capture == "signals":
         yield _one_at_a_time(flow)
+        if flow.record_events or flow.event_callables:
+            yield Error(
+                f"{_place(type(flow))}: its transitions are told by a ModelTracker, and events are kept by triggers.",
+                hint="Leave record_events and event_callables out: in a receiver of your own, the states are at hand.",
+                obj=_who(type(flow)),
+                id="kck_flow.E010",
+            )
+
+
+def _process(process: Process) -> Iterator[CheckMessage]:
+    """E011: what a process is made of."""
+    for what, hint in _wrong_in(process):
+        place = _place(type(process))
+        yield Error(f"{place}: {what}.", hint=hint, obj=_who(type(process)), id="kck_flow.E011")
+
+
+def _wrong_in(process: Process) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong in a process, as (what, what to do); of its parts their own checks tell the rest."""
+    try:
+        stocks, flows = registry.parts(process)
+    except DeclarationError as error:
+        yield str(error).rstrip("."), "Name registered stocks and flows, as classes or key bases."
+        return
+    if not stocks or not flows:
+        yield f"it has no {'stocks' if not stocks else 'flows'}", "Name at least one stock, and one flow."
+        return
+    for name in ("complete", "overlapping"):
+        if not isinstance(getattr(process, name), bool):
+            yield f"{name} is {getattr(process, name)!r}", "Give True or False."
+    try:
+        models = {definition.model_of(stock)._meta.concrete_model: stock.name for stock in stocks}
+        if len(models) > 1:
+            told = ", ".join(f"{name!r} of {model._meta.label}" for model, name in models.items() if model)
+            yield f"its stocks count different models: {told}", "A row moves between stocks of one model."
+            return
+        homes = {home_of(one) for one in (*stocks, *flows)}
+        if len(homes) > 1:
+            yield (
+                f"its stocks and flows live in different databases: {', '.join(sorted(homes))}",
+                "What balances is read in one snapshot: keep them in one.",
+            )
+            return
+        for one in (*stocks, *flows):
+            if one.capture == "signals":
+                yield (
+                    f"{one.name!r} sees only what this application saves, one object at a time",
+                    "What no trigger follows cannot balance: leave it out, or say it by columns of the model alone.",
+                )
+                return
+        counted = {stock.name: definition.definition(stock, home_of(stock)) for stock in stocks}
+        for name, found in counted.items():
+            if found.timed:
+                yield (
+                    f"rows come into {name!r} and leave it with time alone, which no flow counts",
+                    "Leave it out, or have an action move the rows from one state to the next.",
+                )
+        moved = {
+            flow.name: definition.flow_definition(flow, home_of(flow), *registry.ends(flow)) for flow in flows
+        }
+    except definition.NotCaptured as reason:
+        yield (
+            f"one of its stocks or flows is not captured, because {reason}",
+            "What no trigger follows cannot balance: leave it out, or say it by columns of the model alone.",
+        )
+        return
+    except DeclarationError:
+        return  # told of the stock or flow
+    yield from _unlike(process, stocks, flows, counted, moved)
+
+
+def _unlike(
+    process: Process,
+    stocks: list[Stock],
+    flows: list[Flow],
+    counted: Mapping[str, definition.Definition],
+    moved: Mapping[str, definition.FlowDefinition],
+) -> Iterator[tuple[str, str]]:
+    """Yield what does not fit together: parameters, ends, a transition of two flows, a row in two stocks."""
+    own = [parameter.name for parameter in process.parameters]
+    first = stocks[0].name
+    for name, args in {name: one.args for name, one in (*counted.items(), *moved.items())}.items():
+        if [one for one, _ in args] != own:
+            yield (
+                f"{name!r} has the parameters {', '.join(one for one, _ in args) or 'none'}, the process "
+                f"{', '.join(own) or 'none'}",
+                "It balances for each key: they have the same parameters, in one order.",
+            )
+        elif args != counted[first].args:
+            yield (
+                f"{name!r} and {first!r} take their parameters from different columns",
+                "Give the parameters the same field.",
+            )
+    names = {stock.name for stock in stocks}
+    pairs: dict[tuple[str, str], str] = {}
+    for flow in flows:
+        one = moved[flow.name]
+        if not names & {name for name, _ in (*one.sources, *one.sinks)}:
+            yield f"the flow {flow.name!r} moves none of its stocks", "Leave it out, or name its stocks."
+        for pair in [(source, sink) for source, _ in one.sources for sink, _ in one.sinks if source != sink]:
+            other = pairs.setdefault(pair, flow.name)
+            if other != flow.name:
+                yield (
+                    f"{other!r} and {flow.name!r} both count {' → '.join(name or 'outside' for name in pair)}",
+                    "Leave one of them out: in a process each transition is counted once.",
+                )
+        for name, sql in (*one.sources, *one.sinks):
+            if name in names and definition.is_partial(counted[name], sql):
+                yield (
+                    f"the measure of {name!r} leaves rows out that {flow.name!r} moves",
+                    'Put a stock of the same members with Count("*"), or a Sum, into the process.',
+                )
+    seen: dict[str, str] = {}
+    for stock in stocks:
+        other = seen.setdefault(counted[stock.name].member, stock.name)
+        if other != stock.name and not process.overlapping:
+            yield (
+                f"{other!r} and {stock.name!r} have the same members",
+                "A row is in one of its stocks at most: leave one out, or say overlapping = True.",
+            )
 
 
 def _databases(primer: Primer) -> Iterator[CheckMessage]:

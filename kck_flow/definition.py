@@ -202,6 +202,15 @@ class Definition(Captured):
         return grouped(inner, self.splits, by=by, shown=shown, number="sum(sign)", measure="sum(m * sign)")
 
 
+def is_partial(found: Definition, end: str | None) -> bool:
+    """Whether a stock counts fewer rows than it has members as an end of a flow (SQL): its measure leaves some out."""
+    if end is None:
+        return False
+    inner = end.removeprefix("coalesce(").removesuffix(", false)")
+    whole = " AND ".join([inner, *(f"{part.raw} IS NOT NULL" for _, part in found.args)])
+    return found.member != f"coalesce({whole}, false)"
+
+
 def columns_of(splits: Sequence[Split]) -> str:
     """Return SQL of the parts of some facets, as columns ``f0_0, f0_1, f1_0, …``, each with a comma behind it."""
     parts = ((s, i, part) for s, split in enumerate(splits) for i, part in enumerate(split.parts))

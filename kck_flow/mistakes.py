@@ -233,8 +233,12 @@ def misspelt(primer: type[Primer]) -> list[tuple[str, str]]:
     """Return the attributes of a primer class that are none but look like one, each with the one it looks
     like.
     """
-    own = dict.fromkeys(name for base in primer.__mro__ if base not in Primer.__mro__ for name in vars(base))
-    return [(name, meant) for name in own if not hasattr(Primer, name) and (meant := nearest(name))]
+    ours = [
+        base for base in primer.__mro__ if base.__module__.partition(".")[0] == __package__
+    ]  # Stock, Process, …
+    own = dict.fromkeys(name for base in primer.__mro__ if base not in ours for name in vars(base))
+    known = {name for base in ours for name in vars(base)}
+    return [(name, meant) for name in own if name not in known and (meant := nearest(name))]
 
 
 def nearest(name: str) -> str | None:

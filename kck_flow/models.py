@@ -217,6 +217,44 @@ class Recounted(models.Model):
         indexes = [models.Index(fields=["generation", "token"], name="kck_recounted_by")]
 
 
+class Book(models.Model):
+    """The book of a stock: since when its flows account for it, and which they are."""
+
+    generation = models.BigIntegerField(primary_key=True)
+    key_base = models.TextField()
+    # The generations of the flows whose counts were written down at the opening.
+    flows = models.JSONField()
+    opened_at = models.DateTimeField()
+    # When a recount last found what no trigger had told.
+    corrected_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "kck_book"
+
+
+class Opening(models.Model):
+    """What a stock held, and what its flows had counted, as its book was opened; and what recounts corrected since."""
+
+    IN, OUT, HELD, CORRECTED, BEFORE = 1, -1, 0, 2, 3
+
+    pk = models.CompositePrimaryKey("generation", "flow", "side", "args_digest", "facet", "value_digest")
+    generation = models.BigIntegerField()
+    # 0 is the stock itself.
+    flow = models.BigIntegerField()
+    # 1 into the stock, -1 out of it; of the stock itself 0 what it held, 2 corrections, 3 (while a recount is
+    # published) what it held before.
+    side = models.SmallIntegerField()
+    args_digest = models.UUIDField()
+    facet = models.SmallIntegerField()
+    value_digest = models.UUIDField()
+    args = models.JSONField()
+    facet_value = models.JSONField(null=True)
+    n = models.BigIntegerField()
+
+    class Meta:
+        db_table = "kck_opening"
+
+
 class Delta(models.Model):
     """A change of a counted family that is not in its levels yet, appended in the transaction that caused it."""
 

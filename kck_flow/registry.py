@@ -26,6 +26,7 @@ from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
 from .primer import On, Primer, names_of, where
+from .process import Process
 from .stock import Flow, Stock
 from .tracked import tracked_model
 
@@ -360,6 +361,29 @@ class Registry:
             found.append(primer if isinstance(primer, Stock) else None)
         return found
 
+    def parts(self, process: Process) -> tuple[list[Stock], list[Flow]]:
+        """Return a process's stocks and flows, in its order.
+
+        Raises:
+            DeclarationError: one is none.
+        """
+        stocks: list[Stock] = []
+        flows: list[Flow] = []
+        for which, kind, found in (("stocks", Stock, stocks), ("flows", Flow, flows)):
+            listed = getattr(process, which)
+            if not isinstance(listed, (list, tuple)):
+                raise DeclarationError(f"{which} is {listed!r}; give a list of {kind.__name__.lower()}s")
+            for one in listed:
+                named = isinstance(one, type) and issubclass(one, Primer) and names_of(one)
+                name = names_of(one)[0] if named else one
+                primer = self.primers.get(name) if isinstance(name, str) else None
+                if not isinstance(primer, kind):
+                    raise DeclarationError(f"{which} names {one!r}, which is no {kind.__name__.lower()}")
+                if primer in found:
+                    raise DeclarationError(f"{which} names {primer.name!r} twice")
+                found.append(primer)  # type: ignore[arg-type]
+        return stocks, flows
+
     def cycle(self) -> list[str] | None:
         """Return the path of a cycle among declared edges, its first name again at the end; None where there
         is none.
@@ -416,6 +440,11 @@ def home_of(primer: Primer) -> str:
                 return str(router.db_for_write(tracked_model(primer.tracker.model)))
             return next(home_of(stock) for stock in registry.ends(primer)[2])
         except (DeclarationError, StopIteration):
+            return str(conf.DATABASES[0])  # told by the checks
+    if isinstance(primer, Process):
+        try:
+            return home_of(registry.parts(primer)[0][0])
+        except (DeclarationError, IndexError):
             return str(conf.DATABASES[0])  # told by the checks
     registry.models()  # resolves the edges
     aliases = [str(router.db_for_write(on.model)) for on in primer.depends_on if on.model is not None]

@@ -127,7 +127,7 @@ def entry(
     held = _usable(stock, found, alias, context, first)
     if held is None and first is not None and may:
         if context == TEST:
-            held = ask() if recount.in_test(found, alias) else None
+            held = ask() if recount.in_test(stock, found, alias) else None
         else:
             over = recount.soon(stock, found, alias)
             # A small family is counted for good in a moment; of a large one, this key alone is the shorter way.
@@ -216,7 +216,7 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
     """
     context = context_of(alias)
     if context == TEST:
-        recount.in_test(found, alias)
+        recount.in_test(stock, found, alias)
     elif context == ATOMIC:
         recount.soon(stock, found, alias, reason=refreshes.MANUAL)
         return Entry(str(key), count(stock, key), 0, clock.now(), None, None, "fresh", timedelta(0))
@@ -238,14 +238,14 @@ def _usable(
     """Return what was read where it can be served; None where the rows have to be counted."""
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
-    if not held.holds(_captured_now(found, alias, context)):
+    if not held.holds(captured_now(found, alias, context)):
         return None
     if held.waiting > FOLD_FROM and context != TEST:
         _fold(found, alias)
     return held
 
 
-def _captured_now(found: Definition, alias: str, context: str) -> str:
+def captured_now(found: Definition, alias: str, context: str) -> str:
     """Return what captures a table, as this process knew it at most a second ago."""
     if context == TEST:
         return generations.captured_by(caller(alias), found.relation, found.generation)

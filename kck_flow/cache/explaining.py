@@ -9,12 +9,13 @@ from ..conf import conf
 from ..errors import UnknownPrimer
 from ..key import Key
 from ..primer import On, Primer
+from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
-from . import counted, flows
+from . import counted, flows, processes
 from . import verdict as verdicts
 
 
@@ -91,6 +92,7 @@ def explain(key: Key) -> dict[str, Any]:
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
         **({"flows": flows.around(primer)} if isinstance(primer, Stock) else {}),
         **(flows.told(key, primer) if isinstance(primer, Flow) else {}),
+        **(processes.told(key, primer) if isinstance(primer, Process) else {}),
     }
 
 

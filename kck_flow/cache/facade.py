@@ -13,11 +13,12 @@ from ..entry import Entry, Point
 from ..errors import ones_own
 from ..key import Key
 from ..primer import UNSET, Primer
+from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import families, products, refreshes
 from ..store.session import caller
-from . import aio, counted, explaining, flight, flows, frame, history, many, read, write
+from . import aio, counted, explaining, flight, flows, frame, history, many, processes, read, write
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
@@ -108,6 +109,8 @@ class Cache:
         primer = registry.primers.get(found.key_base)
         if isinstance(primer, Flow):
             return bool(flows.told(found, primer)["state"] == "fresh")
+        if isinstance(primer, Process):
+            return processes.is_open(primer)
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
 
     # -- writing
@@ -190,6 +193,8 @@ class Cache:
             return counted.refresh(found, *of_stock)
         if isinstance(primer, Flow):
             return flows.entry(found, primer)
+        if isinstance(primer, Process):
+            return processes.refresh(found, primer)
         if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
@@ -273,6 +278,40 @@ class Cache:
         that this lies in. Raises NotPrimed: nothing was recorded by then, or of that period.
         """
         return history.value_at(registry.key(key), at)
+
+    def picture(
+        self,
+        key: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        by: str | timedelta | None = None,
+        facet: str | None = None,
+    ) -> dict[str, Any]:
+        """Return a process over a period, in one statement: what each stock held, what came in and went out, what it
+        holds; what each flow moved.
+
+        Args:
+            start, end: Aware instants at which windows of its flows begin. Without ``start``, since the opening of its
+                books; without ``end``, until now.
+            by: Also step by step: a timedelta, or ``"hour" "day" "week" "month"`` in the project's zone.
+            facet: Also by the values of a facet.
+
+        Returns:
+            ``{"start", "end", "stocks", "flows", "balanced"}``, with ``by`` also ``"steps"``. Of a stock ``opening, in,
+            out, corrected, uncounted, count`` and ``since`` (its opening): numbers of rows, None for what is not known.
+            Of a flow ``sources, sinks, count, rate, conversion``: ``rate`` is what left its sources by it as a share of
+            what they held at the beginning, ``conversion`` as a share of what came into them.
+
+        Raises:
+            ValueError: the product is no process, it has no such facet, or the period does not fit the windows.
+            NotPrimed: not all of it is captured.
+        """
+        found = registry.key(key)
+        primer = registry.primers.get(found.key_base)
+        if not isinstance(primer, Process):
+            raise ValueError(f"{found.key_base!r} is no process.")
+        return processes.picture(found, primer, start, end, by=by, facet=facet)
 
     def members(self, key: str, **facets: Any) -> QuerySet[Any]:
         """Return the rows that a stock counts under ``key``, those of some facet values where given.

@@ -68,7 +68,8 @@ def _compiled(flow: Flow, alias: str) -> tuple[FlowDefinition | TrackedDefinitio
     return found, counting.shape_of_flow(flow, model, found.facets)
 
 
-def _shape(flow: Flow, alias: str) -> counting.Shape:
+def shape_of(flow: Flow, alias: str) -> counting.Shape:
+    """Return how the value of a captured flow looks."""
     shape = _known(flow, alias).shape
     assert shape is not None  # what was read has a definition
     return shape
@@ -87,13 +88,13 @@ def entry(key: Key, flow: Flow) -> Entry:
     window = key.params["window"]
     start, end = (window, flow.windows.after(window)) if window is not None else (ALWAYS, NEVER)
     told = _read(key, flow, alias, start, end)
-    value = _shape(flow, alias).display(told.rows)
+    value = shape_of(flow, alias).display(told.rows)
     if here is not None:
         seen = copy.deepcopy(value)
 
         def moved(session: Session) -> bool:
             now = _ask(session, key, flow, alias, start, end)
-            return now is None or _shape(flow, alias).display(now.rows) != seen
+            return now is None or shape_of(flow, alias).display(now.rows) != seen
 
         frame.note_counted(key, moved)
     return Entry(str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0))
@@ -106,7 +107,7 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
     counted: dict[str, Any] = {}
     try:
         held = _read(key, flow, alias, ALWAYS, NEVER)
-        value = _shape(flow, alias).display(held.rows)
+        value = shape_of(flow, alias).display(held.rows)
         since = datetime.fromtimestamp(held.made_at, UTC)
         state, cause = "fresh", _seeing(flow, f"since {since:%Y-%m-%d %H:%M} UTC")
         untold = sum(n for n, _ in held.untold)
@@ -215,7 +216,7 @@ def series(
     last = step.after(step.start_of(end - timedelta(microseconds=1)))
     told = _read(key, flow, alias, begin, last, step=step.sql("start_at"), facet=number)
     counts: dict[float, dict[Any, int]] = {}
-    typed = _shape(flow, alias).typed
+    typed = shape_of(flow, alias).typed
     untold = {float(at) for _, at in told.untold}
     for place, found_value, n, at in told.rows:
         counts.setdefault(float(at), {})[typed(place, found_value) if place else None] = n

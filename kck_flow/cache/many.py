@@ -14,12 +14,13 @@ from ..conf import conf
 from ..errors import InvalidKey, KckFlowError, SomeFailed
 from ..key import Key
 from ..primer import Primer
+from ..process import Process
 from ..registry import registry
 from ..stock import Flow
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
-from . import behind, counted, flight, flows, frame, reach, read
+from . import behind, counted, flight, flows, frame, processes, reach, read
 from .compute import Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import MISSING, judge
@@ -104,10 +105,11 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             results[text] = told.value
     for text, key in list(parsed.items()):
         flow = registry.primers.get(key.key_base)
-        if isinstance(flow, Flow):
+        if isinstance(flow, (Flow, Process)):
             del parsed[text]
             try:
-                results[text] = flows.entry(key, flow).value
+                live = processes.entry(key, flow) if isinstance(flow, Process) else flows.entry(key, flow)
+                results[text] = live.value
             except Exception as error:
                 failed[text] = error
     if not landed.outcomes and frame.current() is None:

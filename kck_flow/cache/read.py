@@ -37,13 +37,14 @@ from ..errors import (
 )
 from ..key import INTERNAL, Key
 from ..primer import LONGEST, Primer
+from ..process import Process
 from ..registry import registry
 from ..stock import Flow
 from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.session import caller, loads
 from ..storing import args_of
-from . import behind, compute, counted, flight, flows, frame, reach, tier
+from . import behind, compute, counted, flight, flows, frame, processes, reach, tier
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
@@ -93,6 +94,8 @@ def get(
     flow = registry.primers.get(found.key_base)
     if isinstance(flow, Flow):
         return flows.entry(found, flow).value
+    if isinstance(flow, Process):
+        return processes.entry(found, flow).value
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -136,6 +139,8 @@ def get_entry(
     flow = registry.primers.get(found.key_base)
     if isinstance(flow, Flow):
         return flows.entry(found, flow)
+    if isinstance(flow, Process):
+        return processes.entry(found, flow)
     try:
         entry: Entry = answer(found, ask, value_only=False)
         return entry

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseErrors
 from django.db import transaction
 
 from .. import key as keys
-from ..changes import telling
+from ..changes import books, telling
 from ..conf import conf
 from ..definition import Definition
 from ..key import Key
@@ -190,6 +190,8 @@ def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, work
             error=error,
             worker=worker,
         )
+    if outcome == "done":
+        books.try_to_open(stock, alias)  # now that it is counted, its flows can account for it
     return outcome
 
 
@@ -258,13 +260,16 @@ def _captured(session: Session, found: Definition) -> str:
     return generations.captured_by(session, found.relation, found.generation)
 
 
-def in_test(found: Definition, alias: str) -> bool:
+def in_test(stock: Stock, found: Definition, alias: str) -> bool:
     """Count a family inside a ``TestCase``, in the test's own transaction; False where it is not captured."""
     session = caller(alias)
     captured = _captured(session, found)
-    return bool(captured) and telling.publish(
+    if not captured or not telling.publish(
         session, found.key_base, found.generation, None, found.recount(), captured
-    )
+    ):
+        return False
+    books.try_to_open(stock, alias)
+    return True
 
 
 def forget() -> None:

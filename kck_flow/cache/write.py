@@ -20,6 +20,7 @@ from ..entry import Entry
 from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
 from ..primer import LANES, UNSET, Primer, is_duration, is_whole
+from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import generations, pending, private, products, refreshes
@@ -200,7 +201,7 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
 
 
 def _no_stock(key: Key) -> None:
-    if counted.counted(key) is not None or isinstance(registry.primers.get(key.key_base), Flow):
+    if counted.counted(key) is not None or isinstance(registry.primers.get(key.key_base), (Flow, Process)):
         raise UnstorableValue(
             f"{str(key)!r} is what its rows add up to, and cannot be set: change the rows, or count them anew with "
             f"manage.py kck refresh {key}."

@@ -45,6 +45,7 @@ from ..store.refreshes import TRIGGERED
 from ..store.session import Session
 from ..tracked import tracked_definition
 from ..walked import stock_definition
+from . import books
 
 logger = logging.getLogger("kck_flow")
 
@@ -450,6 +451,7 @@ def install(alias: str) -> list[str]:
         changed.append(part)
     if changed:
         _sweep(session)
+        books.open_books(session)
     return changed
 
 

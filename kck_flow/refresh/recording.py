@@ -146,7 +146,7 @@ def _read(session: Session, found: Definition) -> tuple[levels.Held, list[levels
 
 def _count(stock: Stock, found: Definition, alias: str, watched: bool) -> str:
     if not watched:
-        return "done" if recount.in_test(found, alias) else "not captured: manage.py migrate"
+        return "done" if recount.in_test(stock, found, alias) else "not captured: manage.py migrate"
     return recount.now(stock, found, alias, reason="schedule", force=True) or "somebody else counts it"
 
 

@@ -17,6 +17,7 @@ from ..decorators import Action
 from ..errors import ComputeTimeout
 from ..key import Key
 from ..primer import Primer
+from ..process import Process
 from ..progress import running
 from ..registry import registry
 from ..stock import Flow, Stock
@@ -70,7 +71,7 @@ def run(
     of_stock = counted.counted(key)
     if of_stock is not None:
         return _pass_on(claim, of_stock[0], sessions)
-    if isinstance(primer, Flow):
+    if isinstance(primer, (Flow, Process)):
         return _skip(primer, claim, sessions)  # there is nothing to compute it from
     if _is_of_another_release(primer, claim):
         late = claim.started - (claim.nominal or claim.started)
@@ -117,7 +118,7 @@ def _count(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: 
         _log(claim, outcome, time.monotonic() - begun, worker)
         return outcome
     else:
-        outcome = "done" if recount.in_test(found, alias) else "skipped"
+        outcome = "done" if recount.in_test(stock, found, alias) else "skipped"
     with sessions() as session:
         cost = (time.monotonic() - begun) * 1000
         refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, cost))

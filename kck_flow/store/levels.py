@@ -182,10 +182,13 @@ def publish(session: Session, generation: int, token: int | None, recount: str, 
     The transaction must be REPEATABLE READ (in a test, where nobody else writes, it may be the test's own).
     """
     params = {"generation": generation, "token": token, "captured": captured}
+    session.rows("book_before", params, deltas="true")
     if not session.rows("recounted", params):
+        session.run("DELETE FROM kck_opening WHERE generation = %s AND side = 3", [generation])
         return False
     text = statement("put_levels", recount=recount.replace("%", "%%"))
     session.run(text, params)
+    session.rows("book_after", params)
     return True
 
 
@@ -224,7 +227,8 @@ def publish_staged(
     params = {"generation": generation, "token": token, "captured": captured, "voids": list(voids), "at": at}
     if not session.rows("cut_publish", params):
         return False
-    for name in ("cut_since", "drop_levels", "cut_levels", "drop_recounted"):
+    session.rows("book_before", params, deltas="false")
+    for name in ("cut_since", "drop_levels", "cut_levels", "drop_recounted", "book_after"):
         session.rows(name, params)
     return True
 

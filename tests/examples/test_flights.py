@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import re
+import secrets
 import signal
 import sys
 import urllib.error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from django.db import DatabaseError, connections, transaction
 
 from ... import clock, spread
 from ... import conf as confs
-from ...cache import compute, counted
+from ...cache import compute
 from ...cache.verdict import MISSING, judge
 from ...changes import fold, triggers
 from ...conf import conf
@@ -26,8 +25,7 @@ from ...key import Key
 from ...primer import Primer
 from ...refresh import plan
 from ...registry import registry
-from ...stock import Stock
-from ...store import families, install, levels, listings, private, products, server, workers
+from ...store import families, install, listings, private, products, server, workers
 from ...store.listings import Listed
 from ...store.session import Session, caller, loads
 from .. import words
@@ -44,6 +42,7 @@ from ..arguments import (
 )
 from ..console import DONE, FAILED, Console
 from ..tables import Column, Row
+from .balancing import balance
 from .products import servable, state_of
 from .watching import worker_row
 
@@ -502,85 +501,6 @@ def _augmented(text: str) -> list[Key]:
     return keys
 
 
-# -- --balance --------------------------------------------------------------------------------------------------------
-
-BALANCE_NAMES = ("stock", "key", "facet", "facet_value", "held", "counted", "state", "text")
-
-
-def balances(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
-    """Compare what captured stocks hold with a recount of their rows, each in one snapshot: a row for each that is
-    equal or was not compared, and for each place where one is not.
-    """
-    for stock in stocks:
-        alias = spread.alias_of(stock)
-        found = counted.definition_of(stock, alias)
-        row: dict[str, Any] = dict.fromkeys(BALANCE_NAMES) | {"stock": stock.name, "text": ""}
-        if found is None:
-            yield row | {"state": "skipped", "text": f"not captured: {counted.why_not(stock, alias)}"}
-            continue
-        told = counted.told(stock.build_key() if not stock.parameters else None, stock, found, alias)
-        if told["state"] != "fresh":
-            never = told["state"] == "empty" and told["computed_at"] is None
-            yield row | {"state": "skipped" if never else "different", "text": told["cause"]}
-            continue
-        with _one_snapshot(alias):  # rows that Python looks at are no part of the comparing statement
-            differing = levels.drift(
-                caller(alias), found.generation, found.recount(), limit, timed=found.timed
-            )
-        if not differing:
-            yield row | {"state": "equal"}
-        for one in differing:
-            sums = found.amount is not None and one.held == one.counted
-            facet = stock.facets[one.facet - 1].name if one.facet else ""
-            yield row | {
-                "key": "/".join([stock.name, *map(str, one.args.values())]),
-                "facet": facet,
-                "facet_value": one.facet_value if facet else None,
-                "held": one.held_amount if sums else one.held,
-                "counted": one.counted_amount if sums else one.counted,
-                "state": "different",
-            }
-
-
-@contextmanager
-def _one_snapshot(alias: str) -> Iterator[None]:
-    """A transaction that sees one moment; inside of another, what that sees."""
-    apart = not connections[alias].in_atomic_block
-    with transaction.atomic(using=alias):
-        if apart:
-            caller(alias).run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        yield
-
-
-def _balance(console: Console, options: Options) -> int:
-    wanted = [family(name) for name in options["balance"]] or registry.unique()
-    for primer in wanted:
-        if options["balance"] and not isinstance(primer, Stock):
-            raise usage(f"{primer.name!r} is no stock: there is nothing to compare it with.")
-    rows = list(balances([primer for primer in wanted if isinstance(primer, Stock)]))
-    bad = [row for row in rows if row["state"] == "different"]
-    if options["format"] != "table":
-        console.listing(options["format"], [], rows, names=BALANCE_NAMES)
-        return FAILED if bad else DONE
-    for row in rows:
-        sign = {"equal": SIGNS[OK], "skipped": SIGNS[WARNING]}.get(row["state"], SIGNS[WRONG])
-        if row["key"] is None:
-            console.write(f"{sign} {row['stock']}: {row['text'] or 'what it holds is what its rows say'}")
-        else:
-            where = f" of {row['facet']} {row['facet_value']!r}" if row["facet"] else ""
-            console.write(
-                f"{sign} {row['key']}{where}: holds {row['held']:,}, its rows say {row['counted']:,}"
-            )
-    if bad:
-        console.write(f"    → manage.py kck refresh {bad[0]['key'] or bad[0]['stock']} counts anew")
-    equal = sum(row["state"] == "equal" for row in rows)
-    console.write(
-        f"{words.count(len({row['stock'] for row in rows}), 'stock')} compared: {equal:,} equal, "
-        f"{len({row['stock'] for row in bad}):,} not, {sum(row['state'] == 'skipped' for row in rows):,} skipped."
-    )
-    return FAILED if bad else DONE
-
-
 # -- the verb ---------------------------------------------------------------------------------------------------------
 
 
@@ -613,8 +533,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--balance",
         nargs="*",
-        metavar="STOCK",
-        help="Count the rows of captured stocks (all where none is named) and compare with what they hold.",
+        metavar="NAME",
+        help="Count the rows of captured stocks and compare with what they hold; strike the balance of each process: "
+        "what its stocks held, plus what came in, less what went out. All where no stock or process is named.",
     )
     add_database(parser)
     add_format(parser)
@@ -638,7 +559,7 @@ def _check(console: Console, options: Options) -> int:
     if options["augment"]:
         codes.append(_augment(console, options))
     if options["balance"] is not None:
-        codes.append(_balance(console, options))
+        codes.append(balance(console, options))
     return max(codes)
 
 

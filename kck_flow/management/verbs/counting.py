@@ -1,22 +1,25 @@
-"""``stocks`` and ``flows``: what is counted, and how."""
+"""``stocks``, ``flows`` and ``process``: what is counted, how, and how it moves."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from ... import clock, spread
 from ...cache import counted, past
 from ...cache.facade import Cache
 from ...errors import KckFlowError
+from ...process import Process
 from ...registry import registry
 from ...stock import Flow, Stock
 from ...store import events
 from ...store.session import caller
-from .. import words
-from ..arguments import Options, Verb, add_format
+from .. import tables, words
+from ..arguments import Options, Verb, add_format, known_key, usage
 from ..console import DONE, Console
-from ..tables import Column
+from ..tables import Column, Row
 
 NAMES = (
     "stock",
@@ -203,6 +206,107 @@ def _flow_row(flow: Flow) -> dict[str, Any]:
     return row
 
 
+STOCK_COLUMNS = ("opening", "in", "out", "corrected", "uncounted", "count")
+PROCESS_NAMES = (
+    "process", "start", "end", "kind", "name", "facet_value", *STOCK_COLUMNS, "moved", "rate", "conversion",
+)  # fmt: skip
+
+
+def _add_process(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("process", metavar="KEY", help="The process, with its parameters where it has some.")
+    parser.add_argument(
+        "--from", dest="start", type=words.aware, metavar="INSTANT",
+        help="Where the period begins, a window of each flow does; since its books were opened where not given.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to",
+        dest="end",
+        type=words.aware,
+        metavar="INSTANT",
+        help="Where it ends, excluded; now where not given.",
+    )
+    parser.add_argument(
+        "--by", choices=["hour", "day", "week", "month"], help="Also step by step, with rates. Wants --from."
+    )
+    parser.add_argument("--facet", metavar="NAME", help="Also by the values of a facet.")
+    add_format(parser)
+
+
+def _process(console: Console, options: Options) -> int:
+    key = known_key(options["process"])
+    primer = registry.primers.get(key.key_base)
+    if not isinstance(primer, Process):
+        raise usage(f"{key.key_base!r} is no process.")
+    given = {name: options[name] for name in ("start", "end", "by", "facet")}
+    try:
+        found = Cache.get_instance().picture(key, **given)
+    except ValueError as error:
+        raise usage(str(error)) from error
+    rows = list(_process_rows(key, found))
+    if options["format"] == "json":
+        console.raw(f"{tables.as_json(found)}\n")
+        return DONE
+    columns = [
+        Column("", _name_of),
+        *(Column(name.upper(), partial(_number, name), right=True) for name in STOCK_COLUMNS),
+        *(Column(name.upper(), partial(_share, name), right=True) for name in ("rate", "conversion")),
+    ]
+    if given["by"]:
+        columns.insert(
+            0, Column("FROM", lambda row: f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else "")
+        )
+    if given["facet"]:
+        columns.insert(-2, Column("MOVED", partial(_number, "moved"), right=True))
+    console.listing(options["format"], columns, rows, names=PROCESS_NAMES, footer=_process_footer(found))
+    return DONE
+
+
+def _process_rows(key: Any, found: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a line for each stock and flow of a process, each of their facet values, and each step of them."""
+    for part in (found, *found.get("steps", ())):
+        for kind in ("stocks", "flows"):
+            for name, told in part[kind].items():
+                row: dict[str, Any] = dict.fromkeys(PROCESS_NAMES) | {
+                    "process": str(key),
+                    "start": part["start"],
+                    "end": part["end"],
+                    "kind": kind.removesuffix("s"),
+                    "name": name,
+                }
+                yield row | {column: told.get(column) for column in (*STOCK_COLUMNS, "rate", "conversion")}
+                for value, one in (told.get("facets") or {}).items():
+                    shown = {"facet_value": value, "of": True}
+                    yield row | shown | (one if isinstance(one, dict) else {"count": one})
+
+
+def _name_of(row: Row) -> str:
+    return (
+        f"  {row['facet_value']!r}"
+        if row.get("of")
+        else f"{row['name']}{' →' if row['kind'] == 'flow' else ''}"
+    )
+
+
+def _number(name: str, row: Row) -> str:
+    return "" if row[name] is None else f"{row[name]:,}"
+
+
+def _share(name: str, row: Row) -> str:
+    return "" if row[name] is None else f"{row[name]:.1%}"
+
+
+def _process_footer(found: dict[str, Any]) -> str:
+    since = {one["since"] for one in found["stocks"].values()}
+    if found["start"] is None and None not in since:
+        began = f"Since {words.instant(max(since), clock.now())}, when its books were opened"
+    else:
+        began = (
+            f"Since {found['start']:%Y-%m-%d %H:%M %Z}" if found["start"] else "Its books are not open yet"
+        )
+    told = {True: "it balances", False: "it leaves a rest that no flow counts", None: "not all is known"}
+    return f"{began}: {told[found['balanced']]}."
+
+
 VERBS = (
     Verb(
         "stocks",
@@ -210,5 +314,6 @@ VERBS = (
         _add_stocks,
         _stocks,
     ),
+    Verb("process", "What its stocks held, what came in, went out and is there.", _add_process, _process),
     Verb("flows", "What moves between stocks, and how much of it was counted.", _add_flows, _flows),
 )

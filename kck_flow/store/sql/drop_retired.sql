@@ -6,5 +6,9 @@ WITH retired AS (
     DELETE FROM kck_delta WHERE generation IN (SELECT generation FROM retired)
 ), recounted AS (
     DELETE FROM kck_recounted WHERE generation IN (SELECT generation FROM retired)
+), books AS (
+    DELETE FROM kck_book WHERE generation IN (SELECT generation FROM retired)
+), openings AS (
+    DELETE FROM kck_opening WHERE generation IN (SELECT generation FROM retired)
 )
 DELETE FROM kck_level WHERE generation IN (SELECT generation FROM retired)

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from flights import replaying
-from flights.clocks import NEW_YORK
 from flights.board import states
+from flights.clocks import NEW_YORK
 
 
 def instant(text: str) -> datetime:
