@@ -23,7 +23,8 @@ counts is never parallel). *Passes* are the sequential scans of the table in the
 *×* is the median over the rounds of the ratio to the floor in the same round.
 """
 WHY = """
-One pass; but each row is hashed once for each facet (GROUPING SETS), which costs more than to read it.
+One pass; but each row is hashed once for each facet (GROUPING SETS), which costs more than to read it, and neither
+GROUPING SETS nor a statement that stores is ever parallel.
 """
 CONTESTANTS = ("recount-kck", "recount-scan", "recount-each")
 SCAN = (

@@ -21,8 +21,8 @@ are taken, with their indexes: deltas pass through, of levels 151 live; and at l
 both were vacuumed. One million changes of a row, or ten (`--full`): the table says.
 """
 WHY = """
-A table is at its largest just before autovacuum comes, which by default looks once a minute: what is deleted in the
-meantime is what it holds.
+A table is at its largest just before autovacuum comes, which by default looks once a minute, and here the changes are
+made within a few: what was deleted in the meantime is what it holds.
 """
 CONTESTANTS = ("count-kck-worker",)
 

@@ -283,20 +283,14 @@ def _wrong_in(process: Process) -> Iterator[tuple[str, str]]:
                 "What balances is read in one snapshot: keep them in one.",
             )
             return
-        for one in (*stocks, *flows):
-            if one.capture == "signals":
+        for part in (*stocks, *flows):
+            if part.capture == "signals":
                 yield (
-                    f"{one.name!r} sees only what this application saves, one object at a time",
+                    f"{part.name!r} sees only what this application saves, one object at a time",
                     "What no trigger follows cannot balance: leave it out, or say it by columns of the model alone.",
                 )
                 return
         counted = {stock.name: definition.definition(stock, home_of(stock)) for stock in stocks}
-        for name, found in counted.items():
-            if found.timed:
-                yield (
-                    f"rows come into {name!r} and leave it with time alone, which no flow counts",
-                    "Leave it out, or have an action move the rows from one state to the next.",
-                )
         moved = {
             flow.name: definition.flow_definition(flow, home_of(flow), *registry.ends(flow)) for flow in flows
         }
@@ -308,6 +302,13 @@ def _wrong_in(process: Process) -> Iterator[tuple[str, str]]:
         return
     except DeclarationError:
         return  # told of the stock or flow
+    for name, one in counted.items():
+        if one.timed:
+            yield (
+                f"the rows of {name!r} come and go with time alone, which no flow sees",
+                "Let a scheduled action write the state that time brings: its updates are transitions.",
+            )
+            return
     yield from _unlike(process, stocks, flows, counted, moved)
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ROW = "kck_row"
 # A grouping of this many expressions is what PostgreSQL tells apart in one number.
 MOST_FACETS = 30
+# What came about so long ago is gathered: a clock that was set back a little must not bring it on again.
+LAG = "interval '1 minute'"
 # How far from now an instant may be that a stock is compared with.
 MOST_OFFSET = timedelta(days=365_000)
 _COMPARISONS = (GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual)
@@ -177,8 +179,8 @@ class Definition(Captured):
 
     def recount(self) -> str:
         """Return a query of all that the stock holds: args, start_at, facet, facet_value, n, amount; one pass over the
-        table. What counts from an instant to come on has that as ``start_at``, all else ``-infinity``; ``{now}`` stands
-        for the present one.
+        table. What counts from a certain instant on has that as ``start_at``, all else, and what came about long ago,
+        ``-infinity``; ``{now}`` stands for the present instant.
         """
         amount = self.amount or "NULL::numeric"
         own = "".join(f"{part.raw} AS a{i}, " for i, (_, part) in enumerate(self.args))
@@ -191,7 +193,8 @@ class Definition(Captured):
             shown = f"{args} AS args, '-infinity'::timestamptz AS start_at, "
             return grouped(inner, self.splits, by=names, shown=shown, measure="sum(m)")
         dates = ", ".join(
-            f"(CASE WHEN {at} <= {{now}} THEN '-infinity' ELSE {at} END, {sign})" for at, sign in self.dates()
+            f"(CASE WHEN {at} <= {{now}} - {LAG} THEN '-infinity' ELSE {at} END, {sign})"
+            for at, sign in self.dates()
         )
         inner = (
             f"SELECT {columns}, kck_date.at, kck_date.sign FROM {rows} "

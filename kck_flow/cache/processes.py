@@ -22,7 +22,7 @@ from ..key import Key
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from ..store import books
+from ..store import books, generations
 from ..store.books import Link, Told
 from ..store.refreshes import instant
 from ..store.session import caller
@@ -81,6 +81,11 @@ def plan_of(process: Process, alias: str) -> Plan:
                 why = counted.why_not(stock, alias)
                 raise NotPrimed(
                     f"{process.name!r} has the stock {stock.name!r}, which is not captured: {why}."
+                )
+            if found.timed:
+                raise NotPrimed(
+                    f"{process.name!r} has the stock {stock.name!r}, whose rows come and go with time alone: no flow "
+                    "sees that."
                 )
             linked = linking.links(stock, found, linking.movers(stock, found, moved_by))
             members.append(Member(stock, found, linked))
@@ -263,8 +268,12 @@ class _Seen:
     def is_ready(self, one: Member, alias: str) -> bool:
         """Whether a stock is counted, and captured as it was then."""
         primed_at, captured, void = self.families.get(one.found.generation, (None, "", False))
+        if primed_at is None or void:
+            return False
         now = counted.captured_now(one.found, alias, context_of(alias))
-        return primed_at is not None and not void and bool(now) and captured == now
+        if captured != now:  # what is known of it may be a second old, and a migrate between
+            now = generations.captured_by(caller(alias), one.found.relation, one.found.generation)
+        return bool(now) and captured == now
 
     def moves(self, one: Member, side: int, split: bool, *places: int) -> dict[str, int]:
         """Return what flows moved into or out of a stock, by facet value (or in all), at some places."""

@@ -183,19 +183,35 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
 
 def _pairs(flows: Sequence[FlowDefinition]) -> str:
     """Return a query of the rows that a statement changed, each before (``o``) beside itself after (``n``)."""
+    keys = ", ".join(_quoted(column) for column in flows[0].identity)
+    before, after = (_side(flows, keys, sign) for sign in ("< 0", "> 0"))
+    return f"""
+                SELECT o AS o, n AS n FROM ({before}) AS o FULL JOIN ({after}) AS n USING ({keys})
+            """
+
+
+def _side(flows: Sequence[FlowDefinition], keys: str, sign: str) -> str:
+    """Return a query of one side of a change, the rows whose sign is so: what each flow has to know of them.
+
+    Flows of one table share most of it (the stocks they connect, the facets), and what is shared is computed once.
+    """
+    shared: dict[str, str] = {}
+
+    def once(sql: str) -> str:
+        return shared.setdefault(sql, f"kck_x{len(shared)}")
+
     seen = []
     for place, one in enumerate(flows):
         ends = [sql for _, sql in (*one.sources, *one.sinks) if sql is not None]
-        seen.append(f"{one.inside} AS i{place}, {one.args_jsonb()} AS a{place}")
-        seen += [f"{sql} AS e{place}_{number}" for number, sql in enumerate(ends)]
-        seen += [f"{split.jsonb()} AS f{place}_{number}" for number, split in enumerate(one.splits)]
+        seen.append(f"{once(one.inside)} AS i{place}, {once(one.args_jsonb())} AS a{place}")
+        seen += [f"{once(sql)} AS e{place}_{number}" for number, sql in enumerate(ends)]
+        seen += [f"{once(split.jsonb())} AS f{place}_{number}" for number, split in enumerate(one.splits)]
         if one.at is not None:
-            seen.append(f"{one.at} AS t{place}")
-    keys = ", ".join(_quoted(column) for column in flows[0].identity)
-    side = f"SELECT {keys}, true AS here, {', '.join(seen)} FROM kck_changed AS {ROW} WHERE kck_sign"
-    return f"""
-                SELECT o AS o, n AS n FROM ({side} < 0) AS o FULL JOIN ({side} > 0) AS n USING ({keys})
-            """
+            seen.append(f"{once(one.at)} AS t{place}")
+    computed = ", ".join(f"{sql} AS {name}" for sql, name in shared.items())
+    # OFFSET keeps the planner from writing each expression out again wherever its name stands.
+    rows = f"SELECT {keys}, {computed} FROM kck_changed AS {ROW} WHERE kck_sign {sign} OFFSET 0"
+    return f"SELECT {keys}, true AS here, {', '.join(seen)} FROM ({rows}) AS kck_side"
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def _call(
     failure: BaseException | None = None
     with transaction.atomic(using=alias):
         session = caller(alias)
-        held = events.hold(session, number)
+        held = events.hold(session, number, wait=apart is None)
         if held is None:
             return None
         called = list(held.called)

@@ -56,9 +56,11 @@ def due(session: Session, key_base: str, limit: int) -> list[int]:
     return [row[0] for row in session.rows("due_events", params)]
 
 
-def hold(session: Session, number: int) -> Due | None:
-    """Lock an event that is due, until the transaction ends; None where it is not (any more), or somebody holds it."""
-    row = session.row("hold_event", {"id": number})
+def hold(session: Session, number: int, *, wait: bool = False) -> Due | None:
+    """Lock an event that is due, until the transaction ends; None where it is not (any more), or, unless told to
+    ``wait``, where somebody holds it.
+    """
+    row = session.row("hold_event", {"id": number}, busy="" if wait else "SKIP LOCKED")
     return Due(row[0], row[1], row[2], tuple(loads(row[3]) or ())) if row is not None else None
 
 

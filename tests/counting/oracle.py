@@ -404,7 +404,7 @@ def folder(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
     from kck_flow.store import generations, levels, private, refreshes
 
     MUTANTS.get(mutant, lambda: None)()
-    _rewrite("settle", "interval '1 minute'", "interval '0.3 seconds'")
+    _rewrite("settle", "interval '1 minute'", "interval '1 second'")
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
     until = time.monotonic() + seconds

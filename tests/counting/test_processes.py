@@ -15,6 +15,7 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import Count, Q
+from django.db.models.functions import Now
 from django.template import Context, Template
 
 from kck_flow import Cache, Facet, Flow, ModelParameter, Process, Stock
@@ -105,7 +106,7 @@ def unseen() -> Iterator[None]:
     yield
     for operation in triggers.OPERATIONS:
         sql(f"ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_{operation}")
-    for generation, _, relation, found, _ in generations.in_force(caller("default")):
+    for generation, _, relation, found, *_ in generations.in_force(caller("default")):
         flow = found["kind"] == "flow"
         captured = generations.captured_by(caller("default"), relation, generation, flow=flow)
         sql("UPDATE kck_generation SET captured = %s WHERE generation = %s", captured, generation)
@@ -302,12 +303,7 @@ def test_books_balance_in_every_snapshot_while_writers_folds_and_counts_run_row_
         for number in range(12):
             if number % 3 == 2:  # opened in the midst of it
                 sql("DELETE FROM kck_book WHERE key_base = 'trial'")
-                trial = registry.primers["trial"]
-                assert isinstance(trial, Stock)
-                until(
-                    lambda trial=trial: books.open_book(trial, "default") or _has_book("trial"),
-                    "the book to be opened",
-                )
+                until(lambda: _open("trial"), "the book to be opened")
             told = cache.get("subscriptions")
             assert told["balanced"], told
             assert all(not one["corrected"] for one in told["stocks"].values()), told
@@ -427,8 +423,12 @@ def test_a_period_its_steps_rates_and_conversion_rows_116_132(processes: None, c
     triggers.install("default")
 
 
-def _has_book(name: str) -> bool:
-    return sql("SELECT count(*) FROM kck_book WHERE key_base = %s", name) == [(1,)]
+def _open(name: str) -> bool:
+    stock = registry.primers[name]
+    assert isinstance(stock, Stock)
+    return books.open_book(stock, "default") or sql(
+        "SELECT count(*) FROM kck_book WHERE key_base = %s", name
+    ) == [(1,)]
 
 
 class _Queries:
@@ -680,6 +680,12 @@ def test_wrong_processes_are_told_by_the_checks(db: None) -> None:
     class Uncaptured(Process):
         key_base, stocks, flows = "p_uncaptured", [Trial, "abroad"], [SigningUp]
 
+    class Younger(Stock):
+        key_base, model, members = "younger", Account, Q(joined_at__gt=Now() - timedelta(days=30))
+
+    class Timed(Process):
+        key_base, stocks, flows = "p_timed", [Trial, Younger], [SigningUp]
+
     class Leaving(Process):
         key_base, stocks, flows = "p_partly", [Partly], [ToPartly]
 
@@ -689,8 +695,8 @@ def test_wrong_processes_are_told_by_the_checks(db: None) -> None:
     class Empty(Process):
         key_base, stocks = "p_empty", [Trial]
 
-    wrong = [Abroad, Unknown, NoFlow, Twice, Keyed, Alike, Uncaptured, Leaving, Apart, Empty]
-    with registered(Elsewhere, Partly, ToPartly, ConvertsToo, AlikeStock, *wrong):
+    wrong = [Abroad, Unknown, NoFlow, Twice, Keyed, Alike, Uncaptured, Timed, Leaving, Apart, Empty]
+    with registered(Elsewhere, Younger, Partly, ToPartly, ConvertsToo, AlikeStock, *wrong):
         told: dict[str, str] = {}
         for found in run_checks(tags=["kck"]):
             if found.id == "kck_flow.E011":
@@ -703,6 +709,7 @@ def test_wrong_processes_are_told_by_the_checks(db: None) -> None:
         "Keyed": "'branch_arrivals' has the parameters branch, the process none.",
         "Alike": "'paying' and 'alike' have the same members.",
         "Uncaptured": "one of its stocks or flows is not captured, because capture is None.",
+        "Timed": "the rows of 'younger' come and go with time alone, which no flow sees.",
         "Leaving": "the measure of 'partly' leaves rows out that 'to_partly' moves.",
         "Apart": "the flow 'signing_up' moves none of its stocks.",
         "Empty": "it has no flows.",

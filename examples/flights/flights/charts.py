@@ -20,12 +20,17 @@ class Bar:
 
 
 def bars(
-    shares: Sequence[tuple[str, float, str]], *, width: float, height: float, gap: float = 0.25
+    shares: Sequence[tuple[str, float, str]],
+    *,
+    width: float,
+    height: float,
+    gap: float = 0.25,
+    percent: bool = True,
 ) -> list[Bar]:
     """Return one bar for each ``(label, share, title)``, the highest as high as the picture.
 
     Args:
-        shares: Left to right; between 0 and 1, said in percent above the bar.
+        shares: Left to right; between 0 and 1, said in percent above the bar; or, without ``percent``, numbers.
         width, height: Of the picture.
         gap: Between two bars, as a share of a bar and its gap.
     """
@@ -40,7 +45,7 @@ def bars(
             middle=f"{step * (place + 0.5):.1f}",
             above=f"{height * (1 - share / top) - 5:.1f}",
             label=label,
-            value=f"{100 * share:.0f}",
+            value=f"{100 * share:.0f}" if percent else f"{share:,.0f}",
             title=title,
         )
         for place, (label, share, title) in enumerate(shares)

@@ -7,7 +7,6 @@ never left.
 
 from datetime import datetime, timedelta
 
-from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 
@@ -114,8 +113,7 @@ class Flight(models.Model):
             models.Index(fields=["airline", "day"], name="flights_by_airline"),
             models.Index(fields=["destination"], name="flights_by_destination"),
             models.Index(fields=["plane", "scheduled_departure"], name="flights_by_plane"),
-            # The year is loaded day by day, so blocks of the table are stretches of time.
-            BrinIndex(fields=["scheduled_departure"], name="flights_by_time", pages_per_range=16),
+            models.Index(fields=["scheduled_departure"], name="flights_by_time"),
         ]
 
     def __str__(self) -> str:

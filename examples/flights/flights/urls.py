@@ -36,6 +36,7 @@ urlpatterns = [
     path("destinations/<str:airport>/", views.destination, name="destination"),
     path("mornings/", views.on_this_day, name="on_this_day"),
     path("knock-on/", views.knock_on, name="knock_on"),
+    path("live/", views.live, name="live"),
     path("flights/<int:pk>/", views.flight, name="flight"),
     path("find/", views.find, name="find"),
 ]

@@ -16,16 +16,20 @@ from django.utils import timezone
 from kck_flow import Cache
 from kck_flow.errors import InvalidKey
 
-from flights import charts
+from flights import board, charts
 from flights.clocks import NEW_YORK
 from flights.figures import ORIGINS
 from flights.forms import DelayForm, FindForm
-from flights.models import Airline, Flight
+from flights.models import Airline, Flight, Trip
 from flights.reading import Reading, computes, read, with_computes
 
 AIRPORTS = dict(ORIGINS)
 SNOW = date(2013, 3, 8)  # a day worth showing: snow over New York
 PATIENCE = {"knock_on": timedelta(seconds=2)}  # an overview says "computing" rather than wait for it
+YEAR = (
+    datetime(2012, 12, 30, tzinfo=UTC),
+    datetime(2014, 1, 3, tzinfo=UTC),
+)  # with what was announced before it
 SHOWN = timedelta(seconds=120)  # how long after a save its before and after can be shown
 
 
@@ -163,6 +167,40 @@ def knock_on(request: HttpRequest) -> HttpResponse:
     return _page(request, "knock_on", [reading], context)
 
 
+def live(request: HttpRequest) -> HttpResponse:
+    """Show where the replay is: the stocks, and the last 24 hours of two flows."""
+    stocks = {state: read(str(stock.key_base)) for state, stock in board.STOCKS.items()}
+    hourly = {
+        flow: board.hourly(flow, *YEAR) for flow in ("trips_announcing", "trips_departing", "trips_landing")
+    }
+    latest = max((max(hours) for hours in hourly.values() if hours), default=None)
+    day = [latest - timedelta(hours=back) for back in range(23, -1, -1)] if latest else []
+    values = {state: reading.value for state, reading in stocks.items() if reading.value}
+    carriers = sorted({code for value in values.values() for code in value["facets"]["carrier"]})
+    names = dict(Trip.STATES)
+    context = {
+        "latest": latest,
+        "states": [
+            {
+                "name": names[state],
+                "reading": reading,
+                "origins": list(reading.value["facets"]["origin"].items()) if reading.value else [],
+            }
+            for state, reading in stocks.items()
+        ],
+        "flows": [
+            (said, _hour_bars(hourly[flow], day))
+            for flow, said in (("trips_departing", "left"), ("trips_landing", "landed"))
+        ],
+        "carriers": [
+            (code, [value["facets"]["carrier"].get(code, 0) for value in values.values()])
+            for code in carriers
+        ],
+        "columns": [names[state] for state in values],
+    }
+    return _page(request, "live", stocks.values(), context)
+
+
 def flight(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a flight; on POST change its delay, and show what that did to its airport's tally."""
     found = get_object_or_404(
@@ -231,6 +269,13 @@ def _known(key_base: str, **params: Any) -> Reading:
 
 def _hour(day: date, hour: int) -> datetime:
     return datetime(day.year, day.month, day.day, hour, tzinfo=NEW_YORK).astimezone(UTC)
+
+
+def _hour_bars(hours: dict[datetime, int], day: list[datetime]) -> list[charts.Bar]:
+    counts = [(f"{at.astimezone(NEW_YORK).hour}", hours.get(at, 0)) for at in day]
+    return charts.bars(
+        [(label, n, f"{n} flights") for label, n in counts], width=720, height=160, percent=False
+    )
 
 
 def _late_line(board: Reading) -> str:

@@ -1,4 +1,5 @@
--- Of what is dated, that which came about a minute ago and earlier is gathered: a read sums up what is left. No more than
+-- Of what is dated, that which came about a minute ago and earlier is gathered: a read sums up what is left. (A clock that
+-- was set back by less brings nothing on again.) No more than
 -- so many at a time, of families that nobody counts.
 WITH fence AS MATERIALIZED (
     SELECT g.generation FROM kck_generation g

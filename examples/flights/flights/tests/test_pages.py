@@ -1,11 +1,14 @@
 """Every page answers, needs no script, and keeps to its policy."""
 
 import re
+from datetime import datetime
 
 from django.test import TestCase
 from django.urls import reverse
 from kck_flow import Cache
 
+from flights import board, replaying
+from flights.clocks import NEW_YORK
 from flights.models import Flight
 from flights.tests.base import FlightsTestCase
 
@@ -22,6 +25,7 @@ PAGES = [
     "/destinations/ORD/",
     "/mornings/",
     "/knock-on/",
+    "/live/",
 ]
 NOWHERE = {
     "/airports/BOS/": "one of EWR, JFK, LGA",
@@ -62,6 +66,14 @@ class Pages(FlightsTestCase):
         text = self.client.get("/airlines/UA/2013-12-31/").content.decode()
         self.assertIn('<b>Flights</b><span class="big">0</span>', text)
         self.assertIn('<b>Mean delay</b><span class="big">—</span>', text)
+
+    def test_the_live_page_shows_where_the_replay_is(self) -> None:
+        self.assertIn("Before the first flight", self.client.get("/live/").content.decode())
+        list(replaying.replay(until=datetime(2013, 3, 8, 12, tzinfo=NEW_YORK)))
+        text = self.client.get("/live/").content.decode()
+        self.assertIn("8 March 2013, 12:00 EST", text)
+        for state in board.states().values():
+            self.assertIn(f'<span class="big">{state["value"]:,}</span>', text)
 
     def test_the_forms_lead_to_pages(self) -> None:
         asked = self.client.get("/find/", {"airline": "ua", "day": "2013-03-08"})

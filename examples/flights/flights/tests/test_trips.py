@@ -21,7 +21,7 @@ def replay(until: datetime | None = None) -> list[replaying.Step]:
 
 class Replay(FlightsTestCase):
     def assert_counted(self) -> None:
-        """All that is counted is what SQL says, by facet and by hour; and each stock what came less what went."""
+        """What is counted is what SQL says, by facet and by hour."""
         clock, bounds = replaying.position(), replaying.bounds()
         assert clock is not None
         assert bounds is not None

@@ -33,6 +33,7 @@ class Command(BaseCommand):
     def handle(self, *, speed: float | None, until: datetime | None, **options: Any) -> None:
         if speed is not None and not 0 < speed < 1e9:
             raise CommandError(f"--speed is a number of seconds above 0, not {speed:g}.")
+        states()  # so that all of them are counted, from the first flight on
         began, doors = time.monotonic(), Counter[str]()
         told = ""
         try:
