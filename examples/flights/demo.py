@@ -248,6 +248,8 @@ class Demo:
         self.do("kck", "refresh", "archive_trips")
         print("\nWhat was counted, beside plain SQL (manage.py check_trips):\n", flush=True)
         self.do("check_trips")
+        print("\nThe books of the process (manage.py kck check --balance trips):\n", flush=True)
+        self.do("kck", "check", "--balance", "trips")
 
     def serve(self, port: int, speed: float) -> None:
         """Run a worker and the web server until somebody stops us or one of them fails; and meanwhile the replay, until

@@ -153,6 +153,8 @@ def test_the_replayed_year_is_counted_as_the_source_says(loaded: tuple[Database,
     assert total == moves == sum(by_door)
     assert min(by_door) > 1_000
     assert re.search(r"of them [\d,]+ archived", said)
+    for state in ("scheduled", "departed", "landed", "cancelled", "diverted", "archived"):
+        assert re.search(rf"^✓ trips, trips_{state}: ", said, re.M), said
 
 
 def test_nothing_outside_its_schema_was_touched(loaded: tuple[Database, str]) -> None:

@@ -28,6 +28,7 @@ from .trips import (
     Landed,
     Landing,
     Scheduled,
+    Trips,
     archive_trips,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "LateDestinations",
     "OnThisDay",
     "Scheduled",
+    "Trips",
     "archive_trips",
     "invalidate_all",
 ]

@@ -7,7 +7,7 @@ see every write, whichever way it comes: ``save()``, ``update()``, ``bulk_create
 from datetime import timedelta
 
 from django.db.models import Max, Q
-from kck_flow import Facet, Flow, ModelParameter, Stock, every, scheduled
+from kck_flow import Facet, Flow, ModelParameter, Process, Stock, every, scheduled
 
 from flights.figures import ORIGINS
 from flights.models import Airline, Trip
@@ -115,6 +115,14 @@ class Archiving(Flow):
 
     key_base, sources, sinks, window = "trips_archiving", [Landed], [Archived], "day"
     facets = [CARRIER, ORIGIN]
+
+
+class Trips(Process):
+    """All of it: each flight comes onto the board, and ends somewhere."""
+
+    key_base = "trips"
+    stocks = [Scheduled, Departed, Landed, Cancelled, Diverted, Archived]
+    flows = [Announcing, Departing, Landing, Cancelling, Diverting, Archiving]
 
 
 @scheduled(every(minutes=1), name="archive_trips", compute_limit=timedelta(minutes=10))
