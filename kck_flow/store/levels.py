@@ -211,6 +211,7 @@ def stage(session: Session, generation: int, token: int, recount: str) -> tuple[
     marks of worthlessness the snapshot saw, and its instant.
     """
     params = {"generation": generation, "token": token}
+    session.rows("drop_staged", params)
     at, voids = session.rows("cut_voids", params)[0]
     text = statement("stage", recount=recount.replace("%", "%%"))
     session.run(text, params)
@@ -227,6 +228,7 @@ def publish_staged(
     params = {"generation": generation, "token": token, "captured": captured, "voids": list(voids), "at": at}
     if not session.rows("cut_publish", params):
         return False
+    session.rows("cut_unvoid", params)
     session.rows("book_before", params, deltas="false")
     for name in ("cut_since", "drop_levels", "cut_levels", "drop_recounted", "book_after"):
         session.rows(name, params)

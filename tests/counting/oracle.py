@@ -378,7 +378,15 @@ def computer(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
         time.sleep(pick.choice([0, 0.01, 0.05, 0.2]))
         return stage(*arguments)
 
+    publish_staged = levels.publish_staged
+
+    def publish_staged_at_last(session: Any, *arguments: Any) -> bool:
+        if pick.random() < 0.2:  # as if it were the victim of a deadlock
+            session.run("DO $$ BEGIN RAISE EXCEPTION 'oracle' USING ERRCODE = '40P01'; END $$")
+        return publish_staged(session, *arguments)
+
     levels.publish, levels.stage = slowly, stage_slowly
+    levels.publish_staged = publish_staged_at_last
     # Each way of counting in turn; a mutant is of the one or the other.
     cuts = 0.5 if not mutant else float(mutant in CUT_MUTANTS)
     recount._takes_long = lambda *_: pick.random() < cuts  # type: ignore[assignment]
@@ -683,6 +691,11 @@ def _account_of_the_dead() -> None:
     _rewrite("cut_accounts", "since_n IS NOT NULL", "false")
 
 
+def _earlier_try() -> None:
+    # A publish that failed is tried again with a new count, and the old one is added to it.
+    _rewrite("drop_staged", "token = %(token)s", "false")
+
+
 def _cut_in_another_snapshot() -> None:
     # The deltas are taken in a snapshot later than the count's: those between the two are in neither.
     from kck_flow.store import session
@@ -709,8 +722,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "fold keeps no account since the cut": _fold_keeps_no_account,
     "account of a count that died": _account_of_the_dead,
     "cut in a snapshot of its own": _cut_in_another_snapshot,
+    "what an earlier try found": _earlier_try,
 }
-CUT_MUTANTS = list(MUTANTS)[-3:]
+CUT_MUTANTS = list(MUTANTS)[-4:]
 
 
 # -- the run

@@ -272,3 +272,23 @@ def test_a_count_that_took_long_or_has_a_large_table_lets_folds_go_on(cache: Cac
 
 def _counted(key: str) -> Any:
     return reading.counted(Cache.get_instance().build_key(key))
+
+
+@committed
+def test_a_long_recount_whose_publish_met_a_deadlock_is_made_once_more_and_counts_once(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "_takes_long", lambda *_: True)
+    publish, tries = levels.publish_staged, []
+
+    def met(session: Any, *arguments: Any) -> bool:
+        tries.append(sql("SELECT count(*) FROM kck_recounted")[0][0])
+        if len(tries) == 1:
+            session.run("DO $$ BEGIN RAISE EXCEPTION 'met' USING ERRCODE = '40P01'; END $$")
+        return publish(session, *arguments)
+
+    monkeypatch.setattr(levels, "publish_staged", met)
+    Account.objects.bulk_create([Account(state="active", plan="pro") for _ in range(3)])
+    assert cache.refresh("active").value["value"] == 3
+    assert tries[0] == tries[1] > 0
+    equal("active")
