@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
-from django.conf import settings
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connections, models
 from django.db.models import Aggregate, Count, F, Lookup, Q, Sum, Value
@@ -624,8 +623,8 @@ class _Compiler:
         ends: list[str] = []
         more: list[str] = []
         for lookup, offset in moments:
-            if not isinstance(concrete(lookup.lhs.output_field), models.DateTimeField) or not settings.USE_TZ:
-                raise NotCaptured("only a DateTimeField, with USE_TZ, can be compared with Now() exactly")
+            if not isinstance(concrete(lookup.lhs.output_field), models.DateTimeField):
+                raise NotCaptured("only a DateTimeField can be compared with Now() exactly")
             if abs(offset) > MOST_OFFSET:
                 raise NotCaptured(f"an instant {offset.days:,} days from now may be none in PostgreSQL")
             column = self.sql(lookup.lhs)

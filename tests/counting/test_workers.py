@@ -59,6 +59,10 @@ def test_each_period_is_recorded_once_however_many_workers_row_102(captured: Non
         assert [row[0] for row in sql(own, f"roll_of/{branch.pk}")] == periods
 
 
+AT_REST = """SELECT (SELECT count(*) FROM kck_delta) + (SELECT count(*) FROM kck_pending)
+    + (SELECT count(*) FROM kck_refresh WHERE want > have OR lease_until IS NOT NULL)"""
+
+
 @pytest.mark.parametrize("executor", ["thread", "process"])
 def test_raw_sql_reaches_what_is_derived_by_way_of_a_worker(
     captured: None, theatre: Theatre, executor: str
@@ -69,11 +73,13 @@ def test_raw_sql_reaches_what_is_derived_by_way_of_a_worker(
     sql(INSERT)
     until(lambda: value_of("billing_refreshed") == 1, "the product to be refreshed", limit=60.0)
     until(lambda: reader.get("billing") == 1, "the product to be computed anew", limit=60.0)
+    # What was computed between a write and its fold is told of it once more.
+    until(lambda: one(AT_REST) == 0, "the worker to come to rest", limit=60.0)
     begun = theatre.stage.begun()
     sql("UPDATE accounts_account SET points = points + 1")
     sql(
         "BEGIN; UPDATE accounts_account SET state = 'trial'; UPDATE accounts_account SET state = 'active'; COMMIT"
     )
-    until(lambda: one("SELECT count(*) FROM kck_delta") == 0, "all to be folded", limit=60.0)
+    until(lambda: one(AT_REST) == 0, "all to be folded and told", limit=60.0)
     assert theatre.stage.begun() == begun
     worker.stop()
