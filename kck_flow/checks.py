@@ -267,6 +267,11 @@ def _wrong_in(process: Process) -> Iterator[tuple[str, str]]:
     if not stocks or not flows:
         yield f"it has no {'stocks' if not stocks else 'flows'}", "Name at least one stock, and one flow."
         return
+    if process.schedule is not None:
+        yield (
+            "it has a schedule",
+            "It is read as it is now: give the schedule to its stocks, which keep records.",
+        )
     for name in ("complete", "overlapping"):
         if not isinstance(getattr(process, name), bool):
             yield f"{name} is {getattr(process, name)!r}", "Give True or False."
@@ -401,6 +406,14 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
         return
     if on.model is None:
         upstream = registry.primers.get(on.source_base or "")
+        if isinstance(upstream, Process):
+            yield Error(
+                f"{place}: {on!r} waits for the process {upstream.name!r}, which is read from its stocks and "
+                "flows: no change of its own is ever told.",
+                hint="Name its stocks and flows.",
+                obj=who,
+                id="kck_flow.E005",
+            )
         if upstream is not None and not callable(on.key):
             names = {parameter.name for parameter in upstream.parameters}
             wanted = [on.key] if isinstance(on.key, str) else list((on.key or {}).values())

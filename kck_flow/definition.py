@@ -387,6 +387,8 @@ def flow_definition(
     compiler = _Compiler(model, alias)
 
     def member(stock: Stock) -> str:
+        if stock.capture == "signals":
+            raise NotCaptured(f"only Python can tell the members of {stock.name!r}")
         return f"coalesce({compiler.where(_where(stock, model, compiler))}, false)"
 
     def end(stock: Stock | None) -> tuple[str, str | None]:

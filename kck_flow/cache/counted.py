@@ -276,7 +276,7 @@ def _fold(found: Definition, alias: str) -> None:
                 if levels.uncounted(session)[1]:
                     refreshes.end_overdue(session)
                     recount.end_leaseless(session)
-                while telling.fold(session, found.generation, FOLD_BATCH) >= FOLD_BATCH:
+                while telling.fold(session, found.generation, found.key_base, FOLD_BATCH) >= FOLD_BATCH:
                     pass
         except (private.Busy, DatabaseErrors):
             pass  # the next read asks again

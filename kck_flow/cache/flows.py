@@ -214,7 +214,17 @@ def series(
             "Give the flow a shorter window, or ask for steps that its windows divide."
         )
     last = step.after(step.start_of(end - timedelta(microseconds=1)))
-    told = _read(key, flow, alias, begin, last, step=step.sql("start_at"), facet=number)
+    steps = step.sql("start_at")
+    told = _read(key, flow, alias, begin, last, step=steps, facet=number)
+    if frame.current() is not None:
+        seen = sorted(map(repr, told.rows))
+
+        def moved(session: Session) -> bool:
+            now = _ask(session, key, flow, alias, begin, last, steps, number)
+            return now is None or sorted(map(repr, now.rows)) != seen
+
+        own = {name: value for name, value in key.params.items() if name != "window"}
+        frame.note_counted(flow.build_key(**own), moved)
     counts: dict[float, dict[Any, int]] = {}
     typed = shape_of(flow, alias).typed
     untold = {float(at) for _, at in told.untold}

@@ -7,6 +7,7 @@ not told: a gap is not a zero.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ..stock import Flow, Stock
 from ..store import books, generations
 from ..store.books import Link, Told
 from ..store.refreshes import instant
-from ..store.session import caller
+from ..store.session import Session, caller
 from ..windows import Window
 from . import counted, flows, frame, reach
 from .context import OPEN, context_of
@@ -155,7 +156,6 @@ def _picture(
     here = frame.current()
     if here is not None:
         here.refuse(key)
-        frame.note(key, None)
     plan = plan_of(process, alias)
     step = _steps(plan, process, start, end, by)
     split = _split(plan, process, facet)
@@ -172,6 +172,8 @@ def _picture(
             if not seen.is_ready(one, alias):
                 own = one.stock.build_key(**{name: key.params[name] for name, _ in one.found.args})
                 live[one.stock.name] = counting.members(one.stock, own, {}).count()
+    if here is not None:
+        _note(asked, copy.deepcopy(seen.facts()))
     stocks = {
         one.stock.name: _stock(one, seen, start, end, split, live.get(one.stock.name)) for one in plan.members
     }
@@ -187,6 +189,17 @@ def _picture(
         assert start is not None
         value["steps"] = _by_step(plan, seen, stocks, step, start, min(end or NEVER, seen.now))
     return seen.now, value
+
+
+def _note(asked: _Asked, facts: Any) -> None:
+    """Remember that the product being computed here has read the stocks and flows of a process: they are told of."""
+
+    def moved(_: Session) -> bool:
+        return bool(asked.read().facts() != facts)
+
+    args = {name: asked.key.params[name] for name, _ in asked.plan.members[0].found.args}
+    for part in (*(one.stock for one in asked.plan.members), *(flow for flow, _ in asked.plan.flows)):
+        frame.note_counted(part.build_key(**args), moved)
 
 
 @dataclass
@@ -264,6 +277,10 @@ class _Seen:
                     at = instant(one.at)
                     assert at is not None
                     self.now: datetime = at
+
+    def facts(self) -> Any:
+        """All that was told but the instant, to be compared with another time."""
+        return self.held, self.marks, self.moved, self.steps, self.books, self.corrected
 
     def is_ready(self, one: Member, alias: str) -> bool:
         """Whether a stock is counted, and captured as it was then."""

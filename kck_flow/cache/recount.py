@@ -179,17 +179,7 @@ def carry_out(claim: Claim, stock: Stock, found: Definition, alias: str, *, work
             refreshes.survived(session, claim)
         if outcome != "done":
             generations.unfence(session, found.generation, claim.token)
-        runs.append(
-            session,
-            claim.key,
-            token=claim.token,
-            reason=claim.reason,
-            outcome=outcome,
-            started=claim.started,
-            lane=claim.lane,
-            error=error,
-            worker=worker,
-        )
+        runs.of_claim(session, claim, outcome, error=error, worker=worker)
     if outcome == "done":
         books.try_to_open(stock, alias)  # now that it is counted, its flows can account for it
     return outcome

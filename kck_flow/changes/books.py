@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from django.db import Error as DatabaseErrors
 
@@ -31,6 +31,10 @@ class Mover(NamedTuple):
 
     flow: Flow
     found: FlowDefinition
+
+
+_Plan: TypeAlias = tuple[Definition, list[Mover], list[Link]]
+_plans: dict[tuple[str, str], tuple[tuple[int, int], _Plan | None]] = {}
 
 
 def movers(stock: Stock, found: Definition, among: Iterable[Flow] | None = None) -> list[Mover]:
@@ -106,6 +110,27 @@ def partial(stock: Stock, found: Definition, moving: Sequence[Mover]) -> bool:
     )
 
 
+def _plan(stock: Stock, alias: str) -> _Plan | None:
+    """Return what a stock's book is opened from; None where nothing accounts for it. Remembered: each count asks."""
+    version = (id(stock), registry.generation)
+    known = _plans.get((alias, stock.name))
+    if known is None or known[0] != version:
+        known = _plans[alias, stock.name] = version, _made(stock, alias)
+    return known[1]
+
+
+def _made(stock: Stock, alias: str) -> _Plan | None:
+    if stock.capture != "triggers":
+        return None
+    try:
+        found = definition(stock, alias)
+    except (NotCaptured, DeclarationError):
+        return None
+    moving = movers(stock, found)
+    linked = links(stock, found, moving)
+    return (found, moving, linked) if linked and not partial(stock, found, moving) else None
+
+
 def open_book(stock: Stock, alias: str, session: Session | None = None) -> bool:
     """Open a stock's book where it is counted, its flows are captured, and there is none that knows them; returns
     whether it did. Where a recount is under way, that one does.
@@ -113,21 +138,19 @@ def open_book(stock: Stock, alias: str, session: Session | None = None) -> bool:
     Args:
         session: On which; the cache's own connection where not given.
     """
-    try:
-        found = definition(stock, alias)
-    except (NotCaptured, DeclarationError):
+    plan = _plan(stock, alias)
+    if plan is None:
         return False
-    moving = movers(stock, found)
-    linked = links(stock, found, moving)
-    if not linked or partial(stock, found, moving):
-        return False
-
+    found, moving, linked = plan
     if session is None and private.in_test_case():
         session = caller(alias)
     with (
         private.session(alias) if session is None else nullcontext(session) as writing,
         writing.transaction(),
     ):
+        known = books.known(writing, found.generation)
+        if known is not None and {one.generation for _, one in moving} <= known:
+            return False
         opened = all(
             generations.captured_by(writing, one.relation, one.generation, flow=True) for _, one in moving
         ) and books.begin(writing, found.generation, stock.name, linked)

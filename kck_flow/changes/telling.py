@@ -31,14 +31,18 @@ def is_wanted(session: Session, key_base: str | None = None) -> bool:
     return edges.read_counted(session, key_base)
 
 
-def fold(session: Session, generation: int, limit: int) -> int:
+def fold(session: Session, generation: int, key_base: str, limit: int) -> int:
     """Fold what waits of one family, and mark what depends on the keys that changed; returns how many deltas that took.
 
     The session must be READ COMMITTED: an edge that commits meanwhile is seen, or its computation looks again.
     """
-    if not is_wanted(session):
-        return levels.fold(session, [generation], limit)
     with session.transaction():
+        if not is_wanted(session, key_base):
+            taken = levels.fold(session, [generation], limit)
+            # One that came since may have looked before what this has taken was written.
+            if taken and is_wanted(session, key_base):
+                family(session, key_base, FOLDED)
+            return taken
         taken, changed = levels.fold_telling(session, generation, limit)
         for key_base, rows in changed.items():
             _tell(session, key_base, rows)
@@ -60,10 +64,8 @@ def publish(
     session: Session, key_base: str, generation: int, token: int | None, recount: str, captured: str
 ) -> bool:
     """Store a count (``levels.publish``) and have what depends on the family told, where it makes a difference, or has
-    taken deltas that no fold will tell of.
+    taken deltas that no fold will tell of. Whether anything does, the drain finds out: this snapshot may be old.
     """
-    if not is_wanted(session, key_base):
-        return levels.publish(session, generation, token, recount, captured)
     before = levels.summary(session, generation)
     good = levels.publish(session, generation, token, recount, captured)
     if good and (
@@ -84,7 +86,7 @@ def publish_staged(
 ) -> bool:
     """Store what a long recount found (``levels.publish_staged``); what depends on the family is told in any case."""
     good = levels.publish_staged(session, generation, token, captured, voids, at)
-    if good and is_wanted(session, key_base):
+    if good:
         _leave_word(session, key_base)
     return good
 

@@ -127,7 +127,6 @@ _kept: set[tuple[str, str]] = set()
 
 def connect() -> None:
     """Watch what is declared now, and again whenever that changes."""
-    _wrap_deletes()
     registry.watchers.append(listen)
     listen()
 
@@ -137,6 +136,8 @@ def listen() -> None:
     if not apps.models_ready:
         return
     found = {model for _, model in _feeding()}
+    if not found and not _listened:
+        return  # said of each primer that registers
     senders = {
         model
         for model in apps.get_models(include_auto_created=True)
@@ -146,6 +147,8 @@ def listen() -> None:
         pre_delete.disconnect(_slowly, sender=sender, dispatch_uid="kck_flow.tracking")
     for sender in senders - _listened:
         pre_delete.connect(_slowly, sender=sender, dispatch_uid="kck_flow.tracking")
+    if found:  # a project without a tracker deletes as Django does
+        _wrap_deletes()
     for model in found:
         _wrap(model)
     for known, now in ((_tracked, found), (_listened, senders)):

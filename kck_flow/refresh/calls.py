@@ -94,7 +94,7 @@ def _one(claim: Claim, flow: Flow, alias: str, sessions: Sessions, worker: str) 
     with sessions() as session, session.transaction():
         events.drop_slot(session, claim.slot, claim.token)
         claim.ended = True
-        _told(session, claim, "done", worker)
+        runs.of_claim(session, claim, "done", worker=worker)
     return "done"
 
 
@@ -190,26 +190,9 @@ def _fail(
             next_due=None,
             nominal=None,
         )
-        _told(session, claim, "failed", worker, describe(error), shown)
+        runs.of_claim(session, claim, "failed", error=describe(error), traceback=shown, worker=worker)
     logger.warning("events.failed key=%s attempt=%d error=%s", claim.key, attempts, describe(error))
     if park:
         logger.error(
             "refresh.parked key=%s attempts=%d why=failed: kck retry '%s'", claim.key, attempts, claim.key
         )
-
-
-def _told(
-    session: Any, claim: Claim, outcome: str, worker: str, error: str = "", traceback: str = ""
-) -> None:
-    runs.append(
-        session,
-        claim.key,
-        token=claim.token,
-        reason=claim.reason,
-        outcome=outcome,
-        started=claim.started,
-        lane=claim.lane,
-        error=error,
-        traceback=traceback,
-        worker=worker,
-    )

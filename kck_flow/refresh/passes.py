@@ -98,8 +98,10 @@ class Passes:
         if now >= self._settle_at:
             self._settle_at = now + SETTLE_SECONDS
             folded += telling.settle(session)
-        for generation in levels.foldable(session) if waiting else ():
-            folded += telling.fold(session, generation, FOLD_BATCH)
+            if waiting:
+                levels.drop_orphans(session)
+        for generation, key_base in levels.foldable(session) if waiting else ():
+            folded += telling.fold(session, generation, key_base, FOLD_BATCH)
         if waiting:
             self._count_anew(session)
         return folded

@@ -191,7 +191,7 @@ def _write(
             if stock.domain is not None:
                 # It was walked once, before the stock was captured.
                 refreshes.unschedule(session, stock.name, [])
-            _append_run(session, claim, "done", worker)
+            runs.of_claim(session, claim, "done", reason=claim.reason or "schedule", worker=worker)
         else:
             session.connection.set_rollback(True)
     if not good:
@@ -229,19 +229,4 @@ def _fail(claim: Claim, stock: Stock, sessions: Sessions, error: str, worker: st
             nominal=instant(claim.nominal),
             schedule=ending.schedule,
         )
-        _append_run(session, claim, "failed", worker, error)
-
-
-def _append_run(session: Session, claim: Claim, outcome: str, worker: str, error: str = "") -> None:
-    runs.append(
-        session,
-        claim.key,
-        token=claim.token,
-        reason=claim.reason or "schedule",
-        outcome=outcome,
-        started=claim.started,
-        lane=claim.lane,
-        nominal=claim.nominal,
-        error=error,
-        worker=worker,
-    )
+        runs.of_claim(session, claim, "failed", reason=claim.reason or "schedule", error=error, worker=worker)

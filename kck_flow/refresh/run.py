@@ -214,15 +214,7 @@ def _set_aside(claim: Claim, sessions: Sessions) -> str:
     error = f"its process ended without a word {claim.crashes - 1} times in a row"
     with sessions() as session, session.transaction():
         refreshes.park_crashed(session, claim, error)
-        runs.append(
-            session,
-            claim.key,
-            token=claim.token,
-            reason=claim.reason,
-            outcome="failed",
-            started=claim.started,
-            error=error,
-        )
+        runs.of_claim(session, claim, "failed", error=error)
     logger.error(
         "refresh.parked key=%s why=crashed: %s. Revive it with: kck retry %s", claim.key, error, claim.key
     )
@@ -278,15 +270,7 @@ def _walk(claim: Claim, sessions: Sessions, watched: bool, alias: str) -> str:
                 nominal=nominal,
                 schedule=digest,
             )
-            runs.append(
-                session,
-                claim.key,
-                token=claim.token,
-                reason="domain",
-                outcome="failed",
-                started=claim.started,
-                error=describe(error),
-            )
+            runs.of_claim(session, claim, "failed", reason="domain", error=describe(error))
         return "failed"
     finally:
         if watched:

@@ -104,6 +104,11 @@ def last(session: Session, key_base: str, limit: int) -> list[Happened]:
     ]
 
 
+def bases(session: Session) -> list[str]:
+    """Return the key bases that events are kept of."""
+    return [row[0] for row in session.run("SELECT DISTINCT key_base FROM kck_event ORDER BY 1")]
+
+
 def old(session: Session, key_base: str, seconds: float, *, waited_for: bool) -> int:
     """Return how many events of a flow are older than so many seconds, and needed no more.
 

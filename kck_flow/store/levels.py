@@ -159,8 +159,11 @@ def settle(session: Session) -> int:
 def settle_telling(session: Session) -> tuple[int, dict[str, list[OfWindow]]]:
     """Gather as ``settle`` does; returns how many dates, and which keys' came about: by key base."""
     changed: dict[str, list[OfWindow]] = {}
-    rows = session.rows("settle", {})
-    for key_base, args, _ in rows:
+    with session.transaction():
+        rows = session.rows("settle", {})
+        if rows and rows[0][3]:
+            session.rows("drop_empty_levels", {"generations": rows[0][3]})
+    for key_base, args, _, _ in rows:
         changed.setdefault(key_base, []).append((_exact(args), None))
     return sum(row[2] for row in rows), changed
 
@@ -171,9 +174,14 @@ def uncounted(session: Session) -> tuple[bool, bool]:
     return bool(waiting), bool(fenced)
 
 
-def foldable(session: Session, limit: int = 50_000) -> list[int]:
-    """Return the families that have deltas, those with most first."""
-    return [row[0] for row in session.rows("foldable", {"limit": limit})]
+def foldable(session: Session, limit: int = 50_000) -> list[tuple[int, str]]:
+    """Return the families that have deltas, (generation, key base) each, those with most first."""
+    return [(row[0], row[1]) for row in session.rows("foldable", {"limit": limit})]
+
+
+def drop_orphans(session: Session) -> None:
+    """Delete deltas that belong to no definition."""
+    session.rows("drop_orphans", {})
 
 
 def publish(session: Session, generation: int, token: int | None, recount: str, captured: str) -> bool:

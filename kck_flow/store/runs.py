@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from ..key import Key
+from .refreshes import Claim
 from .session import Session, dumps, plain
 
 
@@ -46,6 +47,32 @@ def append(
             "bytes": size,
             "worker": worker,
         },
+    )
+
+
+def of_claim(
+    session: Session,
+    claim: Claim,
+    outcome: str,
+    *,
+    reason: str | None = None,
+    error: str = "",
+    traceback: str = "",
+    worker: str = "",
+) -> None:
+    """Append the run of a claim that ends now; ``reason`` where it is not the claim's own."""
+    append(
+        session,
+        claim.key,
+        token=claim.token,
+        reason=claim.reason if reason is None else reason,
+        outcome=outcome,
+        started=claim.started,
+        lane=claim.lane,
+        nominal=claim.nominal,
+        error=error,
+        traceback=traceback,
+        worker=worker,
     )
 
 

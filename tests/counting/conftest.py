@@ -64,7 +64,7 @@ def fold() -> int:
     from kck_flow.store.session import caller
 
     session = caller("default")
-    return sum(levels.fold(session, [generation], 100_000) for generation in levels.foldable(session))
+    return sum(levels.fold(session, [generation], 100_000) for generation, _ in levels.foldable(session))
 
 
 def sql(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:

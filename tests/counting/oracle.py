@@ -425,7 +425,7 @@ def folder(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
                         session, lambda base: recount.slot_key(base).digest
                     )
                 counts["settled"] += levels.settle(session)
-                for generation in levels.foldable(session):
+                for generation, _ in levels.foldable(session):
                     counts["deltas folded"] += levels.fold(
                         session, [generation], pick.choice([1, 7, 100, 10_000])
                     )

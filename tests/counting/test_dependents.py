@@ -86,8 +86,8 @@ def states(cache: Cache, *keys: str) -> list[str]:
 def fold_all() -> None:
     """Fold as a worker does."""
     session = caller("default")
-    for generation in levels.foldable(session):
-        telling.fold(session, generation, 1000)
+    for generation, key_base in levels.foldable(session):
+        telling.fold(session, generation, key_base, 1000)
 
 
 def settled(cache: Cache, *keys: str) -> None:

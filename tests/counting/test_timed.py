@@ -141,6 +141,19 @@ def test_what_has_come_about_is_gathered_and_stays_what_it_was(in_force: Any, ca
         assert (held("young"), held("of_age")) == (0, 50)
 
 
+@pytest.mark.parametrize("long", [True, False])
+def test_a_clock_that_was_set_back_a_little_brings_nothing_on_again(
+    in_force: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch, long: bool
+) -> None:
+    monkeypatch.setattr(recount, "_takes_long", lambda *_: long)
+    Account.objects.create(joined_at=of_age(30) - timedelta(seconds=10))
+    primed("young", "of_age")
+    run_worker()
+    assert (held("young"), held("of_age")) == (0, 1)
+    with travel(seconds=-30):
+        assert (held("young"), held("of_age")) == (1, 0)
+
+
 def test_a_move_of_what_is_dated_takes_back_what_was_to_come(in_force: Any, cache: Cache) -> None:
     primed("young", "of_age")
     account = Account.objects.create(plan="pro", joined_at=of_age(29.5))

@@ -77,8 +77,12 @@ def leftovers_of(
     for primer in primers:
         for base in primer.key_base_list:
             yield from _of_family(session, primer, base)
-        if older_events is not None and isinstance(primer, Flow):
-            yield _of_flow(session, primer, older_events)
+            if older_events is not None and isinstance(primer, Flow):
+                yield _of_flow(session, base, older_events, waited_for=bool(primer.event_callables))
+    if product is None and older_events is not None:
+        for base in events.bases(session):
+            if not isinstance(registry.primers.get(base), Flow):  # it was taken out
+                yield _of_flow(session, base, older_events, waited_for=False)
     if product is None:
         yield Leftover(
             "runs",
@@ -110,15 +114,14 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
         )
 
 
-def _of_flow(session: Session, flow: Flow, seconds: float) -> Leftover:
+def _of_flow(session: Session, base: str, seconds: float, *, waited_for: bool) -> Leftover:
     """The old events of a flow. What they counted for was appended with them, and stays."""
-    waited_for = bool(flow.event_callables)
     return Leftover(
         "events",
-        flow.name,
+        base,
         session,
-        lambda: events.old(session, flow.name, seconds, waited_for=waited_for),
-        lambda: events.prune(session, flow.name, seconds, waited_for=waited_for),
+        lambda: events.old(session, base, seconds, waited_for=waited_for),
+        lambda: events.prune(session, base, seconds, waited_for=waited_for),
     )
 
 

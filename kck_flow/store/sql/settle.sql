@@ -21,6 +21,7 @@ WITH fence AS MATERIALIZED (
     ORDER BY generation, args_digest, facet, value_digest
     ON CONFLICT (generation, args_digest, facet, value_digest, start_at) DO UPDATE SET
         n = l.n + EXCLUDED.n, amount = CASE WHEN EXCLUDED.amount IS NULL THEN l.amount ELSE coalesce(l.amount, 0) + EXCLUDED.amount END
+    RETURNING l.generation, l.n
 )
-SELECT x.key_base, x.args, x.dates FROM (
+SELECT x.key_base, x.args, x.dates, (SELECT array_agg(DISTINCT generation) FROM put WHERE n = 0) FROM (
     SELECT g.key_base, o.args, count(*) AS dates FROM gone o JOIN kck_generation g USING (generation) GROUP BY 1, 2) x
