@@ -105,6 +105,8 @@ class Window:
                 f"{text}-01" if self.size == "month" and text.count("-") == 1 else text
             )
             at = at.replace(tzinfo=self.zone) if at.tzinfo is None else at
+        if not 2 <= at.year <= 9998:
+            raise ValueError(f"{text!r} is out of range")
         if self.start_of(at) != at:
             raise ValueError(f"{text!r} is not where a window begins")
         return at.astimezone(UTC)

@@ -91,6 +91,11 @@ def captured(primer: Primer | None) -> tuple[Stock, Definition, str] | None:
     return (primer, found, alias) if found is not None else None
 
 
+def is_captured(primer: Primer) -> bool:
+    """Whether a primer is a captured stock."""
+    return isinstance(primer, Stock) and definition_of(primer, spread.alias_of(primer)) is not None
+
+
 def slot_of(key: Key) -> Key:
     """Return the key of the slot under which a product is refreshed: of a captured stock, that of its family."""
     return recount.slot_key(key.key_base) if counted(key) is not None else key

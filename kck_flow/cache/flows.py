@@ -14,7 +14,7 @@ from ..errors import DeclarationError, NotPrimed
 from ..key import Key
 from ..registry import registry
 from ..stock import Flow, Stock
-from ..store import levels
+from ..store import generations, levels
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..tracked import State, TrackedDefinition, tracked_definition, tracked_model
@@ -114,6 +114,10 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         if untold:
             cause += f"; of {untold} changes the states could not be told (tracker.failed in the log)"
         counted = {"waiting": held.waiting, "untold": untold}
+        if found is not None and not generations.captured_by(
+            caller(alias), found.relation, found.generation, flow=True
+        ):
+            cause = "not captured whole: what is written now is missed, for good. Run: manage.py migrate"
     except NotPrimed as error:
         value, state, cause = None, "empty", str(error)
     if found is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from .. import counting, spread
+from .. import clock, counting, spread
 from ..changes import books as linking
 from ..definition import Definition, FlowDefinition
 from ..entry import Entry
@@ -181,7 +181,7 @@ def _picture(
         "start": start,
         "end": end,
         "stocks": stocks,
-        "flows": _flows(plan, seen, start, stocks, split, alias),
+        "flows": _flows(plan, seen, start, end, stocks, split, alias),
     }
     rests = [one["uncounted"] for one in stocks.values()]
     value["balanced"] = None if None in rests else not any(rests)
@@ -292,6 +292,10 @@ class _Seen:
             now = generations.captured_by(caller(alias), one.found.relation, one.found.generation)
         return bool(now) and captured == now
 
+    def accounts(self, one: Member, end: datetime | None) -> bool:
+        """Whether the flows account for a stock up to an instant: its book was open by then."""
+        return self.knows(one) and (end is None or self.books[one.found.generation][1] <= end.timestamp())
+
     def moves(self, one: Member, side: int, split: bool, *places: int) -> dict[str, int]:
         """Return what flows moved into or out of a stock, by facet value (or in all), at some places."""
         found: dict[str, int] = defaultdict(int)
@@ -367,6 +371,8 @@ def _steps(
                     f"{at.isoformat()} is within a window of {flow.name!r}, which begins {begin.isoformat()}: a period "
                     "begins and ends where windows do."
                 )
+        if at is start and at > clock.now():
+            raise ValueError(f"{at.isoformat()} is yet to come: a period begins in the past.")
         if step is not None and at is start and step.start_of(at) != at:
             raise ValueError(f"{at.isoformat()} is not where a step of {by!r} begins, in {step.zone}.")
     if start is not None and end is not None and start >= end:
@@ -389,8 +395,10 @@ def _stock(
     total: dict[str, Any] = dict.fromkeys(("opening", "in", "out", "corrected", "uncounted", "count"))
     ins, outs = (sum(seen.moves(one, side, False, WITHIN).values()) for side in (IN, OUT))
     opened = seen.books[generation][1] if generation in seen.books else None
-    knows = seen.knows(one) and live is None
-    total |= {"in": ins, "out": outs, "since": instant(opened)}
+    knows = seen.accounts(one, end) and live is None
+    total["since"] = instant(opened)
+    if start is not None:  # of no period, in and out are known from the opening on
+        total |= {"in": ins, "out": outs}
     if live is not None:
         return total | {"count": live if end is None else None}
     held = sum(seen.held[generation, False].values())
@@ -453,7 +461,13 @@ def _values(
 
 
 def _flows(
-    plan: Plan, seen: _Seen, start: datetime | None, stocks: Mapping[str, Any], split: _Split, alias: str
+    plan: Plan,
+    seen: _Seen,
+    start: datetime | None,
+    end: datetime | None,
+    stocks: Mapping[str, Any],
+    split: _Split,
+    alias: str,
 ) -> dict[str, Any]:
     members = {one.stock.name: one for one in plan.members}
     told = {}
@@ -465,20 +479,25 @@ def _flows(
             "count": sum(seen.moved[0, found.generation, 0, False][WITHIN].values()),
             "since": made_at,
         }
+        if not row["count"] and end is not None and made_at is not None and end <= made_at:
+            row["count"] = None  # nothing was counted then: that is no zero
+        counted_by: tuple[int, list[Member]] | None = None
         if start is None:
             # As its stocks, since their opening, where one side of it is wholly among them.
             for side, ends in ((OUT, found.sources), (IN, found.sinks)):
                 own = [members.get(name) for name, _ in ends]
-                if all(one is not None and seen.knows(one) for one in own):
-                    row["count"] = sum(_by(seen, found, one, side, start) for one in own if one is not None)
+                known = [one for one in own if one is not None and seen.accounts(one, end)]
+                if len(known) == len(own):
+                    row["count"] = sum(_by(seen, found, one, side, start) for one in known)
                     row["since"] = max(stocks[name]["since"] for name, _ in ends)
+                    counted_by = side, known
                     break
         left = [members[name] for name, _ in found.sources if name in members]
         out = sum(_by(seen, found, one, OUT, start) for one in left)
         own_stocks = [stocks[one.stock.name] for one in left]
         row |= shares(out, own_stocks)
         if split.name is not None:
-            row["facets"] = _flow_values(flow, found, seen, split, alias)
+            row["facets"] = _flow_values(flow, found, seen, split, alias, counted_by)
         told[flow.name] = row
     return told
 
@@ -505,16 +524,35 @@ def _by(seen: _Seen, found: FlowDefinition, one: Member, side: int, start: datet
 
 
 def _flow_values(
-    flow: Flow, found: FlowDefinition, seen: _Seen, split: _Split, alias: str
+    flow: Flow,
+    found: FlowDefinition,
+    seen: _Seen,
+    split: _Split,
+    alias: str,
+    counted_by: tuple[int, list[Member]] | None,
 ) -> dict[Any, int] | None:
+    """Return a flow's count by facet value, as of the same instant as its count; None where that cannot be told."""
     place = split.flows.get(flow.name)
     if place is None:
         return None
     shape = flows.shape_of(flow, alias)
-    counts = {
-        shape.typed(place, seen.values[value]): n
-        for value, n in seen.moved[0, found.generation, 0, True][WITHIN].items()
-    }
+    spelled: Mapping[str, int] = seen.moved[0, found.generation, 0, True][WITHIN]
+    if counted_by is not None:
+        side, members = counted_by
+        since: dict[str, int] = defaultdict(int)
+        for one in members:
+            chosen = split.stocks.get(one.stock.name)
+            if not any(
+                (link.flow, link.side, link.ours) == (found.generation, side, chosen) for link in one.links
+            ):
+                return None  # by these values, the book of this stock does not know what the flow had counted
+            places = one.found.generation, found.generation, side, True
+            for value, n in seen.moved[places][WITHIN].items():
+                since[value] += n
+            for value, n in seen.marks[places].items():
+                since[value] -= n
+        spelled = {value: n for value, n in since.items() if n}
+    counts = {shape.typed(place, seen.values[value]): n for value, n in spelled.items()}
     return dict(sorted(counts.items(), key=lambda pair: (pair[0] is None, str(pair[0]))))
 
 
@@ -528,29 +566,36 @@ def _by_step(
 ) -> list[dict[str, Any]]:
     """Return the period step by step: each with its stocks and flows."""
     held = {name: one["opening"] for name, one in stocks.items()}
+    # Since when each flow counts: before, nothing was counted, and that is no zero.
+    since = {known.generation: seen.families.get(known.generation, (None,))[0] for _, known in plan.flows}
     members = {one.stock.name: one for one in plan.members}
     found = []
     while start < end:
         at, after = start.timestamp(), step.after(start)
         row: dict[str, Any] = {"start": start, "end": after, "stocks": {}, "flows": {}}
         for name, one in members.items():
-            ins, outs = (
-                sum(
-                    seen.steps[one.found.generation, flow, side].get(at, 0)
-                    for flow in {link.flow for link in one.links if link.side == side}
-                )
-                for side in (IN, OUT)
-            )
+            sides: list[int | None] = []
+            for side in (IN, OUT):
+                moving = {link.flow for link in one.links if link.side == side}
+                counting = all((since.get(flow) or 0) < after.timestamp() for flow in moving)
+                moved = sum(seen.steps[one.found.generation, flow, side].get(at, 0) for flow in moving)
+                sides.append(moved if counting or moved else None)
+            ins, outs = sides
+            net = None if ins is None or outs is None else ins - outs
             opening = held[name]
-            held[name] = None if opening is None else opening + ins - outs
+            held[name] = None if opening is None or net is None else opening + net
             row["stocks"][name] = {
-                "opening": opening, "in": ins, "out": outs, "net": ins - outs, "count": held[name],
+                "opening": opening, "in": ins, "out": outs, "net": net, "count": held[name],
             }  # fmt: skip
         for flow, known in plan.flows:
             left = [members[name] for name, _ in known.sources if name in members]
             out = sum(seen.steps[one.found.generation, known.generation, OUT].get(at, 0) for one in left)
+            began = since.get(known.generation) or 0
+            count: int | None = seen.steps[0, known.generation, 0].get(at, 0)
+            if not count and began >= after.timestamp():
+                count = None
             row["flows"][flow.name] = {
-                "count": seen.steps[0, known.generation, 0].get(at, 0),
+                "count": count,
                 **shares(out, [row["stocks"][one.stock.name] for one in left]),
             }
         found.append(row)

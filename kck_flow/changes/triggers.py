@@ -463,7 +463,7 @@ def install(alias: str) -> list[str]:
             if _install(session, table, definitions, there):
                 changed.append(relation)
     for part in sorted(there.keys() - kept):
-        _patiently(session, lambda part=part: _drop(session, part, there[part]))
+        _patiently(session, part, lambda part=part: _drop(session, part, there[part]))
         changed.append(part)
     if changed:
         _sweep(session)
@@ -622,7 +622,7 @@ def _install(
             if before[generation]:
                 generations.adopt(session, generation, before[generation], now)
 
-    _patiently(session, replace)
+    _patiently(session, table.relation, replace)
     logger.info("capture.installed table=%s products=%d", table.relation, len(definitions))
     return True
 
@@ -653,8 +653,12 @@ def _sweep(session: Session) -> None:
         session.run(f"DROP FUNCTION IF EXISTS {function}")
 
 
-def _patiently(session: Session, work: Any) -> None:
-    """Do something that locks a table, in a transaction that waits for writers only so long, again and again."""
+def _patiently(session: Session, relation: str, work: Any) -> None:
+    """Do something that locks a table, in a transaction that waits for writers only so long, again and again.
+
+    Raises:
+        OperationalError: somebody held it all the while; it names the table and what to do.
+    """
     for attempt in range(1, TRIES + 1):
         try:
             with transaction.atomic(using=session.alias):
@@ -663,11 +667,14 @@ def _patiently(session: Session, work: Any) -> None:
                 session.run("SET LOCAL lock_timeout = DEFAULT")
             return
         except OperationalError as error:
-            if (
-                attempt == TRIES
-                or getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03"
-            ):
+            if getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03":
                 raise
+            if attempt == TRIES:
+                raise OperationalError(
+                    f"{relation} was held by another transaction all the while, and its triggers are not as they "
+                    "should be: what is written to it may not be counted. End that transaction, and run manage.py "
+                    "migrate again."
+                ) from error
             logger.warning("capture.waiting attempt=%d error=%s", attempt, str(error).strip())
             time.sleep(0.2 * attempt)
 
@@ -696,7 +703,9 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     # Their definitions may have columns that are still to come.
     for (relation,) in session.run("SELECT DISTINCT relation FROM kck_generation WHERE live ORDER BY 1"):
         if leaving or relation.strip('"').replace('""', '"') in names:
-            _patiently(session, lambda relation=relation: _take_off(session, relation))
+            _patiently(session, relation, lambda relation=relation: _take_off(session, relation))
+    if leaving:
+        _sweep(session)
 
 
 def _take_off(session: Session, relation: str) -> None:

@@ -141,12 +141,19 @@ def _no_number(name: str) -> Any:
 # -- types of options -------------------------------------------------------------------------------------------------
 
 
+# Ten thousand years, in seconds: longer than anything has been kept.
+LONGEST = 10_000 * 366 * 86_400.0
+
+
 def seconds(text: str) -> float:
     """Read a duration: ``90``, ``90s``, ``15m``, ``12h``, ``7d``. Raises ArgumentTypeError."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip().lower())
     if found is None or (found[2] or "s") not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration: write seconds (90), or 90s, 15m, 12h, 7d")
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    length = float(found[1]) * _UNITS[found[2] or "s"]
+    if length > LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long a duration")
+    return length
 
 
 def duration_or_never(text: str) -> timedelta | None:
@@ -195,9 +202,12 @@ def aware(text: str) -> datetime:
     """Read an instant in ISO 8601; one without an offset is in the project's zone. Raises ArgumentTypeError."""
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        found = (found if found.tzinfo else timezone.make_aware(found)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no instant: write 2026-01-31T09:00:00+01:00") from None
-    return (found if found.tzinfo else timezone.make_aware(found)).astimezone(UTC)
+    if not 2 <= found.year <= 9998:  # a window around it must have a beginning and an end
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: write a year from 2 to 9998")
+    return found
 
 
 def names(text: str) -> list[str]:

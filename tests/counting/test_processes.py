@@ -20,6 +20,7 @@ from django.template import Context, Template
 
 from kck_flow import Cache, Facet, Flow, ModelParameter, Process, Stock
 from kck_flow.cache import counted
+from kck_flow.cache import counted as reading
 from kck_flow.changes import books, triggers
 from kck_flow.registry import registry
 from kck_flow.store import generations
@@ -360,7 +361,9 @@ def test_what_moves_between_facet_values_is_told_and_comes_to_nothing(processes:
             value: tuple(row[name] for name in names)
             for value, row in told["stocks"]["trial"]["facets"].items()
         } == {"a": (3, 1, 0, -1, 3), "b": (0, 1, 1, 1, 1), None: (0, 1, 0, 0, 1)}
-        assert told["flows"]["freeing"]["facets"] == {"a": 4, "b": 1, None: 1}
+        # As its count: since the opening, and not since it is captured.
+        assert told["flows"]["freeing"]["facets"] == {"a": 1, "b": 1, None: 1}
+        assert told["flows"]["freeing"]["count"] == 3
         # Of flows with several sinks it is not known by plan how much each won.
         by_plan = cache.picture("subscriptions", facet="plan")["stocks"]["trial"]["facets"]["a"]
         assert (by_plan["in"], by_plan["moved"], by_plan["count"]) == (None, None, 3)
@@ -388,6 +391,7 @@ def test_a_period_its_steps_rates_and_conversion_rows_116_132(processes: None, c
         cache.refresh("sales")
         # Its books cannot have been open then, but for the test.
         sql("UPDATE kck_book SET opened_at = '2026-03-01Z'")
+        sql("UPDATE kck_generation SET made_at = '2026-03-01Z'")
         third = day + timedelta(days=2)
         Account.objects.bulk_create([Account(state="trial", joined_at=third) for _ in range(4)])
         some = Account.objects.filter(joined_at=day).values("pk")[:5]
@@ -720,3 +724,43 @@ def test_wrong_processes_are_told_by_the_checks(db: None) -> None:
 def test_primed_stocks_without_flows_have_no_book(transactional_db: None) -> None:
     primed("everyone")
     assert sql("SELECT count(*) FROM kck_book WHERE key_base = 'everyone'") == [(0,)]
+
+
+def test_before_the_books_were_open_nothing_is_known_and_that_is_no_number(
+    processes: None, cache: Cache
+) -> None:
+    cache.refresh("subscriptions")
+    Account.objects.create(state="trial")
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    told = cache.picture("subscriptions", None, long_ago)
+    for stock in told["stocks"].values():
+        assert (stock["opening"], stock["in"], stock["out"], stock["count"]) == (None,) * 4
+    assert {flow["count"] for flow in told["flows"].values()} == {None}
+    assert told["balanced"] is None
+    steps = cache.picture("subscriptions", long_ago, long_ago + timedelta(hours=2), by="hour")["steps"]
+    assert {flow["count"] for step in steps for flow in step["flows"].values()} == {None}
+    with pytest.raises(ValueError, match="is yet to come: a period begins in the past"):
+        cache.picture("subscriptions", datetime(2090, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("how", ["triggers off", "invalidated"])
+def test_a_process_is_not_called_balanced_whose_stock_is_worth_nothing(
+    processes: None, cache: Cache, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    cache.refresh("subscriptions")
+    if how == "invalidated":
+        cache.invalidate("trial")
+    else:
+        sql("ALTER TABLE accounts_account DISABLE TRIGGER USER")
+        Account.objects.create(state="trial", plan="unseen")
+    code, said = check(capsys, "subscriptions")
+    assert code == 1
+    assert "! subscriptions, trial: what it holds is worth nothing until it is counted anew" in said
+    assert "✓ subscriptions, trial" not in said
+    if how == "triggers off":
+        assert "✗ trial: holds 0, its rows say 1" in said
+        reading.forget()  # for a second, what captured is believed
+        told = cache.picture("subscriptions")["stocks"]["trial"]
+        assert (told["in"], told["out"], told["count"]) == (None, None, 1)
+        for operation in triggers.OPERATIONS:
+            sql(f"ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_{operation}")

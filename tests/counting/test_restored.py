@@ -62,3 +62,28 @@ def test_25_data_alone_restored_under_other_triggers_is_counted_anew(dumped: Pat
         found = crew.spawn(write_and_read).result()
         assert (found["read"], found["rows"]) == ({"free": 1, "new": 1, "pro": 4}, 6)
         assert crew.spawn(read).result()["state"] == "fresh"
+
+
+@pytest.mark.slow
+def test_back_to_zero_leaves_no_trigger_no_function_and_no_table_behind_row_225() -> None:
+    left = (
+        "SELECT 'trigger', tgname FROM pg_trigger WHERE tgname LIKE 'kck\\_%'"
+        " UNION ALL SELECT 'function', proname FROM pg_proc WHERE proname LIKE 'kck\\_%'"
+        " UNION ALL SELECT 'relation', relname FROM pg_class WHERE relname LIKE 'kck\\_%'"
+        " UNION ALL SELECT 'type', typname FROM pg_type WHERE typname LIKE 'kck\\_%'"
+    )
+    with postgres.server() as server, Crew(server.url) as crew:
+        assert crew.manage("migrate", "--run-syncdb", "-v0").wait() == 0
+        assert crew.spawn(fill).result()["state"] == "fresh"
+        back = crew.manage("migrate", "kck_flow", "zero", "-v0")
+        assert back.wait() == 0, back.output
+        done = subprocess.run(
+            [postgres.binaries() / "psql", "-At", "-c", left, server.url],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == ""
+        assert crew.manage("migrate", "-v0").wait() == 0  # and forward again
+        crew.spawn(write_and_read).result()
+        assert crew.spawn(read).result()["state"] == "fresh"

@@ -15,10 +15,11 @@ from ...cache.processes import Member
 from ...changes import books as linking
 from ...definition import Definition, model_of
 from ...errors import KckFlowError, NotPrimed
+from ...primer import Primer
 from ...process import Process
 from ...registry import registry
 from ...stock import Stock
-from ...store import books, levels
+from ...store import books, generations, levels
 from ...store.books import Balance, Line, Link
 from ...store.refreshes import instant
 from ...store.session import caller
@@ -52,6 +53,13 @@ def stock_rows(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
             if told["state"] != "fresh":
                 never = told["state"] == "empty" and told["computed_at"] is None
                 yield row | {"state": "skipped" if never else "different", "text": told["cause"]}
+                # What its triggers missed shows in the rows, until somebody reads it and has it counted anew.
+                if not never:
+                    recount = found.recount()
+                    for one in levels.drift(
+                        caller(alias), found.generation, recount, limit, timed=found.timed
+                    ):
+                        yield row | _differing(stock, found, one)
                 continue
             recount = found.recount()
             differing = levels.drift(caller(alias), found.generation, recount, limit, timed=found.timed)
@@ -155,6 +163,16 @@ def process_rows(listed: Sequence[Process], limit: int = 20) -> Iterator[Row]:
 
 
 def _balance_of(process: Process, one: Member, alias: str, limit: int) -> Iterator[dict[str, Any]]:
+    session, found = caller(alias), one.found
+    held = levels.read(session, found.generation, {})
+    captured = generations.captured_by(session, found.relation, found.generation)
+    if held is not None and held.primed_at is not None and not held.holds(captured):
+        # Both sides of its book come from triggers that have missed something.
+        yield {
+            "state": "skipped",
+            "text": f"what it holds is worth nothing until it is counted anew: {_anew(one.stock)}",
+        }
+        return
     balance = books.balance(caller(alias), one.found.generation, one.links, limit)
     if balance is None:
         yield {
@@ -195,6 +213,14 @@ def _crowded(members: Sequence[Member], alias: str) -> Iterator[dict[str, Any]]:
             "state": "different",
             "text": f"{words.count(number, 'row is', 'rows are')} in more than one of its stocks",
         }
+
+
+def _anew(stock: Primer) -> str:
+    """Return the command that counts a family anew: any key of it will do."""
+    if not stock.parameters:
+        return f"manage.py kck refresh {stock.name}"
+    names = "/".join(f"<{parameter.name}>" for parameter in stock.parameters)
+    return f"manage.py kck refresh '{stock.name}/{names}', any key of it,"
 
 
 def _of(line: Line) -> dict[str, Any]:
@@ -244,7 +270,8 @@ def balance(console: Console, options: Options) -> int:
         _show_process(console, row)
     counts = [row for row in compared if row["state"] == "different"]
     if counts:
-        console.write(f"    → manage.py kck refresh {counts[0]['key'] or counts[0]['stock']} counts anew")
+        for name in dict.fromkeys(row["stock"] for row in counts):
+            console.write(f"    → {_anew(registry.primers[name])} counts anew")
     equal = sum(row["state"] == "equal" for row in compared)
     console.write(
         f"{words.count(len({row['stock'] for row in compared}), 'stock')} compared: {equal:,} equal, "

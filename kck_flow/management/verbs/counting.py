@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ... import clock, spread
 from ...cache import counted, past
@@ -20,6 +20,8 @@ from .. import tables, words
 from ..arguments import Options, Verb, add_format, known_key, usage
 from ..console import DONE, Console
 from ..tables import Column, Row
+
+T = TypeVar("T", Stock, Flow)
 
 NAMES = (
     "stock",
@@ -40,9 +42,19 @@ def _add_stocks(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
+def _wanted(names: Sequence[str], kind: type[T], what: str) -> list[T]:
+    """Return the stocks (or flows) of some names, each once, or all. Raises CommandError: one is none."""
+    found: list[T] = []
+    for primer in [registry.primer(name) for name in dict.fromkeys(names)] or registry.unique():
+        if isinstance(primer, kind):
+            found.append(primer)
+        elif names:
+            raise usage(f"{primer.name!r} is no {what}.")
+    return found
+
+
 def _stocks(console: Console, options: Options) -> int:
-    wanted = [registry.primer(name) for name in options["stock"]] or registry.unique()
-    rows = [_row(primer) for primer in wanted if isinstance(primer, Stock)]
+    rows = [_row(stock) for stock in _wanted(options["stock"], Stock, "stock")]
     now = clock.now()
     columns = [
         Column("STOCK", lambda row: row["stock"]),
@@ -111,10 +123,10 @@ def _add_flows(parser: argparse.ArgumentParser) -> None:
 
 
 def _flows(console: Console, options: Options) -> int:
-    wanted = [registry.primer(name) for name in options["flow"]] or registry.unique()
+    wanted = _wanted(options["flow"], Flow, "flow")
     if options["events"]:
-        return _events(console, options, [primer for primer in wanted if isinstance(primer, Flow)])
-    rows = [_flow_row(primer) for primer in wanted if isinstance(primer, Flow)]
+        return _events(console, options, wanted)
+    rows = [_flow_row(flow) for flow in wanted]
     columns = [
         Column("FLOW", lambda row: row["flow"]),
         Column("FROM", lambda row: _ends(row["sources"])),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ... import clock, spread, waking
+from ...cache import counted, recount
 from ...cache.facade import Cache
 from ...entry import Entry
 from ...errors import ComputeFailed, KckFlowError
@@ -496,25 +497,35 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def _runs(console: Console, options: Options) -> int:
-    key_base, digest, asked = None, None, sessions(options)
+    key_base, asked = None, sessions(options)
+    keys: list[Key] = []
     if options["key"]:
         text = options["key"]
-        if text in registry.primers and registry.primers[text].parameters:
+        primer = registry.primers.get(text)
+        if primer is not None and primer.parameters:
             key_base = text
         else:
-            key = known_key(text)
-            digest, key_base, asked = (
-                (None, key.key_base, asked)
-                if options["averages"]
-                else (key.digest, None, [session_of(key.key_base)])
-            )
-    if options["averages"]:
-        return _averages(console, options, key_base)
+            keys = [known_key(text)]
+            primer = registry.primers.get(keys[0].key_base)
+            asked = [session_of(keys[0].key_base)] if not options["averages"] else asked
+        if options["averages"]:
+            return _averages(console, options, keys[0].key_base if keys else key_base)
+        if primer is not None and counted.is_captured(primer):
+            keys.append(
+                recount.slot_key(primer.name)
+            )  # whichever of its keys is asked about, all are counted
+    elif options["averages"]:
+        return _averages(console, options, None)
     limit = options["limit"] or 2**31 - 1
+    # A family's, those of some keys, or (of neither) all.
+    told: list[tuple[str | None, Any]] = [(None, key.digest) for key in keys]
+    if key_base is not None or not told:
+        told.append((key_base, None))
     found: list[Row] = []
     for session in asked:
-        last = runs.last(session, digest=digest, key_base=key_base, limit=limit, outcome=options["outcome"])
-        found.extend(run_row(row) for row in last)
+        for base, digest in told:
+            last = runs.last(session, digest=digest, key_base=base, limit=limit, outcome=options["outcome"])
+            found.extend(run_row(row) for row in last)
     found = sorted(found, key=lambda row: row["started_at"], reverse=True)[:limit]
     now = clock.now()
     columns = [
