@@ -13,7 +13,7 @@ class KckFlowConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401  (importing registers them)
-        from .changes import capture, tracking, triggers
+        from .changes import capture, rows, tracking, triggers
         from .registry import registry
         from .store import install
 
@@ -21,4 +21,5 @@ class KckFlowConfig(AppConfig):
         capture.connect()
         install.connect()
         triggers.connect()
+        rows.connect()
         tracking.connect()

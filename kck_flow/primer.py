@@ -187,8 +187,8 @@ class Primer:
 
     # What it hangs on
     depends_on: Sequence[On] = ()
-    capture: Any = "signals"
-    _captures: ClassVar[tuple[Any, ...]] = ("signals",)
+    capture: Any = "triggers"
+    _captures: ClassVar[tuple[Any, ...]] = ("triggers", "signals")
     database: str | None = None
 
     # How it is shown and kept

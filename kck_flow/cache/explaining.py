@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import spread
+from ..changes import rows as by_triggers
 from ..conf import conf
-from ..errors import UnknownPrimer
+from ..errors import DeclarationError, UnknownPrimer
 from ..key import Key
 from ..primer import On, Primer
 from ..process import Process
@@ -78,7 +79,7 @@ def explain(key: Key) -> dict[str, Any]:
             for up, down, mode, version in around
             if up == key
         ],
-        "declared_needs": [repr(on) for on in primer.depends_on] if primer is not None else [],
+        "declared_needs": [_declared(primer, on) for on in primer.depends_on] if primer is not None else [],
         "schedule": primer.schedule.describe()
         if primer is not None and primer.schedule is not None
         else None,
@@ -218,6 +219,27 @@ def graph(keys: list[Key] | None = None, *, depth: int = 3, limit: int = 2000) -
             if bases is None or primer.name in bases or name in bases:
                 found.setdefault((name, primer.name), on.then)
     return [(upstream, downstream, mode) for (upstream, downstream), mode in sorted(found.items())]
+
+
+def _declared(primer: Primer, on: On) -> str:
+    """Return an edge for people, and, of one on a model, whose writes are noticed."""
+    if on.is_product() or (on.model is None and not _is_model(on)):
+        return repr(on)
+    assert on.model is not None
+    alias = spread.alias_of(primer)
+    why = by_triggers.why_not(primer, on, alias)
+    relation = by_triggers.quoted(on.model._meta.db_table)
+    if not why and f"{primer.name}:{on.then}" in by_triggers.served(caller(alias), relation):
+        return f"{on!r} (whoever writes)"
+    return f"{on!r} (saved and deleted by this application: {why or 'triggers come with manage.py migrate'})"
+
+
+def _is_model(on: On) -> bool:
+    try:
+        registry.resolve(on)
+    except DeclarationError:
+        return False  # told by the checks
+    return on.model is not None
 
 
 def _source_name(on: On) -> str:

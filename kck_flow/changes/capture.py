@@ -1,4 +1,5 @@
-"""Saved and deleted rows become marks and changes of the products that depend on them, by Django's signals.
+"""Saved and deleted rows become marks and changes of the products that depend on them, by Django's signals: of what
+triggers do not serve (``rows``).
 
 The old row is read again from the database under its lock, in the same transaction, never taken from the
 instance: two processes that loaded one row and save different states tell the truth. ``save()`` and
@@ -14,18 +15,20 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.apps import apps
 from django.db import connections, models, transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
-from .. import clock, spread
+from .. import clock, spread, waking
 from ..conf import conf
 from ..entry import Change, Row
 from ..primer import On, Primer
 from ..registry import registry
 from ..store.session import Session
+from . import rows
 
 logger = logging.getLogger("kck_flow")
 
@@ -91,18 +94,21 @@ def _wrap(model: type[models.Model]) -> None:
 def _before(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
     if using in conf.DATABASES:
         known = instance.pk is not None
-        rows = {
-            model: _row(model, instance.pk, using, lock=True) if known else None for model in _lineage[sender]
+        held = {
+            model: _row(model, instance.pk, using, lock=True) if known else None
+            for model in _lineage[sender]
+            if _ours(model, using)
         }
         # A stack: a save inside a pre_save handler of the same instance must not take the outer one's.
-        instance.__dict__.setdefault(_HELD, []).append(rows)
+        instance.__dict__.setdefault(_HELD, []).append(held)
 
 
 def _after_save(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
     if using in conf.DATABASES:
         old = _recall(instance)
-        for model in _lineage[sender]:
-            _tell(model, old.get(model), _row(model, instance.pk, using, lock=False), using)
+        for model in old:
+            _tell(model, old[model], _row(model, instance.pk, using, lock=False), using)
+        _wake(sender, old, using)
 
 
 def _before_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
@@ -112,18 +118,38 @@ def _before_delete(sender: type[models.Model], instance: models.Model, using: st
 def _after_delete(sender: type[models.Model], instance: models.Model, using: str, **_: Any) -> None:
     if using in conf.DATABASES:
         old = _recall(instance)
-        for model in _lineage[sender]:
+        for model in old:
             # The row of a parent table is still there, and may stay: its own deletion is told by its own signal.
             own = model is sender._meta.concrete_model
-            _tell(model, old.get(model), None if own else _row(model, instance.pk, using, lock=False), using)
+            _tell(model, old[model], None if own else _row(model, instance.pk, using, lock=False), using)
+        _wake(sender, old, using)
+
+
+def _ours(model: type[models.Model], using: str) -> list[tuple[Primer, On]]:
+    """Return the edges on a model that its triggers do not serve."""
+    edges = registry.on_model(model)
+    relation = rows_of(model)
+    served = rows.served(Session(connections[using]), relation)
+    return [(primer, on) for primer, on in edges if f"{primer.name}:{on.then}" not in served]
+
+
+def rows_of(model: type[models.Model]) -> str:
+    """Return a model's table as triggers name it."""
+    return rows.quoted(model._meta.db_table)
+
+
+def _wake(sender: type[models.Model], told: Mapping[Any, Any], using: str) -> None:
+    """Wake the workers for what a trigger has told: it must not do so itself (``waking``)."""
+    if any(model not in told for model in _lineage[sender]):
+        waking.soon(Session(connections[using]))
 
 
 def _recall(instance: models.Model) -> dict[Any, Row | None]:
     held = instance.__dict__.get(_HELD)
-    rows: dict[Any, Row | None] = held.pop() if held else {}
+    found: dict[Any, Row | None] = held.pop() if held else {}
     if held is not None and not held:
         del instance.__dict__[_HELD]
-    return rows
+    return found
 
 
 def _row(model: type[models.Model], pk: Any, using: str, *, lock: bool) -> Row | None:
@@ -142,9 +168,15 @@ def _tell(model: type[models.Model], old: Row | None, new: Row | None, using: st
     if old == new:
         return
     session = Session(connections[using])
-    for primer, on in registry.on_model(model):
+    told: set[str] | None = None
+    for primer, on in _ours(model, using):
         before, after = _picked(model, on, old), _picked(model, on, new)
         if before != after:
+            if on.then == spread.AUGMENT:
+                # Put in place a moment ago: a change that both tell would be folded twice.
+                told = rows.told(session, rows_of(model)) if told is None else told
+                if f"{primer.name}:{on.then}" in told:
+                    continue
             change = Change(uuid.uuid4().hex, model._meta.label, None, before, after, clock.now())
             _append(session, change, primer, on)
 

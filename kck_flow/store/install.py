@@ -58,7 +58,7 @@ _FILL = {
 
 # Their texts are files in sql/ (function_mark_below.sql), and what is installed says which it is made from. Those that
 # others call come first.
-FUNCTIONS = ("kck_mark_below", "kck_text", "kck_args", "kck_digest")
+FUNCTIONS = ("kck_mark_below", "kck_text", "kck_args", "kck_digest", "kck_part")
 
 
 def connect() -> None:

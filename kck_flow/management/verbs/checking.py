@@ -17,7 +17,7 @@ from ... import clock, spread
 from ... import conf as confs
 from ...cache import compute
 from ...cache.verdict import MISSING, judge
-from ...changes import fold, triggers
+from ...changes import fold, rows, triggers
 from ...conf import conf
 from ...entry import Change
 from ...errors import KckFlowError
@@ -201,6 +201,15 @@ def _capture(alias: str, named: str) -> Finding:
             f"capture{named}",
             WRONG,
             f"Triggers are missing, disabled or of another version on {', '.join(wrong)}: each read counts",
+            "manage.py migrate",
+        )
+    unwatched = rows.missing(alias)
+    if unwatched:
+        return Finding(
+            f"capture{named}",
+            WRONG,
+            f"Triggers are missing, disabled or of another version on {', '.join(unwatched)}: what update(), SQL and "
+            "other programs write there does not reach the products that depend on it",
             "manage.py migrate",
         )
     return Finding(f"capture{named}", OK, "Triggers are in place")
