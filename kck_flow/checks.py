@@ -18,7 +18,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 
 from . import conf as confs
-from . import definition
+from . import definition, spelling
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
 from .mistakes import misspelt, problems
@@ -237,6 +237,8 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
         hint = "Say it by columns of the model alone: a flow has nothing else to be counted from."
     except DeclarationError as error:
         text = str(error).rstrip(".")
+    if not text and flow.is_own:
+        text, hint = _own_augment(flow)
     if text:
         yield Error(f"{_place(type(flow))}: {text}.", hint=hint, obj=_who(type(flow)), id="kck_flow.E010")
     elif flow.capture == "signals":
@@ -248,6 +250,26 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
                 obj=_who(type(flow)),
                 id="kck_flow.E010",
             )
+
+
+def _own_augment(flow: Flow) -> tuple[str, str]:
+    """Return what is in the way of a flow's own ``augment``, and what to do; empty where nothing is."""
+    if not flow.record_events or flow.capture != "triggers":
+        return (
+            "its augment is its own, and events are all that it is told of",
+            "Set record_events = True (and capture by triggers), or leave augment out.",
+        )
+    for one in flow.own_parameters:
+        try:
+            why = "of a long text an event keeps the beginning" if spelling.taken(one) == "text" else ""
+        except definition.NotCaptured as reason:
+            why = str(reason)
+        if why:
+            return (
+                f"its augment is its own, and no trigger can spell the parameter {one.name!r}: {why}",
+                "Take a number, a UUID, a day or the key of a row for it, or leave augment out.",
+            )
+    return "", ""
 
 
 def _process(process: Process) -> Iterator[CheckMessage]:
@@ -392,6 +414,18 @@ def _databases(primer: Primer) -> Iterator[CheckMessage]:
         )
 
 
+def _is_counted(primer: Primer) -> bool:
+    if isinstance(primer, Flow):
+        return True
+    if not isinstance(primer, Stock) or primer.capture is None:
+        return False
+    try:
+        stock_definition(primer, home_of(primer))
+    except (definition.NotCaptured, DeclarationError):
+        return False  # computed as other products are
+    return True
+
+
 def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
     who, place = _who(type(primer)), _place(type(primer))
     try:
@@ -411,6 +445,14 @@ def _edge(primer: Primer, on: On) -> Iterator[CheckMessage]:
                 f"{place}: {on!r} waits for the process {upstream.name!r}, which is read from its stocks and "
                 "flows: no change of its own is ever told.",
                 hint="Name its stocks and flows.",
+                obj=who,
+                id="kck_flow.E005",
+            )
+        if on.then == "augment" and upstream is not None and _is_counted(upstream):
+            yield Error(
+                f"{place}: {on!r} waits for the changes of {upstream.name!r}, which is counted: that it has changed is "
+                "told, and not by what.",
+                hint='Say then="stale" or then="refresh"; or augment from the rows themselves.',
                 obj=who,
                 id="kck_flow.E005",
             )

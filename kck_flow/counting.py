@@ -146,7 +146,7 @@ class Shape:
     def __init__(
         self, query: Query, facets: Sequence[Facet], measure: Any = None, ends: Sequence[str] = ()
     ) -> None:
-        self._names = [*(facet.name for facet in facets), *ends]
+        self.names = [*(facet.name for facet in facets), *ends]
         self._given = [*(facet.values for facet in facets), *(None for _ in ends)]
         self._typed = [_typing(query, facet.lookups) for facet in facets] + [_as_it_is for _ in ends]
         self._measure = _measuring(query, measure)
@@ -155,6 +155,10 @@ class Shape:
     def typed(self, facet: int, value: Any) -> Any:
         """Return a facet's value in the type of its column, that of NULL is None; ``facet`` counts from 1."""
         return self._typed[facet - 1](value)
+
+    def is_found(self, facet: int) -> bool:
+        """Whether a facet shows whatever is found, and not the values that it was given; ``facet`` counts from 1."""
+        return self._given[facet - 1] is None
 
     def settled(self) -> Shape:
         """Return the same shape with the facets' values looked up, once, for many keys."""
@@ -168,7 +172,7 @@ class Shape:
         Values given by a facet come in their order, zeros included, and no others; those found are in order, None last.
         """
         total: Any = self.zero
-        facets: list[dict[Any, Any]] = [{} for _ in self._names]
+        facets: list[dict[Any, Any]] = [{} for _ in self.names]
         for facet, value, n, amount in rows:
             measured = self._measure(n, amount)
             if facet == 0:
@@ -176,7 +180,7 @@ class Shape:
             elif n or measured:
                 facets[facet - 1][self._typed[facet - 1](value)] = measured
         ordered = (self._in_order(found, given) for found, given in zip(facets, self._given, strict=True))
-        return {"value": total, "facets": dict(zip(self._names, ordered, strict=True))}
+        return {"value": total, "facets": dict(zip(self.names, ordered, strict=True))}
 
     def _in_order(self, found: Mapping[Any, Any], given: Any) -> dict[Any, Any]:
         if given is not None:

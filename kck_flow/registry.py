@@ -6,6 +6,7 @@ Subclassing in an app's ``primers.py`` (or a package of that name) registers; im
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import logging
 import os
@@ -141,6 +142,8 @@ class Registry:
             except Exception as error:
                 self.broken.append(Broken(where(declared), error, traceback.format_exc(), declared))
                 return None
+            if isinstance(primer, Flow):
+                primer.ends = functools.partial(self.ends, primer)
             for name in primer.key_base_list:
                 if not isinstance(name, str):
                     continue  # no name, say the checks

@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from . import counting, windows
+from .definition import model_of
 from .errors import DeclarationError
 from .parameter import Parameter
-from .primer import Primer
+from .primer import On, Primer
 
 if TYPE_CHECKING:
     from django.db.models import Model, Q, QuerySet
 
+    from .entry import Change
     from .key import Key
     from .tracker import ModelTracker
 
@@ -142,6 +144,27 @@ class WindowParameter(Parameter[datetime]):
         return self._window.text_of(self._window.start_of(value))
 
 
+class EventWindow:
+    """Which window of a flow each of its events belongs to: the ``key`` of its edge on them."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+
+    def __call__(self, change: Change) -> Any:
+        """Return the key of the window that a new event is in; none for others'."""
+        event = change.new
+        if event is None or event.key_base != self.flow.name:
+            return None
+        return self.flow.build_key(**event.args, window=event.at)
+
+    def __repr__(self) -> str:
+        return f"EventWindow({self.flow.name!r})"
+
+
+# What an event tells ``Flow.augment``.
+EVENT_FIELDS = ("key_base", "args", "subject_type", "subject_id", "source", "sink", "at", "xact", "facets")
+
+
 class Flow(Primer):
     """Transitions between stocks, counted in windows. Its value is ``{"value": 12, "facets": {…}}``.
 
@@ -165,6 +188,9 @@ class Flow(Primer):
             the outside). One that raises is called again, later.
 
     ``cache.get("churning/2026-01-31T10")`` is one window, ``cache.get("churning")`` all of them.
+
+    ``augment`` may be overridden, of a flow that records its events: then the value of a window is what it makes of
+    them, one after the other, and the counts of ``series``, of all windows and of processes stay what they are.
     """
 
     sources: Sequence[type[Stock] | str | int | None] = ()
@@ -181,13 +207,60 @@ class Flow(Primer):
     _captures = ("triggers", "signals")
 
     def __init__(self) -> None:
+        # Whether a window's value is what ``augment`` makes of its events, and no plain count.
+        self.is_own = type(self).augment is not Flow.augment
+        if self.is_own:
+            edge = On("kck_flow.Event", key=EventWindow(self), then="augment", fields=EVENT_FIELDS)
+            self.depends_on = (*(self.depends_on or ()), edge)
         super().__init__()
         self.windows = windows.Window(self.window, self.tz)
         self.own_parameters = self.parameters
         self.parameters = (*self.parameters, WindowParameter(self.windows))
 
+    # Both filled in by those who know more: the registry which stocks there are, the cache what is in the tables.
+    ends: Callable[[], tuple[Sequence[Stock | None], Sequence[Stock | None], Sequence[Stock]]]
+    events_of: ClassVar[Callable[[Flow, Key], list[Change]]]
+
     def compute(self, key: Key) -> Any:
-        """What a flow counted is the record itself: there is nothing to compute it from."""
-        raise NotImplementedError(
-            f"{self.name!r} is counted as rows move, and that is not in place: manage.py migrate"
-        )
+        """What a flow counted is the record itself: there is nothing to compute it from. Where ``augment`` is a flow's
+        own, its events are.
+
+        Raises:
+            NotPrimed: some of its events have been pruned.
+        """
+        if not self.is_own:
+            raise NotImplementedError(
+                f"{self.name!r} is counted as rows move, and that is not in place: manage.py migrate"
+            )
+        changes = Flow.events_of(self, key)
+        return self.augment(key, self.shape.display([]), changes) if changes else self.shape.display([])
+
+    def augment(self, key: Key, value: Any, changes: Sequence[Change]) -> Any:
+        """Return a window's value, ``{"value": …, "facets": {…}}``, after some more transitions: one more each, in all
+        and by each facet.
+
+        To keep more of each window than that, override it, and call it first. Of each change, ``new`` is the event: a
+        ``Row`` with ``source``, ``sink``, ``subject_id``, ``at``, ``facets`` (a dict) and ``args``; ``old`` is None.
+        They come in any order.
+        """
+        for change in changes:
+            event = change.new
+            value["value"] += 1
+            given = {**event.facets, "source": event.source, "sink": event.sink}
+            for place, name in enumerate(self.shape.names, 1):
+                found = self.shape.typed(place, given[name])
+                counts = value["facets"][name]
+                # Where the values are given, others are not shown.
+                if found in counts or self.shape.is_found(place):
+                    counts[found] = counts.get(found, 0) + 1
+        return value
+
+    @cached_property
+    def shape(self) -> counting.Shape:
+        """How what is counted becomes the value; worked out once."""
+        _, _, inside = self.ends()
+        names = [facet.name for facet in self.facets]
+        for name, listed in (("source", self.sources), ("sink", self.sinks)):
+            if len(listed) > 1:
+                names.append(name)
+        return counting.shape_of_flow(self, model_of(inside[0]), names)

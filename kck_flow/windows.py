@@ -120,3 +120,11 @@ class Window:
             local = f"({at} AT TIME ZONE '{self.zone.key}')"
             return f"({at} - ({local} - date_trunc('hour', {local})))"
         return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
+
+    def text_sql(self, start: str) -> str:
+        """Return SQL of how the window is spelled that begins at ``start`` (SQL), as ``text_of`` does."""
+        if isinstance(self.size, timedelta) or self.size == "hour":
+            text = f"to_char({start} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')"
+            return f"regexp_replace({text}, '(:00){{1,2}}$', '')" if self.size == "hour" else f"{text} || 'Z'"
+        form = {"day": "YYYY-MM-DD", "week": 'IYYY-"W"IW', "month": "YYYY-MM"}[self.size]
+        return f"to_char({start} AT TIME ZONE '{self.zone.key}', '{form}')"

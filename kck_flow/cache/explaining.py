@@ -12,7 +12,7 @@ from ..key import Key
 from ..primer import On, Primer
 from ..process import Process
 from ..registry import registry
-from ..stock import Flow, Stock
+from ..stock import Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
@@ -36,6 +36,7 @@ def explain(key: Key) -> dict[str, Any]:
     """
     primer = registry.primers.get(key.key_base)
     of_stock = counted.counted(key)
+    flow = flows.counted(key)
     session = caller(spread.alias_of(primer))
     stored = products.read(
         session, key.digest, probe=True, changes=True, dirty=False, limit=conf.PENDING_LIMIT
@@ -92,7 +93,7 @@ def explain(key: Key) -> dict[str, Any]:
         "runs": [_run(row) for row in last],
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
         **({"flows": flows.around(primer)} if isinstance(primer, Stock) else {}),
-        **(flows.told(key, primer) if isinstance(primer, Flow) else {}),
+        **(flows.told(key, flow) if flow is not None else {}),
         **(processes.told(key, primer) if isinstance(primer, Process) else {}),
     }
 

@@ -107,8 +107,9 @@ class Cache:
         if of_stock is not None:
             return counted.is_primed(*of_stock[1:])
         primer = registry.primers.get(found.key_base)
-        if isinstance(primer, Flow):
-            return bool(flows.told(found, primer)["state"] == "fresh")
+        flow = flows.counted(found)
+        if flow is not None:
+            return bool(flows.told(found, flow)["state"] == "fresh")
         if isinstance(primer, Process):
             return processes.is_open(primer)
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
@@ -191,8 +192,9 @@ class Cache:
         of_stock = counted.counted(found)
         if of_stock is not None:
             return counted.refresh(found, *of_stock)
-        if isinstance(primer, Flow):
-            return flows.entry(found, primer)
+        flow = flows.counted(found)
+        if flow is not None:
+            return flows.entry(found, flow)
         if isinstance(primer, Process):
             return processes.refresh(found, primer)
         if context == TEST:

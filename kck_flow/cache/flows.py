@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from .. import clock, counting, spread
 from ..definition import FlowDefinition, NotCaptured, flow_definition, model_of
-from ..entry import Entry, Point
+from ..entry import Change, Entry, Point, Row
 from ..errors import DeclarationError, NotPrimed
 from ..key import Key
 from ..registry import registry
-from ..stock import Flow, Stock
-from ..store import generations, levels
+from ..stock import EVENT_FIELDS, Flow, Stock
+from ..store import events, generations, levels
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..tracked import State, TrackedDefinition, tracked_definition, tracked_model
@@ -66,6 +66,44 @@ def _compiled(flow: Flow, alias: str) -> tuple[FlowDefinition | TrackedDefinitio
         found = flow_definition(flow, alias, sources, sinks, inside)
         model = model_of(inside[0])
     return found, counting.shape_of_flow(flow, model, found.facets)
+
+
+def counted(key: Key) -> Flow | None:
+    """Return the flow whose counts a key shows; None where it is no flow's, or a window that the flow's own ``augment``
+    makes, which is a product like any other.
+    """
+    flow = registry.primers.get(key.key_base)
+    if not isinstance(flow, Flow) or (flow.is_own and key.params["window"] is not None):
+        return None
+    return flow
+
+
+def _events_of(flow: Flow, key: Key) -> list[Change]:
+    """Return the events of one of a flow's windows, as changes. Raises NotPrimed: fewer are left than were counted."""
+    alias = spread.alias_of(flow)
+    start = key.params["window"]
+    end = flow.windows.after(start)
+    session = caller(alias)
+    args: Mapping[str, Any] = {name: value for name, value in key.params.items() if name != "window"}
+    found = events.of_window(session, flow.name, args, start, end)
+    told = _ask(session, key, flow, alias, start, end, facet=0)
+    moved = sum(n for _, _, n, _ in told.rows) if told is not None else 0
+    if len(found) < moved:
+        raise NotPrimed(
+            f"{str(key)!r}: {moved} transitions were counted, and {len(found)} events of them are left "
+            "(kck prune --events): what their augment made of them cannot be made again."
+        )
+    label = "kck_flow.Event"
+    names = EVENT_FIELDS
+    changes = []
+    for event in found:
+        at = datetime.fromisoformat(event["at"])
+        row = Row({"id": event["id"], **{name: event[name] for name in names}, "at": at})
+        changes.append(Change(f"event:{event['id']}", label, None, None, row, at))
+    return changes
+
+
+Flow.events_of = staticmethod(_events_of)
 
 
 def shape_of(flow: Flow, alias: str) -> counting.Shape:

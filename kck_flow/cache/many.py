@@ -16,7 +16,6 @@ from ..key import Key
 from ..primer import Primer
 from ..process import Process
 from ..registry import registry
-from ..stock import Flow
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
@@ -104,12 +103,14 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
         else:
             results[text] = told.value
     for text, key in list(parsed.items()):
-        flow = registry.primers.get(key.key_base)
-        if isinstance(flow, (Flow, Process)):
+        flow, process = flows.counted(key), registry.primers.get(key.key_base)
+        if flow is not None or isinstance(process, Process):
             del parsed[text]
             try:
-                live = processes.entry(key, flow) if isinstance(flow, Process) else flows.entry(key, flow)
-                results[text] = live.value
+                if flow is not None:
+                    results[text] = flows.entry(key, flow).value
+                elif isinstance(process, Process):
+                    results[text] = processes.entry(key, process).value
             except Exception as error:
                 failed[text] = error
     if not landed.outcomes and frame.current() is None:

@@ -39,7 +39,6 @@ from ..key import INTERNAL, Key
 from ..primer import LONGEST, Primer
 from ..process import Process
 from ..registry import registry
-from ..stock import Flow
 from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.session import caller, loads
@@ -91,11 +90,12 @@ def get(
             patient=not boarding.get(),
         )
         return held.value if held is not None else default
-    flow = registry.primers.get(found.key_base)
-    if isinstance(flow, Flow):
+    flow = flows.counted(found)
+    if flow is not None:
         return flows.entry(found, flow).value
-    if isinstance(flow, Process):
-        return processes.entry(found, flow).value
+    process = registry.primers.get(found.key_base)
+    if isinstance(process, Process):
+        return processes.entry(found, process).value
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -136,11 +136,12 @@ def get_entry(
             found, *of_stock, prime=ask.prime, default=default is not RAISE, patient=not boarding.get()
         )
         return held if held is not None else empty(found, default)
-    flow = registry.primers.get(found.key_base)
-    if isinstance(flow, Flow):
+    flow = flows.counted(found)
+    if flow is not None:
         return flows.entry(found, flow)
-    if isinstance(flow, Process):
-        return processes.entry(found, flow)
+    process = registry.primers.get(found.key_base)
+    if isinstance(process, Process):
+        return processes.entry(found, process)
     try:
         entry: Entry = answer(found, ask, value_only=False)
         return entry

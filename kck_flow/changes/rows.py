@@ -21,16 +21,17 @@ from django.apps import apps
 from django.db import connections, models
 from django.db.models.signals import post_migrate, pre_migrate
 
-from .. import clock, spread
+from .. import clock, spelling, spread
 from ..conf import conf
 from ..definition import NotCaptured, literal
 from ..primer import On, Primer
 from ..registry import registry
+from ..spelling import Part
 from ..spread import AUGMENT, CHANGE, REFRESH, STALE, alias_of
+from ..stock import EventWindow, Flow
 from ..store import pending
 from ..store.session import Session
-from . import spelling, triggers
-from .spelling import Part
+from . import triggers
 from .triggers import OPERATIONS, Table
 
 logger = logging.getLogger("kck_flow")
@@ -63,6 +64,7 @@ class Watch:
     Attributes:
         columns: Those it watches, by the name that a ``Row`` has them by.
         told: What a change of them does: the product itself first, then what is declared below.
+        about: SQL of which rows it is about, ``{row}`` in the row's place, new ones alone; empty: all, however changed.
     """
 
     key_base: str
@@ -72,6 +74,7 @@ class Watch:
     identity: str
     columns: Mapping[str, models.Field[Any, Any]]
     told: tuple[Told, ...]
+    about: str = ""
 
     @property
     def name(self) -> str:
@@ -133,6 +136,8 @@ def _watch(primer: Primer, on: On, model: type[models.Model], alias: str) -> Wat
         raise NotCaptured(f"a row of {options.label} stands in several tables")
     if isinstance(options.pk, models.CompositePrimaryKey):
         raise NotCaptured(f"the primary key of {options.label} is made of several columns")
+    if isinstance(on.key, EventWindow):
+        return _events(on.key.flow, on, options)
     if callable(on.key):
         raise NotCaptured(f"which product a row belongs to, a function tells ({_named(on.key)})")
     by_attname = {field.attname: field for field in options.concrete_fields}
@@ -168,6 +173,25 @@ def _watch(primer: Primer, on: On, model: type[models.Model], alias: str) -> Wat
         columns,
         tuple(told),
     )
+
+
+def _events(flow: Flow, on: On, options: Any) -> Watch:
+    """Return a flow's edge on its events. Raises NotCaptured: SQL cannot spell its windows' keys."""
+    spelled = [literal(flow.name)]
+    for one in flow.own_parameters:
+        kind = spelling.taken(one)
+        if kind == "text":
+            raise NotCaptured(f"of a long text, an event keeps its beginning ({one.name!r})")
+        cast = {"int": "::numeric", "decimal": "::numeric", "instant": "::timestamptz", "date": "::date"}
+        sql = f'({{row}}"args" ->> {literal(one.name)}){cast.get(kind, "")}'
+        spelled.append(Part(sql, kind).text())
+    start = flow.windows.sql('{row}"at"')
+    spelled.append(flow.windows.text_sql(f"({start})"))
+    key = "(" + " || '/' || ".join(spelled) + ")"
+    about = f'{{row}}"key_base" = {literal(flow.name)}'
+    columns = _columns(on, apps.get_model(options.label))
+    told = (Told(flow.name, CHANGE, key),)
+    return Watch(flow.name, on.then, options.label, quoted(options.db_table), "id", columns, told, about)
 
 
 def _columns(on: On, model: type[models.Model]) -> dict[str, models.Field[Any, Any]]:
@@ -247,9 +271,12 @@ def _body(operation: str, table: Table, watches: Sequence[Watch]) -> str:
             {
                 (one.key_base, STALE if one.kind == CHANGE else one.kind)
                 for watch in watches
+                if not watch.about
                 for one in watch.told
             }
         )
+        if not told:
+            return f"BEGIN {says} RETURN NULL; END"
         rows = ", ".join(f"({literal(base)}, {literal(kind)})" for base, kind in told)
         label = literal(watches[0].label)
         return (
@@ -262,8 +289,12 @@ def _body(operation: str, table: Table, watches: Sequence[Watch]) -> str:
     pairs = f"pair AS MATERIALIZED ({_pairs(operation, watches)})"
     marks = list(dict.fromkeys(_marks(operation, table, watches)))
     changes = [
-        _changes(operation, table, watch, watch.told[0]) for watch in watches if watch.told[0].kind == CHANGE
+        _changes(operation, table, watch, watch.told[0])
+        for watch in watches
+        if watch.told[0].kind == CHANGE and (not watch.about or operation == "insert")
     ]
+    if not marks and not changes:
+        return f"BEGIN {says} RETURN NULL; END"
     parts = [pairs]
     statements = []
     label = literal(watches[0].label)
@@ -378,7 +409,9 @@ def _changes(operation: str, table: Table, watch: Watch, one: Told) -> str:
     keys = {side: _on(one.key, side, table) for side in (_OLD, _NEW)}
     nothing = "NULL::jsonb"
     if operation == "insert":
-        return f"SELECT {base}, {keys[_NEW]} AS key, {nothing} AS before, {rows[_NEW]} AS after, p.id FROM pair AS p"
+        about = _on(watch.about, _NEW, table) or "true"
+        new = f"{keys[_NEW]} AS key, {nothing} AS before, {rows[_NEW]} AS after, p.id"
+        return f"SELECT {base}, {new} FROM pair AS p WHERE {about}"
     if operation == "delete":
         return f"SELECT {base}, {keys[_OLD]} AS key, {rows[_OLD]} AS before, {nothing} AS after, p.id FROM pair AS p"
     differs = _differs(operation, table, watch)

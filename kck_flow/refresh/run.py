@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from .. import clock
-from ..cache import counted, recount
+from ..cache import counted, flows, recount
 from ..cache.beats import beats
 from ..cache.compute import Computation, Sessions
 from ..cache.failures import backoff_seconds, describe
@@ -71,7 +71,7 @@ def run(
     of_stock = counted.counted(key)
     if of_stock is not None:
         return _pass_on(claim, of_stock[0], sessions)
-    if isinstance(primer, (Flow, Process)):
+    if isinstance(primer, Process) or flows.counted(key) is not None:
         return _skip(primer, claim, sessions)  # there is nothing to compute it from
     if _is_of_another_release(primer, claim):
         late = claim.started - (claim.nominal or claim.started)

@@ -5,13 +5,14 @@ Appended by the triggers alone (``changes/triggers.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from .. import key as keys
 from ..key import Key
+from .levels import args_json
 from .session import Session, dumps, loads
 
 EVENTS = "events:"
@@ -130,3 +131,13 @@ def prune(session: Session, key_base: str, seconds: float, *, waited_for: bool) 
             yield gone
         if gone < BATCH:
             return
+
+
+def of_window(
+    session: Session, key_base: str, args: Mapping[str, Any], start: datetime, end: datetime
+) -> list[dict[str, Any]]:
+    """Return the events of one key of a flow over ``[start, end)``, a dict of column to value each, those of one row in
+    order.
+    """
+    params = {"key_base": key_base, "args": args_json(args), "start": start, "end": end}
+    return [loads(row[0]) for row in session.rows("window_events", params)]

@@ -29,8 +29,9 @@ from kck_flow import (
     Primer,
     StringParameter,
     UUIDParameter,
+    spelling,
 )
-from kck_flow.changes import rows, spelling
+from kck_flow.changes import rows
 from kck_flow.management.verbs import checking
 from kck_flow.models import Pending
 from kck_flow.store.session import caller

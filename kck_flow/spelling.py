@@ -12,11 +12,11 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
-from .. import parameter as parameters
-from ..definition import NotCaptured, literal
-from ..key import escape
-from ..parameter import REQUIRED, Parameter
-from ..primer import Primer
+from . import parameter as parameters
+from .definition import NotCaptured, literal
+from .key import escape
+from .parameter import REQUIRED, Parameter
+from .primer import Primer
 
 # What a field holds, by its internal type; a relation holds what it points to.
 _KINDS = {
@@ -97,7 +97,7 @@ def key(primer: Primer, given: Mapping[str, Part]) -> str:
                 raise NotCaptured(f"nothing is given for {one.name!r}")
             spelled.append(literal(_default(one)))
             continue
-        if _taken(one) != part.kind:
+        if taken(one) != part.kind:
             raise NotCaptured(f"only Python can spell {one.name!r} ({type(one).__name__}) from that column")
         text = part.text()
         if part.kind == "text":
@@ -116,7 +116,7 @@ def _default(one: Parameter[Any]) -> str:
     return "%" if text == "" else escape(text)
 
 
-def _taken(one: Parameter[Any]) -> str:
+def taken(one: Parameter[Any]) -> str:
     """Return what kind of column a parameter takes. Raises NotCaptured: only Python can tell."""
     if one._from_str is not None or one._to_str is not None:
         raise NotCaptured(f"the parameter {one.name!r} spells its values in a way of its own")
