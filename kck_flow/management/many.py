@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from time import monotonic
@@ -13,12 +14,14 @@ from django.db import connections
 
 from .. import spread
 from ..cache import counted
+from ..definition import Definition
 from ..entry import Entry
 from ..errors import InvalidKey
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
-from ..store import families, listings, private
+from ..stock import Stock
+from ..store import families, levels, listings, private
 from ..store.session import Session, caller
 from .arguments import domain_of, is_action
 from .verbs.products import servable
@@ -90,12 +93,24 @@ def choose(
             continue
         if stored:
             found.update(dict.fromkeys(_stored(session, primer)))
+        of_stock = counted.captured(primer)
+        if of_stock is not None and not missing:
+            # All keys of a counted family are one count, whichever of them is named.
+            found = dict.fromkeys([*found, *_held(session, *of_stock[:2])][:1])
         keys = list(found)
         if missing or before is not None:
             keys = _wanted(session, keys, missing, before)
         chosen.left += len(found) - len(keys)
         chosen.keys.extend(keys)
     return chosen
+
+
+def _held(session: Session, stock: Stock, definition: Definition) -> Iterator[Key]:
+    """Yield a key that a counted family holds, if it holds any."""
+    args = levels.some_args(session, definition.generation) if stock.parameters else None
+    if args is not None:
+        with suppress(InvalidKey):  # rows whose column is NULL, say
+            yield stock.build_key(**args)
 
 
 def _stored(session: Session, primer: Primer) -> Iterator[Key]:

@@ -88,6 +88,14 @@ def read_all(session: Session, generation: int, *, timed: bool = False) -> tuple
     return _held([*found[0][:6], None]), keys
 
 
+def some_args(session: Session, generation: int) -> dict[str, Any] | None:
+    """Return the parameters of one of the keys that a family holds; None where it holds none."""
+    found = session.run(
+        "SELECT args FROM kck_level WHERE generation = %s AND facet = 0 LIMIT 1", [generation]
+    )
+    return _exact(found[0][0]) if found else None
+
+
 def _held(row: Sequence[Any]) -> Held:
     primed_at, captured, token, void, waiting, now, rows = row
     return Held(primed_at, captured, token, void, waiting, now, _rows(rows))

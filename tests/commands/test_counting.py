@@ -7,7 +7,8 @@ from django.core.management import CommandError, call_command
 
 from kck_flow import Cache
 from kck_flow.management import words
-from tests.accounts.models import Account
+from kck_flow.models import Level
+from tests.accounts.models import Account, Branch
 
 committed = pytest.mark.django_db(transaction=True)
 
@@ -52,3 +53,16 @@ def test_the_ends_of_time_are_no_instants() -> None:
     for text in ("0001-01-01", "9999-12-31T23:59:59-12:00"):
         with pytest.raises(argparse.ArgumentTypeError):
             words.aware(text)
+
+
+@committed
+def test_refresh_of_a_family_with_parameters_counts_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where rows were changed behind the triggers: all keys are right again, by one count."""
+    branches = [Branch.objects.create(name=name) for name in ("North", "South")]
+    Account.objects.bulk_create([Account(state="active", branch=one) for one in branches for _ in range(3)])
+    keys = [f"branch_accounts/{one.pk}" for one in branches]
+    assert [Cache.get_instance().get(key)["value"] for key in keys] == [3, 3]
+    Level.objects.filter(facet=0).update(n=5)
+    call_command("kck", "refresh", "--product", "branch_accounts", "--format", "csv")
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert [Cache.get_instance().get(key)["value"] for key in keys] == [3, 3]
