@@ -24,6 +24,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 from .. import clock, spelling, spread
 from ..conf import conf
 from ..definition import NotCaptured, literal
+from ..errors import DeclarationError
 from ..primer import On, Primer
 from ..registry import registry
 from ..spelling import Part
@@ -109,7 +110,7 @@ def _all(alias: str) -> dict[Any, tuple[Watch | None, str]]:
         for primer, on in registry.on_model(model):
             try:
                 made[primer.name, id(on)] = _watch(primer, on, model, alias), ""
-            except NotCaptured as error:
+            except (NotCaptured, DeclarationError) as error:  # the checks tell the latter
                 made[primer.name, id(on)] = None, str(error)
     # Signals and triggers share out edges by product and effect: of two alike, one that only Python can tell takes the
     # other with it.
@@ -498,7 +499,8 @@ def missing(alias: str) -> list[str]:
     wrong = []
     for relation, watches in watched(alias).items():
         table = triggers.table_of(session, relation)
-        if table is None or _wrong(table, functions(table, watches), there):
+        # What is no table (a view) cannot be watched, and nobody could mend that.
+        if table is not None and _wrong(table, functions(table, watches), there):
             wrong.append(relation)
     return wrong
 
