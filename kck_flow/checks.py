@@ -3,8 +3,9 @@
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
-is declared wrongly · E011 a process is · W001 an attribute of a primer that is probably misspelt ·
-W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this application saves
+is declared wrongly · E011 a process is · E012 a model of events could refuse them · W001 an attribute of a primer that
+is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this
+application saves
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E011, W001 to W003: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E012, W001 to W003: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -225,7 +226,8 @@ def _one_at_a_time(primer: Primer) -> CheckMessage:
 
 
 def _flow(flow: Flow) -> Iterator[CheckMessage]:
-    """E010, W003: a flow's ends, facets and parameters; one that cannot be captured cannot be counted."""
+    """E010, E012, W003: a flow's ends, facets and parameters; one that cannot be captured cannot be counted. The model
+    that is to keep its events."""
     text, hint = "", "Correct its declaration."
     try:
         if flow.capture == "signals" or flow.tracker is not None:
@@ -249,6 +251,14 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
                 hint="Leave record_events and event_callables out: in a receiver of your own, the states are at hand.",
                 obj=_who(type(flow)),
                 id="kck_flow.E010",
+            )
+    else:
+        for what, hint in definition.event_mistakes(flow, home_of(flow), registry.ends(flow)[2]):
+            yield Error(
+                f"{_place(type(flow))}: {what.rstrip('.')}. Until then none of its events is kept.",
+                hint=hint,
+                obj=_who(type(flow)),
+                id="kck_flow.E012",
             )
 
 

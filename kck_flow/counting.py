@@ -18,7 +18,6 @@ from .definition import (
     Split,
     column_of,
     columns_of,
-    concrete,
     condition_of,
     grouped,
     is_star,
@@ -26,6 +25,7 @@ from .definition import (
     part_of,
     query_of,
 )
+from .recorded import concrete
 
 if TYPE_CHECKING:
     from .key import Key

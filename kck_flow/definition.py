@@ -27,7 +27,9 @@ from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, 
 from django.db.models.sql import Query
 from django.db.models.sql.where import AND, ExtraWhere, WhereNode
 
+from . import recorded
 from .errors import DeclarationError
+from .recorded import Recording, Source, concrete
 
 if TYPE_CHECKING:
     from .parameter import Parameter
@@ -256,22 +258,6 @@ def grouped(
     return text.replace("{kck}", "")  # on our own connections our functions are on the path
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """How the transitions of a flow are kept as events.
-
-    Attributes:
-        subject: Label of the model whose rows they tell of.
-        due: Whether somebody has to be called for each.
-    """
-
-    subject: str
-    due: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class FlowDefinition(Captured):
     """A captured flow. Every expression speaks of one side of a change as ``kck_row``.
@@ -319,7 +305,7 @@ def stored(found: Mapping[str, Any], events: Mapping[str, Any] | None = None) ->
     )
     if found["kind"] != "flow":
         return Definition(**given)
-    return FlowDefinition(**given, recording=Recording(**events) if events else None)
+    return FlowDefinition(**given, recording=Recording.from_json(events) if events else None)
 
 
 def _tuples(value: Any) -> Any:
@@ -416,21 +402,16 @@ def flow_definition(
         window=flow.windows.sql("{at}"),
         at=at,
         version=flow.version,
-        recording=recording_of(flow, model),
+        recording=recorded.recording_of(flow, model, alias, compiler.sources(flow)),
         **given,
     )
 
 
-def recording_of(flow: Flow, model: type[models.Model]) -> Recording | None:
-    """Return how a flow's transitions are kept as events, None where they are not. Raises DeclarationError."""
-    if not isinstance(flow.record_events, bool):
-        raise DeclarationError(f"record_events is True or False, not {flow.record_events!r}")
-    called = flow.event_callables
-    if not isinstance(called, (list, tuple)) or not all(map(callable, called)):
-        raise DeclarationError(f"event_callables is a list of functions, not {called!r}")
-    if not flow.record_events and not called:
-        return None
-    return Recording(model._meta.label, bool(called))
+def event_mistakes(flow: Flow, alias: str, inside: Sequence[Stock]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the model that is to keep the events of a flow that can be captured, as (what is wrong,
+    what to do)."""
+    model = model_of(inside[0])
+    yield from recorded.mistakes(flow, model, alias, _Compiler(model, alias).sources(flow))
 
 
 def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
@@ -677,6 +658,24 @@ class _Compiler:
             for one in facets
         )
 
+    def sources(self, flow: Flow) -> dict[str, Source]:
+        """Return what columns of an event can be filled with, by name: the values of parameters and facets."""
+        named: list[tuple[str, tuple[str, ...]]] = [
+            (parameter.name, (column_of(parameter),)) for parameter in flow.own_parameters
+        ]
+        named += [(facet.name, tuple(facet.lookups)) for facet in flow.facets]
+        found = {}
+        for name, lookups in named:
+            parts = [self.part(lookup, f"facet {name!r}") for lookup in lookups]
+            part, output = parts[0]
+            split = Split(name, tuple(one for one, _ in parts))
+            sql = f"{{kck}}kck_text({part.raw})" if part.kind == "text" else part.raw
+            seen = self.resolve(lookups[0], name)
+            field = seen.target if isinstance(seen, Col) else None
+            alone = len(parts) == 1
+            found[name] = Source(sql, split.jsonb(), output if alone else None, field if alone else None)
+        return found
+
     def measure(self, measure: Any) -> tuple[list[str], str | None]:
         """Return (what else a row must be to be measured, what it adds to the sum or None)."""
         if not isinstance(measure, Aggregate):
@@ -751,13 +750,6 @@ def _refuse(one: Any) -> None:
     ):
         # Whatever a trigger raises, the write fails with it.
         raise NotCaptured(f"{type(one).__name__} may fail for some row, and its write would fail with it")
-
-
-def concrete(output: Any) -> Any:
-    """Return the field that holds the values of one: of a foreign key, the key's."""
-    while getattr(output, "target_field", None) is not None and output.is_relation:
-        output = output.target_field
-    return output
 
 
 def part_of(sql: str, output: Any) -> Part | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.backends.utils import names_digest
 from django.db.models import Q, Value
+from django.db.models.signals import class_prepared
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -277,19 +279,14 @@ class Delta(models.Model):
         indexes = [models.Index(fields=["generation", "args_digest"], name="kck_delta_key")]
 
 
-class Event(models.Model):
-    """One transition of one row, written by the triggers in the transaction that caused it.
-
-    What is told of one row is in the order of the ids.
-    """
+class _Kept(models.Model):
+    """One transition of one row, as a row of its own."""
 
     id = models.BigAutoField(primary_key=True)
+    # Of the flow.
     key_base = models.TextField()
     generation = models.BigIntegerField()
     args = models.JSONField()
-    # The model's label and the primary key's text: the row may be of any model, and may be gone.
-    subject_type = models.TextField()
-    subject_id = models.TextField()
     # Key bases of stocks; null is the outside.
     source = models.TextField(null=True)
     sink = models.TextField(null=True)
@@ -304,6 +301,23 @@ class Event(models.Model):
     called = models.JSONField(null=True)
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.key_base}: {self.source or 'outside'} to {self.sink or 'outside'}"
+
+
+class Event(_Kept):
+    """One transition of one row, written by the triggers in the transaction that caused it.
+
+    What is told of one row is in the order of the ids.
+    """
+
+    # The model's label and the primary key's text: the row may be of any model, and may be gone.
+    subject_type = models.TextField()
+    subject_id = models.TextField()
+
+    class Meta:
         db_table = "kck_event"
         indexes = [
             models.Index(fields=["key_base", "at"], name="kck_event_family"),
@@ -313,8 +327,42 @@ class Event(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return f"{self.key_base}: {self.source or 'outside'} to {self.sink or 'outside'}"
+
+class FlowEvent(_Kept):
+    """Base of a model of an app's own that keeps the events of flows, for ``record_events``.
+
+    The model adds ``subject``, a foreign key to the flow's model or to a parent of it, with ``db_constraint=False`` and
+    ``on_delete=models.DO_NOTHING`` (or ``SET_NULL``): the row may be gone, and its event stays. A field that is named
+    like a facet or a parameter of the flow holds its value; any other is left empty, and must be able to be. Several
+    flows of one model may share it. Whatever could refuse an event would refuse the write that it tells of: the check
+    E012 tells.
+
+    It has the indexes of the shared table, whatever its own ``Meta`` says.
+    """
+
+    # How declarations, which import no table, know such a model.
+    keeps_transitions = True
+
+    class Meta:
+        abstract = True
+
+
+def _index_events(sender: type[models.Model], **_: Any) -> None:
+    """Give a model of events the indexes that it is read by: a ``Meta`` of its own inherits none."""
+    options = sender._meta
+    if not issubclass(sender, FlowEvent) or options.proxy:
+        return
+    # An index with a condition needs a name, of 30 characters at most, and of no other table.
+    name = names_digest(options.label_lower, length=12)
+    options.indexes = [
+        *options.indexes,
+        models.Index(fields=["key_base", "at"], name=f"kck_{name}_family"),
+        models.Index(fields=["key_base", "id"], name=f"kck_{name}_due", condition=Q(callback_state="due")),
+    ]
+    options.original_attrs["indexes"] = options.indexes  # what migrations go by
+
+
+class_prepared.connect(_index_events, dispatch_uid="kck_flow.events")
 
 
 class Record(models.Model):

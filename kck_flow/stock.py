@@ -182,7 +182,9 @@ class Flow(Primer):
             before 1900, or more than a day ahead, or is NULL, counts as of that transaction.
         capture: ``"triggers"``: transitions whoever makes them. ``"signals"``: those that a ``ModelTracker`` sees,
             between states that only Python can compute; sources and sinks are its states, and None is what it calls so.
-        record_events: Keep each transition, too, as a row of ``kck_flow.models.Event``, in the writer's transaction.
+        record_events: Keep each transition, too, in the writer's transaction: True, as a row of
+            ``kck_flow.models.Event``; a model of your own, a subclass of ``kck_flow.models.FlowEvent`` (the class, or
+            ``"app_label.ModelName"``), as a row of that.
         event_callables: Functions of ``(object, source, sink)``, called for each transition once its transaction has
             committed, at least once: the row as it is then (None where it is gone), and key bases of stocks (None is
             the outside). One that raises is called again, later.
@@ -199,7 +201,7 @@ class Flow(Primer):
     window: str | timedelta = "hour"
     tz: str | None = None
     at: str | None = None
-    record_events: bool = False
+    record_events: bool | type[Model] | str = False
     event_callables: Sequence[Callable[[Any, str | None, str | None], Any]] = ()
     capture: Literal["triggers", "signals"] = "triggers"
     # The one that feeds it; it says so itself.

@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +24,7 @@ from django.apps import apps
 from django.db import DatabaseError, OperationalError, connections, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 
+from .. import recorded
 from ..conf import conf
 from ..definition import (
     ROW,
@@ -31,12 +32,12 @@ from ..definition import (
     Definition,
     FlowDefinition,
     NotCaptured,
-    Recording,
     flow_definition,
     literal,
     stored,
 )
 from ..errors import DeclarationError
+from ..recorded import Recording, Typed
 from ..registry import registry
 from ..spread import alias_of
 from ..stock import Flow, Stock
@@ -208,6 +209,9 @@ def _side(flows: Sequence[FlowDefinition], keys: str, sign: str) -> str:
         seen += [f"{once(split.jsonb())} AS f{place}_{number}" for number, split in enumerate(one.splits)]
         if one.at is not None:
             seen.append(f"{once(one.at)} AS t{place}")
+        typed = _typed(one)
+        filled = typed.filled if typed is not None else ()
+        seen += [f"{once(column.sql)} AS v{place}_{number}" for number, column in enumerate(filled)]
     computed = ", ".join(f"{sql} AS {name}" for sql, name in shared.items())
     # OFFSET keeps the planner from writing each expression out again wherever its name stands.
     rows = f"SELECT {keys}, {computed} FROM kck_changed AS {ROW} WHERE kck_sign {sign} OFFSET 0"
@@ -305,44 +309,68 @@ def _events(table: Table, flows: Sequence[FlowDefinition]) -> list[str]:
     called: one wish for a statement, in the writer's transaction, as any other mark on its way.
     """
     kept = [(place, one, one.recording) for place, one in enumerate(flows) if one.recording is not None]
-    told = " UNION ALL ".join(_told(*one) for one in kept)
-    parts = [
-        f"""kck_events AS (
-        INSERT INTO {table.schema}kck_event (key_base, generation, args, subject_type, subject_id, source, sink, at,
-                                             xact, facets, callback_state)
-        SELECT key_base, generation, args, subject_type, subject_id, source, sink, at,
-               pg_current_xact_id()::text::bigint, facets, callback_state
-        FROM ({told}) AS told ORDER BY at
-        RETURNING key_base, callback_state)"""
-    ]
+    shared = [one for one in kept if one[2].typed is None]
+    parts = {}
+    if shared:
+        told = " UNION ALL ".join(_told(*one) for one in shared)
+        parts["kck_events"] = _appended(
+            f"{table.schema}kck_event", [*recorded.COLUMNS, "subject_type", "subject_id"], told
+        )
+    for place, one, recording in kept:
+        if recording.typed is not None:
+            columns = [_quoted(each.column) for each in (recording.typed.subject, *recording.typed.filled)]
+            told = _told(place, one, recording)
+            # Table by table, and flow by flow: each has columns of its own.
+            parts[f"kck_events{place}"] = _appended(
+                recording.typed.relation, [*recorded.COLUMNS, *columns], told
+            )
+    texts = [f"{name} AS ({statement})" for name, statement in parts.items()]
     slots = [(one.key_base, events.slot_key(one.key_base)) for _, one, recording in kept if recording.due]
     if slots:
         wishes = ", ".join(
             f"({literal(flow)}, {literal(str(key))}, '{key.digest}'::uuid)" for flow, key in slots
         )
-        parts.append(
+        due = " UNION ALL ".join(
+            f"SELECT key_base FROM {name} WHERE callback_state = 'due'" for name in parts
+        )
+        texts.append(
             f"""kck_wished AS (
         INSERT INTO {table.schema}kck_pending (key_base, digest, kind, source, reason)
         SELECT w.base, w.digest, 'refresh', '{TRIGGERED}', 'events' FROM (VALUES {wishes}) AS w (flow, base, digest)
-        WHERE w.flow IN (SELECT key_base FROM kck_events WHERE callback_state = 'due'))"""
+        WHERE w.flow IN ({due}))"""
         )
-    return parts
+    return texts
+
+
+def _appended(relation: str, columns: Sequence[str], told: str) -> str:
+    """Return the statement that appends events to a table. Of one row, the earlier has the lower number."""
+    names = ", ".join(columns)
+    return f"""
+        INSERT INTO {relation} ({names}) SELECT {names} FROM ({told}) AS told ORDER BY at
+        RETURNING key_base, callback_state"""
 
 
 def _told(place: int, one: FlowDefinition, recording: Recording) -> str:
-    """Return a query of one flow's transitions as events."""
+    """Return a query of one flow's transitions as events, with the columns of the table that keeps them."""
     moves = _moves(place, one)
     facets = (
         f"{literal(split.name)}, {value}" for split, value in zip(one.splits, moves.facets, strict=True)
     )
     keys = [f"coalesce((p.n).{_quoted(name)}, (p.o).{_quoted(name)})" for name in one.identity]
-    subject = keys[0] if len(keys) == 1 else f"jsonb_build_array({', '.join(keys)})"
     state = "'due'" if recording.due else "''"
+    if recording.typed is None:
+        subject = keys[0] if len(keys) == 1 else f"jsonb_build_array({', '.join(keys)})"
+        more = f"{literal(recording.subject)}::text AS subject_type, ({subject})::text AS subject_id"
+    else:
+        more = f"{keys[0]} AS {_quoted(recording.typed.subject.column)}"
+        for number, column in enumerate(recording.typed.filled):
+            value = f"CASE WHEN c.sink <> '' THEN (p.n).v{place}_{number} ELSE (p.o).v{place}_{number} END"
+            more += f", {value} AS {_quoted(column.column)}"
     return f"""
         SELECT {literal(one.key_base)}::text AS key_base, {one.generation}::bigint AS generation, {moves.args} AS args,
                nullif(c.source, '') AS source, nullif(c.sink, '') AS sink, {moves.when} AS at,
-               jsonb_build_object({", ".join(facets)}) AS facets, {state} AS callback_state,
-               {literal(recording.subject)}::text AS subject_type, ({subject})::text AS subject_id
+               pg_current_xact_id()::text::bigint AS xact, jsonb_build_object({", ".join(facets)}) AS facets,
+               {state} AS callback_state, {more}
         {moves.rows}
         {moves.where}"""
 
@@ -453,6 +481,7 @@ def install(alias: str) -> list[str]:
     if known.keys() - {one.generation for one in wanted}:
         generations.drop_retired(session)
     tables = _fitting(session, _tables(session), {one.generation for one in wanted})
+    tables = {relation: _kept(session, found, tell=True) for relation, found in tables.items()}
     changed = []
     there = _installed(session)
     kept: set[str] = set()
@@ -516,6 +545,49 @@ def _tables(session: Session) -> dict[str, list[Captured]]:
     return dict(sorted(tables.items()))
 
 
+def _kept(session: Session, definitions: Sequence[Captured], *, tell: bool = False) -> list[Captured]:
+    """Return definitions with the models of events that can take them, their tables named in full. Where one can not
+    (it is not migrated yet, say), writes go on, and are counted: its events are not kept.
+    """
+    found: list[Captured] = []
+    for one in definitions:
+        typed = _typed(one)
+        if isinstance(one, FlowDefinition) and one.recording is not None and typed is not None:
+            place, why = events.fitting(session, typed)
+            kept = replace(one.recording, typed=replace(typed, relation=place)) if place is not None else None
+            if kept is None and tell:
+                # Where the table is not there yet, the migrate that makes it comes by here again.
+                level = logging.ERROR if why != events.NO_TABLE else logging.WARNING
+                logger.log(level, "events.refused family=%s model=%s why=%r", one.key_base, typed.model, why)
+            found.append(replace(one, recording=kept))
+        else:
+            found.append(one)
+    return found
+
+
+def _typed(one: Captured) -> Typed | None:
+    """Return the model of the project's own that keeps the events of a definition."""
+    recording = one.recording if isinstance(one, FlowDefinition) else None
+    return recording.typed if recording is not None else None
+
+
+def unkept(alias: str) -> list[tuple[str, str, str]]:
+    """Return (flow, the model that is to keep its events, why it does not) of the definitions in force."""
+    session = Session(connections[alias])
+    found = []
+    for definitions in _tables(session).values():
+        for one in definitions:
+            if (
+                isinstance(one, FlowDefinition)
+                and one.recording is not None
+                and one.recording.typed is not None
+            ):
+                place, why = events.fitting(session, one.recording.typed)
+                if place is None:
+                    found.append((one.key_base, one.recording.typed.model, why))
+    return found
+
+
 def missing(alias: str) -> list[str]:
     """Return the tables whose triggers are not as what is declared and in force wants them; changes nothing."""
     session = Session(connections[alias])
@@ -529,7 +601,7 @@ def missing(alias: str) -> list[str]:
     there = _installed(session)
     for relation, definitions in _tables(session).items():
         table = table_of(session, relation)
-        if table is None or _wrong(table, functions(table, definitions), there):
+        if table is None or _wrong(table, functions(table, _kept(session, definitions)), there):
             wrong.add(relation)
     return sorted(wrong)
 
@@ -700,10 +772,19 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     # Without the tables that the triggers write to, nobody could write any more.
     leaving = any(backwards and migration.app_label == "kck_flow" for migration, backwards in plan)
     names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}
-    # Their definitions may have columns that are still to come.
-    for (relation,) in session.run("SELECT DISTINCT relation FROM kck_generation WHERE live ORDER BY 1"):
+    # Their definitions may have columns that are still to come; so may the table of definitions itself.
+    rows = session.run(
+        "SELECT relation, array_agg(to_jsonb(g) -> 'events' -> 'typed' ->> 'model') FROM kck_generation g WHERE live "
+        "GROUP BY relation ORDER BY relation"
+    )
+    for relation, kept in rows:
         if leaving or relation.strip('"').replace('""', '"') in names:
             _patiently(session, relation, lambda relation=relation: _take_off(session, relation))
+        elif any(model is not None and model.partition(".")[0] in labels for model in kept):
+            if "kck_flow" in labels:  # functions of this release may need tables that are still to come
+                _patiently(session, relation, lambda relation=relation: _take_off(session, relation))
+            else:
+                _keep_none(session, relation, labels)
     if leaving:
         _sweep(session)
 
@@ -714,6 +795,23 @@ def _take_off(session: Session, relation: str) -> None:
     for part in table.parts if table is not None else ():
         if part in there:
             _drop(session, part, there[part])
+
+
+def _keep_none(session: Session, relation: str, labels: Container[str]) -> None:
+    """Have no events kept in tables of apps that are about to be migrated, for the same reason: what is written until
+    then is counted, and no event is kept of it.
+    """
+    table = table_of(session, relation)
+    there = _installed(session)
+    if table is None or not any(part in there for part in table.parts):
+        return
+    found = _kept(session, _tables(session)[relation])
+    for place, one in enumerate(found):
+        typed = _typed(one)
+        if isinstance(one, FlowDefinition) and typed is not None and typed.model.partition(".")[0] in labels:
+            found[place] = replace(one, recording=None)
+    if _install(session, table, found, there):
+        _sweep(session)
 
 
 def _last_app() -> str:

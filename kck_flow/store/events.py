@@ -1,6 +1,7 @@
 """Transitions kept as events: those whose callables have to be called, the last ones, and those that are old.
 
-Appended by the triggers alone (``changes/triggers.py``).
+Appended by the triggers alone (``changes/triggers.py``): to the table that flows share, or to that of a model of the
+project's own. A flow that was declared otherwise before has some in each: what is asked for is asked of all of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from .. import key as keys
+from .. import recorded
 from ..key import Key
+from ..recorded import Typed
 from .levels import args_json
 from .session import Session, dumps, loads
 
@@ -19,11 +22,129 @@ EVENTS = "events:"
 BATCH = 5000
 
 
+# Why a model of events can take none, where its table is not there.
+NO_TABLE = "its table is not there: manage.py migrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A table that events are kept in.
+
+    Attributes:
+        model: Label of the model; empty for the table that flows share.
+        relation: The table, quoted.
+        subject: The column of the subject's key.
+    """
+
+    model: str
+    relation: str
+    subject: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The table and the column, as statements take them."""
+        return {
+            "table": self.relation.replace("%", "%%"),
+            "subject": _quoted(self.subject).replace("%", "%%"),
+        }
+
+
+SHARED = Place("", "kck_event", "subject_id")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def places(session: Session) -> list[Place]:
+    """Return the tables of a database in which events may be: the one that flows share, those of the models of this
+    process, and those of another release whose flows keep theirs there.
+    """
+    quote = session.connection.ops.quote_name
+    found = {SHARED.relation: SHARED}
+    for model in recorded.event_models():
+        if column := recorded.subject_column(model):
+            relation = quote(model._meta.db_table)
+            found[relation] = Place(model._meta.label, relation, column)
+    rows = session.run(
+        "SELECT DISTINCT events -> 'typed' FROM kck_generation WHERE events -> 'typed' IS NOT NULL ORDER BY 1"
+    )
+    for (kept,) in rows:
+        typed = Typed.from_json(loads(kept))
+        found.setdefault(typed.relation, Place(typed.model, typed.relation, typed.subject.column))
+    there = session.run(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL", [list(found)]
+    )
+    return [place for name, place in found.items() if (name,) in there]
+
+
+def fitting(session: Session, typed: Typed) -> tuple[str | None, str]:
+    """Return the full name of the table of a model of events, or None and why a trigger cannot fill it: with what is
+    declared that was found out before, and here whether the table is as declared.
+    """
+    found = session.run(
+        "SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)",
+        [typed.relation],
+    )
+    if not found or found[0][2] not in ("r", "p"):
+        return None, NO_TABLE
+    oid, name, _ = found[0]
+    wanted = {column: (kind, column in ("source", "sink")) for column, kind in recorded.COLUMNS.items()}
+    wanted |= {one.column: (one.type, one.null) for one in (typed.subject, *typed.filled)}
+    columns = session.run(
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull, "
+        "atthasdef OR attidentity <> '' OR attgenerated <> '' FROM pg_attribute "
+        "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+        [oid],
+    )
+    there = {column: (kind, not_null) for column, kind, not_null, _ in columns}
+    for column, (kind, null) in wanted.items():
+        if column not in there:
+            return None, f"its table has no column {column}: manage.py makemigrations and migrate"
+        if there[column][0] != kind:
+            return (
+                None,
+                f"its column {column} is {there[column][0]}, and {kind} is declared: manage.py migrate",
+            )
+        if there[column][1] and null:
+            return None, f"its column {column} is NOT NULL, and the value may be: manage.py migrate"
+    for column, _, not_null, given in columns:
+        if not_null and not given and column not in wanted:
+            return (
+                None,
+                f"its column {column} is NOT NULL, and nothing fills it: let it be NULL, or have a default",
+            )
+    constraints = session.run(
+        "SELECT k.conname FROM pg_constraint k WHERE k.conrelid = %s AND k.contype IN ('f', 'u', 'x') AND EXISTS ("
+        "SELECT 1 FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey) "
+        "AND a.attname = ANY(%s)) ORDER BY 1",
+        [oid, list(wanted)],
+    )
+    if constraints:
+        return (
+            None,
+            f"its table has the constraint {constraints[0][0]}, which could refuse an event: manage.py migrate",
+        )
+    return str(name), ""
+
+
 def slot_key(name: str, *of: str) -> Key:
-    """Return the key of the slot under which a flow's callables are called; with the number of an event, of that event
-    alone.
+    """Return the key of the slot under which a flow's callables are called; with the number of an event, and the model
+    that keeps it where that is the project's own, of that event alone.
     """
     return keys.internal(f"{EVENTS}{name}", *of)
+
+
+def event_slot(name: str, place: Place, number: int) -> Key:
+    """Return the key of the slot of one event."""
+    return slot_key(name, str(number), *([place.model] if place.model else []))
+
+
+def event_of(key: Key) -> tuple[int, str] | None:
+    """Return which event a slot is for, its number and its model (empty: the shared table); None: all of its flow."""
+    number, _, model = str(key).partition("/")[2].partition("/")
+    return (int(number), keys.unescape(model)) if number else None
 
 
 def slot_base(name: str) -> str:
@@ -41,38 +162,38 @@ class Due:
     """An event whose callables have to be called, its row locked.
 
     Attributes:
-        subject: The text of the row's primary key.
+        subject: The text of the row's primary key; None where the event has forgotten it with the row (SET_NULL).
         called: Which callables have been called before, when another failed.
     """
 
-    subject: str
+    subject: str | None
     source: str | None
     sink: str | None
     called: tuple[str, ...]
 
 
-def due(session: Session, key_base: str, limit: int) -> list[int]:
+def due(session: Session, place: Place, key_base: str, limit: int) -> list[int]:
     """Return the events of a flow whose callables have not been called, by number; not those that failed."""
     params = {"key_base": key_base, "limit": limit}
-    return [row[0] for row in session.rows("due_events", params)]
+    return [row[0] for row in session.rows("due_events", params, **place.names)]
 
 
-def hold(session: Session, number: int, *, wait: bool = False) -> Due | None:
+def hold(session: Session, place: Place, number: int, *, wait: bool = False) -> Due | None:
     """Lock an event that is due, until the transaction ends; None where it is not (any more), or, unless told to
     ``wait``, where somebody holds it.
     """
-    row = session.row("hold_event", {"id": number}, busy="" if wait else "SKIP LOCKED")
+    row = session.row("hold_event", {"id": number}, busy="" if wait else "SKIP LOCKED", **place.names)
     return Due(row[0], row[1], row[2], tuple(loads(row[3]) or ())) if row is not None else None
 
 
-def end(session: Session, number: int, *, keep: bool) -> None:
+def end(session: Session, place: Place, number: int, *, keep: bool) -> None:
     """Note that an event's callables were called; it is kept, or has done its duty."""
-    session.rows("end_event" if keep else "drop_event", {"id": number})
+    session.rows("end_event" if keep else "drop_event", {"id": number}, **place.names)
 
 
-def set_apart(session: Session, number: int, called: Sequence[str]) -> None:
+def set_apart(session: Session, place: Place, number: int, called: Sequence[str]) -> None:
     """Leave an event to a slot of its own; ``called``: the callables that are called already."""
-    session.rows("set_event_apart", {"id": number, "called": dumps(list(called))})
+    session.rows("set_event_apart", {"id": number, "called": dumps(list(called))}, **place.names)
 
 
 def drop_slot(session: Session, slot: int, token: int) -> None:
@@ -82,12 +203,18 @@ def drop_slot(session: Session, slot: int, token: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """An event as it is listed. Instants are aware."""
+    """An event as it is listed. Instants are aware.
 
+    Attributes:
+        model: Label of the model that keeps it.
+        subject: The text of the row's primary key; None where the event has forgotten it with the row.
+    """
+
+    model: str
     id: int
     key_base: str
     args: dict[str, Any]
-    subject: str
+    subject: str | None
     source: str | None
     sink: str | None
     at: datetime
@@ -97,40 +224,45 @@ class Happened:
 
 
 def last(session: Session, key_base: str, limit: int) -> list[Happened]:
-    """Return a flow's last events, the newest first."""
-    rows = session.rows("list_events", {"key_base": key_base, "limit": limit})
-    return [
-        Happened(number, base, loads(args), subject, source, sink, at, xact, loads(facets), state)
-        for number, base, args, subject, source, sink, at, xact, facets, state in rows
-    ]
+    """Return a flow's last events, wherever they are kept, the newest first."""
+    found = [
+        Happened(place.model or "kck_flow.Event", number, base, loads(args), subject, source, sink, at, xact,
+                 loads(facets), state)
+        for place in places(session)
+        for number, base, args, subject, source, sink, at, xact, facets, state in session.rows(
+            "list_events", {"key_base": key_base, "limit": limit}, **place.names
+        )
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (one.at, one.id), reverse=True)[:limit]
 
 
 def bases(session: Session) -> list[str]:
     """Return the key bases that events are kept of."""
-    return [row[0] for row in session.run("SELECT DISTINCT key_base FROM kck_event ORDER BY 1")]
+    found: set[str] = set()
+    for place in places(session):
+        found.update(row[0] for row in session.run(f"SELECT DISTINCT key_base FROM {place.relation}"))
+    return sorted(found)
 
 
 def old(session: Session, key_base: str, seconds: float, *, waited_for: bool) -> int:
-    """Return how many events of a flow are older than so many seconds, and needed no more.
+    """Return how many events of a flow are older than so many seconds, and needed no more, wherever they are kept.
 
     Args:
         waited_for: Whether the flow has callables: then events stay whose callables were not all called.
     """
     params = {"key_base": key_base, "seconds": seconds, "waited_for": waited_for}
-    row = session.row("count_old_events", params)
-    assert row is not None
-    return int(row[0])
+    return sum(session.rows("count_old_events", params, **place.names)[0][0] for place in places(session))
 
 
 def prune(session: Session, key_base: str, seconds: float, *, waited_for: bool) -> Iterator[int]:
     """Delete those; yields how many each batch had. What they counted for stays counted."""
     params = {"key_base": key_base, "seconds": seconds, "waited_for": waited_for, "limit": BATCH}
-    while True:
-        gone = len(session.rows("prune_events", params))
-        if gone:
-            yield gone
-        if gone < BATCH:
-            return
+    for place in places(session):
+        gone = BATCH
+        while gone == BATCH:
+            gone = len(session.rows("prune_events", params, **place.names))
+            if gone:
+                yield gone
 
 
 def of_window(

@@ -4,6 +4,8 @@ import uuid
 
 from django.db import models
 
+from kck_flow.models import FlowEvent
+
 
 class Branch(models.Model):
     name = models.TextField()
@@ -50,3 +52,32 @@ class Probe(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     degrees = models.IntegerField(default=20)
+
+
+class AccountEvent(FlowEvent):
+    """What moved accounts, with columns for facets of many kinds."""
+
+    subject = models.ForeignKey(Account, models.DO_NOTHING, db_constraint=False, related_name="events")
+    plan = models.TextField(null=True, db_index=True)
+    vip = models.BooleanField(null=True)
+    balance = models.DecimalField(max_digits=12, decimal_places=2, null=True)
+    branch = models.ForeignKey(Branch, models.SET_NULL, null=True, db_constraint=False, related_name="+")
+    # Of an expression, and of a combination.
+    day = models.DateField(null=True)
+    both = models.JSONField(null=True)
+    # Nothing fills it.
+    note = models.TextField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["day"], name="account_event_day")]
+
+
+class ForgetfulEvent(FlowEvent):
+    """In a table with an odd name and an odd column, whose events forget rows that go."""
+
+    subject = models.ForeignKey(
+        Account, models.SET_NULL, null=True, db_constraint=False, related_name="+", db_column="Odd rów"
+    )
+
+    class Meta:
+        db_table = "Odd events é"

@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from kck_flow.models import FlowEvent
+
 
 class Author(models.Model):
     name = models.TextField()
@@ -38,3 +40,10 @@ class OpenOrder(Order):
 
     class Meta:
         proxy = True
+
+
+class ShippingEvent(FlowEvent):
+    """Orders that were sent."""
+
+    subject = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="shippings")
+    customer = models.ForeignKey(Customer, models.DO_NOTHING, db_constraint=False, related_name="+")

@@ -172,6 +172,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     else:
         yield Finding(f"functions{named}", OK, "Functions are in place")
     yield _capture(alias, named)
+    yield from _events(alias, named)
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
@@ -213,6 +214,12 @@ def _capture(alias: str, named: str) -> Finding:
             "manage.py migrate",
         )
     return Finding(f"capture{named}", OK, "Triggers are in place")
+
+
+def _events(alias: str, named: str) -> Iterator[Finding]:
+    for flow, model, why in triggers.unkept(alias):
+        what, _, todo = why.partition(": ")
+        yield Finding(f"events{named}", WRONG, f"{flow}: {model} keeps no event: {what}", todo)
 
 
 def _declared() -> Iterator[Finding]:

@@ -141,7 +141,7 @@ def _flows(console: Console, options: Options) -> int:
 
 
 EVENT_NAMES = (
-    "at", "flow", "subject", "source", "sink", "facets", "args", "called", "transaction", "id",
+    "at", "flow", "subject", "source", "sink", "facets", "args", "called", "transaction", "id", "model",
 )  # fmt: skip
 
 
@@ -164,6 +164,7 @@ def _events(console: Console, options: Options, flows: list[Flow]) -> int:
             "called": one.callback_state or None,
             "transaction": one.xact,
             "id": one.id,
+            "model": one.model,
         }
         for one in found[: options["limit"]]
     ]
@@ -171,7 +172,7 @@ def _events(console: Console, options: Options, flows: list[Flow]) -> int:
     columns = [
         Column("WHEN", lambda row: words.instant(row["at"], now)),
         Column("FLOW", lambda row: row["flow"]),
-        Column("SUBJECT", lambda row: row["subject"]),
+        Column("SUBJECT", lambda row: row["subject"] or "-"),
         Column("FROM", lambda row: row["source"] or "outside"),
         Column("TO", lambda row: row["sink"] or "outside"),
         Column("CALLED", lambda row: row["called"] or "-"),

@@ -1,2 +1,2 @@
 -- The callables of an event were called, and for nothing else was it kept.
-DELETE FROM kck_event WHERE id = %(id)s
+DELETE FROM {table} WHERE id = %(id)s

@@ -1,2 +1,2 @@
 -- The callables of an event were called.
-UPDATE kck_event SET callback_state = 'done', called = NULL WHERE id = %(id)s
+UPDATE {table} SET callback_state = 'done', called = NULL WHERE id = %(id)s
