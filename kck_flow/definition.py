@@ -660,20 +660,14 @@ class _Compiler:
 
     def sources(self, flow: Flow) -> dict[str, Source]:
         """Return what columns of an event can be filled with, by name: the values of parameters and facets."""
-        named: list[tuple[str, tuple[str, ...]]] = [
-            (parameter.name, (column_of(parameter),)) for parameter in flow.own_parameters
-        ]
-        named += [(facet.name, tuple(facet.lookups)) for facet in flow.facets]
+        named = {parameter.name: column_of(parameter) for parameter in flow.own_parameters}
+        named |= {facet.name: facet.lookups[0] for facet in flow.facets if len(facet.lookups) == 1}
         found = {}
-        for name, lookups in named:
-            parts = [self.part(lookup, f"facet {name!r}") for lookup in lookups]
-            part, output = parts[0]
-            split = Split(name, tuple(one for one, _ in parts))
+        for name, lookup in named.items():
+            part, output = self.part(lookup, f"facet {name!r}")
             sql = f"{{kck}}kck_text({part.raw})" if part.kind == "text" else part.raw
-            seen = self.resolve(lookups[0], name)
-            field = seen.target if isinstance(seen, Col) else None
-            alone = len(parts) == 1
-            found[name] = Source(sql, split.jsonb(), output if alone else None, field if alone else None)
+            seen = self.resolve(lookup, name)
+            found[name] = Source(sql, part.jsonb(), output, seen.target if isinstance(seen, Col) else None)
         return found
 
     def measure(self, measure: Any) -> tuple[list[str], str | None]:

@@ -41,13 +41,13 @@ class Source:
     Attributes:
         sql: SQL of the value, of a row ``kck_row``; of a text, in its normal form.
         jsonb: The same as ``facets`` has it.
-        output: The field that holds such values, that of a key for a foreign key; None for a combination.
+        output: The field that holds such values, that of a key for a foreign key.
         field: The field itself, where the value is that of a field and not of an expression.
     """
 
     sql: str
     jsonb: str
-    output: models.Field[Any, Any] | None
+    output: models.Field[Any, Any]
     field: models.Field[Any, Any] | None
 
 
@@ -338,7 +338,7 @@ def _of_field(
     if field.unique:
         yield f"{name} is unique, and events are not", "Leave unique out."
     if not _fits(source, field):
-        held = "a combination of values" if source.output is None else _told(source.field or source.output)
+        held = _told(source.field or source.output)
         yield (
             f"{name} is {_told(field)}, and cannot hold all that the facet or parameter of that name is, {held}",
             "Give it a field of that kind and size, or a JSONField; or another name, and null=True.",
@@ -352,8 +352,6 @@ def _fits(source: Source, field: models.Field[Any, Any]) -> bool:
     target, given = concrete(field), source.output
     if isinstance(target, models.JSONField):
         return True
-    if given is None:
-        return False
     if field.is_relation and source.field is not None and source.field.is_relation:
         of, other = concrete_of(field.related_model), concrete_of(source.field.related_model)
         if of is not other:

@@ -62,9 +62,9 @@ class AccountEvent(FlowEvent):
     vip = models.BooleanField(null=True)
     balance = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     branch = models.ForeignKey(Branch, models.SET_NULL, null=True, db_constraint=False, related_name="+")
-    # Of an expression, and of a combination.
+    # Of an expression, and of whatever there is.
     day = models.DateField(null=True)
-    both = models.JSONField(null=True)
+    score = models.JSONField(null=True)
     # Nothing fills it.
     note = models.TextField(null=True)
 
@@ -81,3 +81,12 @@ class ForgetfulEvent(FlowEvent):
 
     class Meta:
         db_table = "Odd events é"
+
+
+class OrderEvent(FlowEvent):
+    """In another app than its subject."""
+
+    subject = models.ForeignKey("shop.Order", models.DO_NOTHING, db_constraint=False, related_name="moves")
+    customer = models.ForeignKey(
+        "shop.Customer", models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
+    )

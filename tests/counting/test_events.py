@@ -244,7 +244,10 @@ def test_what_is_declared_wrongly_is_told_by_the_checks(db: None) -> None:
 
     with registered(First, Odd, Odder):
         told = {found.obj.rpartition(".")[2]: found.msg for found in run_checks(tags=["kck"])}
-    assert "record_events is True or False, not 'yes'" in told["Odd"]
+    assert (
+        "record_events is True, False or a model of events (a subclass of FlowEvent), not 'yes'"
+        in told["Odd"]
+    )
     assert "event_callables is a list of functions, not 'fn'" in told["Odder"]
 
 
