@@ -311,7 +311,12 @@ def _of_field(
     source = sources.get(field.name)
     if field.name != "subject" and source is None:
         default = field.has_db_default()
-        if not field.null and not default and not getattr(field, "generated", False):
+        if getattr(field, "generated", False):
+            yield (
+                f"{name} is computed by the database: a row that this fails for would be a write that fails",
+                "Leave it out, and annotate what you read.",
+            )
+        elif not field.null and not default:
             known = ", ".join(sorted(sources)) or "none"
             yield (
                 f"{name} cannot be NULL, and nothing fills it",

@@ -19,7 +19,7 @@ from django.db import connection, models, transaction
 from django.db.migrations import Migration
 from django.db.migrations.operations import RenameField
 from django.db.migrations.state import ModelState
-from django.db.models import Q
+from django.db.models import F, Q
 from django.test import override_settings
 from django.test.utils import isolate_apps
 
@@ -444,6 +444,10 @@ def _wrong_models() -> dict[str, tuple[type[models.Model], str]]:
     wrong("Doubted", "has the constraint 'some'", meta={"constraints": [some]})
     wrong("Changed", "has changed the field 'at' of FlowEvent", at=models.DateTimeField(db_column="when"))
     wrong("Lacking", "has changed the field 'facets' of FlowEvent", facets=models.TextField())
+    half = models.GeneratedField(
+        expression=1 / F("xact"), output_field=models.IntegerField(), db_persist=True
+    )
+    wrong("Computed", "half is computed by the database", half=half)
     wrong("Plain", "is no subclass of kck_flow.models.FlowEvent", base=models.Model)
     wrong("Blurred", "which is abstract", meta={"abstract": True})
     child = type(
