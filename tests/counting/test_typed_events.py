@@ -33,7 +33,7 @@ from kck_flow.store import events as store
 from kck_flow.store import refreshes
 from kck_flow.store.session import caller
 from kck_flow.testing import registered, run_worker
-from tests.accounts.models import Account, AccountEvent, Branch, ForgetfulEvent, Kettle, OrderEvent
+from tests.accounts.models import Account, AccountEvent, Branch, ForgetfulEvent, Kettle, OrderEvent, Probe
 from tests.counting.conftest import Session, rolled_back, sql
 from tests.harness.wait import until
 from tests.shop.models import Customer, Order, Parcel, ShippingEvent
@@ -326,6 +326,76 @@ def test_another_schema() -> None:
                 assert list(Elsewhere.objects.values_list("subject_id", "sink")) == [(one.pk, None)]
         finally:
             sql('DROP SCHEMA "Odd schema" CASCADE')
+
+
+@committed
+@isolate_apps("tests.accounts")
+def test_columns_of_every_kind_and_keys_that_are_no_numbers() -> None:
+    class Everything(FlowEvent):
+        subject = models.ForeignKey(Probe, models.DO_NOTHING, db_constraint=False, related_name="+")
+        degrees = models.PositiveIntegerField(null=True)  # of another name than a facet
+        warmth = models.BigIntegerField()
+        name = models.UUIDField()
+
+        class Meta:
+            app_label = "accounts"
+
+    class Kinds(FlowEvent):
+        subject = models.ForeignKey(Account, models.DO_NOTHING, db_constraint=False, related_name="+")
+        state = models.CharField(max_length=20)
+        points = models.BigIntegerField()
+        joined_at = models.DateTimeField(null=True)
+        born_on = models.DateField(null=True)
+        balance = models.DecimalField(max_digits=20, decimal_places=4)
+        plan = models.CharField(null=True)  # as long as you like
+        vip = models.BooleanField()
+
+        class Meta:
+            app_label = "accounts"
+
+    class Hot(Stock):
+        key_base, model, members = "ty_hot", Probe, Q(degrees__gt=50)
+
+    class Heating(Flow):
+        key_base, sources, sinks, record_events = "ty_heating", [None], [Hot], Everything
+        facets = [Facet("warmth", "degrees"), Facet("name", "id")]
+
+    class Sorts(Flow):
+        key_base, sources, sinks, record_events = "ty_sorts", [None, First], [First, None], Kinds
+        facets = [
+            Facet(name) for name in ("state", "points", "joined_at", "born_on", "balance", "plan", "vip")
+        ]
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Everything)
+        editor.create_model(Kinds)
+    try:
+        with declared(Hot, Heating, Sorts):
+            assert triggers.unkept("default") == []
+            probe = Probe.objects.create(degrees=90)
+            event = Everything.objects.get()
+            assert (event.subject_id, event.warmth, event.name, event.degrees) == (
+                probe.pk,
+                90,
+                probe.pk,
+                None,
+            )
+            then = datetime(2025, 5, 1, 12, 30, 0, 7, tzinfo=UTC)
+            given: dict[str, Any] = {
+                "state": "a", "points": -5, "joined_at": then, "born_on": date(1990, 2, 3),
+                "balance": Decimal("-12.30"), "plan": "p%s'\\", "vip": True,
+            }  # fmt: skip
+            Account.objects.create(**given)
+            assert Kinds.objects.values(*given).get() == given
+            sql(
+                "UPDATE accounts_account SET joined_at = 'infinity', born_on = '-infinity', balance = 'NaN', plan = ''"
+            )
+            sql("DELETE FROM accounts_account")
+            assert Kinds.objects.filter(sink=None, plan="").count() == 1
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Everything)
+            editor.delete_model(Kinds)
 
 
 @committed
