@@ -5,7 +5,7 @@ E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of 
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · W001 an attribute of a primer that
 is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this
-application saves
+application saves · W004 a model of events whose foreign key overlooks some
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E012, W001 to W003: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E012, W001 to W004: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -226,8 +226,8 @@ def _one_at_a_time(primer: Primer) -> CheckMessage:
 
 
 def _flow(flow: Flow) -> Iterator[CheckMessage]:
-    """E010, E012, W003: a flow's ends, facets and parameters; one that cannot be captured cannot be counted. The model
-    that is to keep its events."""
+    """E010, E012, W003, W004: a flow's ends, facets and parameters; one that cannot be captured cannot be counted. And
+    the model that is to keep its events."""
     text, hint = "", "Correct its declaration."
     try:
         if flow.capture == "signals" or flow.tracker is not None:
@@ -253,13 +253,29 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
                 id="kck_flow.E010",
             )
     else:
-        for what, hint in definition.event_mistakes(flow, home_of(flow), registry.ends(flow)[2]):
-            yield Error(
-                f"{_place(type(flow))}: {what.rstrip('.')}. Until then none of its events is kept.",
-                hint=hint,
-                obj=_who(type(flow)),
-                id="kck_flow.E012",
-            )
+        yield from _events(flow)
+
+
+def _events(flow: Flow) -> Iterator[CheckMessage]:
+    """E012, W004: the model that is to keep a flow's events."""
+    who, place = _who(type(flow)), _place(type(flow))
+    inside = registry.ends(flow)[2]
+    wrong = list(definition.event_mistakes(flow, home_of(flow), inside))
+    for what, hint in wrong:
+        yield Error(
+            f"{place}: {what.rstrip('.')}. Until then none of its events is kept.",
+            hint=hint,
+            obj=who,
+            id="kck_flow.E012",
+        )
+    for name in () if wrong else definition.event_overlooking(flow, home_of(flow), inside):
+        yield Warning(
+            f"{place}: {name} of its events cannot be NULL, so select_related({name!r}) leaves those out whose row is "
+            "gone.",
+            hint=f"Write null=True: {name}_id goes on saying which row it was.",
+            obj=who,
+            id="kck_flow.W004",
+        )
 
 
 def _own_augment(flow: Flow) -> tuple[str, str]:

@@ -414,6 +414,11 @@ def event_mistakes(flow: Flow, alias: str, inside: Sequence[Stock]) -> Iterator[
     yield from recorded.mistakes(flow, model, alias, _Compiler(model, alias).sources(flow))
 
 
+def event_overlooking(flow: Flow, alias: str, inside: Sequence[Stock]) -> list[str]:
+    """Return the foreign keys of such a model that overlook events when it is read."""
+    return recorded.overlooking(flow.record_events, _Compiler(model_of(inside[0]), alias).sources(flow))
+
+
 def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
     """Yield what is declared wrongly, as (what is wrong, what to do)."""
     if (stock.model is None) == (stock.queryset is None):
@@ -660,6 +665,8 @@ class _Compiler:
 
     def sources(self, flow: Flow) -> dict[str, Source]:
         """Return what columns of an event can be filled with, by name: the values of parameters and facets."""
+        if isinstance(flow.record_events, bool):
+            return {}  # the shared table has none for them
         named = {parameter.name: column_of(parameter) for parameter in flow.own_parameters}
         named |= {facet.name: facet.lookups[0] for facet in flow.facets if len(facet.lookups) == 1}
         found = {}

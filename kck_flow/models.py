@@ -331,11 +331,11 @@ class Event(_Kept):
 class FlowEvent(_Kept):
     """Base of a model of an app's own that keeps the events of flows, for ``record_events``.
 
-    The model adds ``subject``, a foreign key to the flow's model or to a parent of it, with ``db_constraint=False`` and
-    ``on_delete=models.DO_NOTHING`` (or ``SET_NULL``): the row may be gone, and its event stays. A field that is named
-    like a facet or a parameter of the flow holds its value; any other is left empty, and must be able to be. Several
-    flows of one model may share it. Whatever could refuse an event would refuse the write that it tells of: the check
-    E012 tells.
+    The model adds ``subject``, a foreign key to the flow's model or to a parent of it, with ``null=True``,
+    ``db_constraint=False`` and ``on_delete=models.DO_NOTHING`` (or ``SET_NULL``): the row may be gone, and its event
+    stays. A field that is named like a facet or a parameter of the flow holds its value; any other is left empty, and
+    must be able to be. Several flows of one model may share it. Whatever could refuse an event would refuse the write
+    that it tells of: the check E012 tells.
 
     It has the indexes of the shared table, whatever its own ``Meta`` says.
     """

@@ -232,6 +232,16 @@ def mistakes(
         )
 
 
+def overlooking(given: Any, sources: Mapping[str, Source]) -> list[str]:
+    """Return the foreign keys of a model of events by which reading overlooks some: Django joins by one that cannot be
+    NULL as if its row were there.
+    """
+    if isinstance(given, bool):
+        return []
+    fields = [field for field in _own(event_model(given)) if field.name == "subject" or field.name in sources]
+    return [field.name for field in fields if isinstance(field, models.ForeignKey) and not field.null]
+
+
 def _home(kept: type[models.Model], alias: str) -> Iterator[tuple[str, str]]:
     home = router.db_for_write(kept)
     if home != alias:
@@ -258,7 +268,7 @@ def _base(kept: type[models.Model]) -> Iterator[tuple[str, str]]:
 def _subject(kept: type[models.Model], model: type[models.Model]) -> Iterator[tuple[str, str]]:
     label, of = kept._meta.label, model._meta.label
     wanted = (
-        f'subject = models.ForeignKey("{of}", models.DO_NOTHING, db_constraint=False, '
+        f'subject = models.ForeignKey("{of}", models.DO_NOTHING, null=True, db_constraint=False, '
         f'related_name="{kept._meta.model_name}s")'
     )
     if len(getattr(model._meta, "pk_fields", ())) > 1:
@@ -326,11 +336,17 @@ def _of_field(
             yield f"{name} is unique, and its db_default is not", "Leave unique out."
         return
     if isinstance(field, models.ForeignKey):
+        if isinstance(field.remote_field.model, str):
+            yield (
+                f"{name} refers to {field.remote_field.model}, which is no model",
+                "Name one of an installed app.",
+            )
+            return
         if field.db_constraint:  # type: ignore[attr-defined]
             yield (
                 f"{name} has a foreign key constraint: once the row is gone that it refers to, each write that "
                 "makes an event of it fails",
-                "Write db_constraint=False, and on_delete=models.DO_NOTHING.",
+                "Write db_constraint=False, with on_delete=models.DO_NOTHING and null=True.",
             )
         elif field.remote_field.on_delete not in (models.DO_NOTHING, models.SET_NULL):
             told = getattr(field.remote_field.on_delete, "__name__", "something else")

@@ -57,7 +57,9 @@ class Probe(models.Model):
 class AccountEvent(FlowEvent):
     """What moved accounts, with columns for facets of many kinds."""
 
-    subject = models.ForeignKey(Account, models.DO_NOTHING, db_constraint=False, related_name="events")
+    subject = models.ForeignKey(
+        Account, models.DO_NOTHING, null=True, db_constraint=False, related_name="events"
+    )
     plan = models.TextField(null=True, db_index=True)
     vip = models.BooleanField(null=True)
     balance = models.DecimalField(max_digits=12, decimal_places=2, null=True)

@@ -170,6 +170,7 @@ def test_each_transition_is_a_row_of_the_model_once_and_stays_when_its_subject_g
         assert ends(subject_id=key) == [(None, "ty_first"), ("ty_first", "ty_second"), ("ty_second", None)]
         assert ends(subject_id=other.pk) == [(None, "ty_first"), ("ty_first", None)]
         assert AccountEvent.objects.filter(subject__isnull=False).count() == 5
+        assert [event.subject for event in AccountEvent.objects.select_related("subject")] == [None] * 5
         assert Cache.get_instance().get("ty_moving")["value"] == 5
         assert not Event.objects.exists()
 
@@ -518,6 +519,12 @@ def _wrong_models() -> dict[str, tuple[type[models.Model], str]]:
         expression=1 / F("xact"), output_field=models.IntegerField(), db_persist=True
     )
     wrong("Computed", "half is computed by the database", half=half)
+    wrong(
+        "Nowhere",
+        "branch refers to accounts.Nothing, which is no model",
+        branch=key("accounts.Nothing", null=True),
+    )
+    wrong("Lost", "subject refers to accounts.Nothing", subject=key("accounts.Nothing"))
     wrong("Plain", "is no subclass of kck_flow.models.FlowEvent", base=models.Model)
     wrong("Blurred", "which is abstract", meta={"abstract": True})
     child = type(
@@ -570,6 +577,12 @@ def test_names_of_models_and_other_databases_are_told_by_the_checks(db: None) ->
             return "elsewhere" if model is AccountEvent else None
 
     assert told(Moving, Shipping, Telling) == {}
+    overlooked = told(Moving, Shipping, Telling, check="kck_flow.W004")
+    assert overlooked.keys() == {"Shipping"}
+    assert (
+        "select_related('subject') leaves those out whose row is gone. Write null=True"
+        in overlooked["Shipping"]
+    )
     assert "record_events names 'accounts.Nothing', and there is no such model" in told(Nameless)["Nameless"]
     with override_settings(DATABASE_ROUTERS=[Router()]):
         says = told(Moving)["Moving"]

@@ -45,5 +45,9 @@ class OpenOrder(Order):
 class ShippingEvent(FlowEvent):
     """Orders that were sent."""
 
-    subject = models.ForeignKey(Order, models.DO_NOTHING, db_constraint=False, related_name="shippings")
-    customer = models.ForeignKey(Customer, models.DO_NOTHING, db_constraint=False, related_name="+")
+    subject = models.ForeignKey(
+        Order, models.DO_NOTHING, null=True, db_constraint=False, related_name="shippings"
+    )
+    customer = models.ForeignKey(
+        Customer, models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
+    )
