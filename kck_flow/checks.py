@@ -272,7 +272,8 @@ def _events(flow: Flow) -> Iterator[CheckMessage]:
         yield Warning(
             f"{place}: {name} of its events cannot be NULL, so select_related({name!r}) leaves those out whose row is "
             "gone.",
-            hint=f"Write null=True: {name}_id goes on saying which row it was.",
+            hint=f"Write null=True: {name}_id goes on saying which row it was. Where you filter by it, "
+            "prefetch_related overlooks none.",
             obj=who,
             id="kck_flow.W004",
         )

@@ -456,7 +456,7 @@ def declared(alias: str) -> list[Captured]:
 
 def install(alias: str) -> list[str]:
     """Put the definitions declared here in force, and the triggers that capture for all that are; returns the tables
-    whose capture was changed. One that has nothing to do asks two questions.
+    whose capture was changed. One that has nothing to do asks two questions, and two of each model that keeps events.
 
     Raises:
         OperationalError: a table was locked by somebody all the while.

@@ -171,6 +171,8 @@ def test_each_transition_is_a_row_of_the_model_once_and_stays_when_its_subject_g
         assert ends(subject_id=other.pk) == [(None, "ty_first"), ("ty_first", None)]
         assert AccountEvent.objects.filter(subject__isnull=False).count() == 5
         assert [event.subject for event in AccountEvent.objects.select_related("subject")] == [None] * 5
+        of_one = AccountEvent.objects.filter(subject=key).prefetch_related("subject")
+        assert [event.subject for event in of_one] == [None] * 3
         assert Cache.get_instance().get("ty_moving")["value"] == 5
         assert not Event.objects.exists()
 
