@@ -281,10 +281,10 @@ def _events(flow: Flow) -> Iterator[CheckMessage]:
 
 def _own_augment(flow: Flow) -> tuple[str, str]:
     """Return what is in the way of a flow's own ``augment``, and what to do; empty where nothing is."""
-    if not flow.record_events or flow.capture != "triggers":
+    if flow.record_events is not True or flow.capture != "triggers":
         return (
             "its augment is its own, and events are all that it is told of",
-            "Set record_events = True (and capture by triggers), or leave augment out.",
+            "Set record_events = True, for the table that flows share (and capture by triggers), or leave augment out.",
         )
     for one in flow.own_parameters:
         try:

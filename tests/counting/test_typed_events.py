@@ -591,6 +591,19 @@ def test_names_of_models_and_other_databases_are_told_by_the_checks(db: None) ->
     assert "accounts.AccountEvent lives in the database 'elsewhere', and the flow in 'default'" in says
 
 
+def test_an_augment_of_its_own_wants_the_shared_table(db: None) -> None:
+    class Own(Moving):
+        key_base = "ty_own"
+
+        def augment(self, key: Any, value: Any, changes: Any) -> Any:
+            return super().augment(key, value, changes)
+
+    says = told(Own, check="kck_flow.E010")["Own"]
+    assert (
+        "events are all that it is told of. Set record_events = True, for the table that flows share" in says
+    )
+
+
 @committed
 def test_before_the_table_is_migrated_writes_go_on_and_are_counted(
     cache: Cache, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
