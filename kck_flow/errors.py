@@ -14,6 +14,7 @@
     ├── VersionMismatch                 compare-and-set lost: the product has another version by now
     ├── UnstorableValue (TypeError)     the value cannot be kept by the product's codec
     ├── StoreUnavailable                the database did not answer within the cache's bounds
+    │   └── ReadOnlyStore (InternalError)   it is a standby: it can be read, and computes nothing
     ├── HookFailed (RuntimeError)       a hook raised; chained to the original, which keeps its traceback
     └── DeclarationError (ValueError)   a primer, schedule or setting is declared wrongly
 """
@@ -23,6 +24,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from typing import Any
+
+from django.db import InternalError
 
 
 class KckFlowError(Exception):
@@ -119,6 +122,10 @@ class UnstorableValue(KckFlowError, TypeError):
 
 class StoreUnavailable(KckFlowError):
     """The database refused, hung or went away, and nothing may be served in its place."""
+
+
+class ReadOnlyStore(StoreUnavailable, InternalError):
+    """The database can be read and not written: it is a standby, or the caller's transaction is read only."""
 
 
 class HookFailed(KckFlowError, RuntimeError):

@@ -21,7 +21,7 @@ from ..changes import telling
 from ..counting import count
 from ..definition import Definition, NotCaptured
 from ..entry import Entry
-from ..errors import DeclarationError, NotPrimed, StoreUnavailable
+from ..errors import DeclarationError, NotPrimed, ReadOnlyStore, StoreUnavailable
 from ..key import Key
 from ..primer import Primer
 from ..registry import registry
@@ -230,6 +230,8 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
         apart = frame.current() is None
         try:
             outcome = recount.patiently(stock, found, alias, reason=refreshes.MANUAL, apart=apart)
+        except ReadOnlyStore as error:
+            raise ReadOnlyStore(f"{stock.name!r} cannot be counted here. {error}") from error
         except (private.Busy, DatabaseErrors) as error:
             raise StoreUnavailable(f"{stock.name!r} could not be counted: {error}".strip()) from error
         if outcome == "failed":

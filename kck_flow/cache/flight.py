@@ -20,7 +20,7 @@ from django.db import Error as DatabaseErrors
 from django.db import InterfaceError, OperationalError
 
 from ..conf import conf
-from ..errors import ComputeTimeout, StoreUnavailable, WaitTimeout
+from ..errors import ComputeTimeout, ReadOnlyStore, StoreUnavailable, WaitTimeout
 from ..key import Key
 from ..primer import Primer
 from ..store import private, products, refreshes
@@ -199,9 +199,12 @@ def carry(flight: Flight) -> None:
         flight.finish(computation.carry_out())
     except (private.Busy, DatabaseErrors) as error:
         flight.busy = isinstance(error, private.Busy) or is_lock_timeout(error)
-        unavailable = StoreUnavailable(
-            f"The store did not answer while {str(key)!r} was to be computed: {error}".rstrip()
-        )
+        if isinstance(error, ReadOnlyStore):
+            unavailable: StoreUnavailable = ReadOnlyStore(f"{str(key)!r} cannot be computed here. {error}")
+        else:
+            unavailable = StoreUnavailable(
+                f"The store did not answer while {str(key)!r} was to be computed: {error}".rstrip()
+            )
         unavailable.__cause__ = error
         flight.finish(Outcome(key, primer.codec, error=unavailable, kind="failed"))
     except BaseException as error:

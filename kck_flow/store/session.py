@@ -23,6 +23,7 @@ from django.db import connections, transaction
 
 from .. import clock
 from ..conf import conf
+from ..errors import ReadOnlyStore
 from . import prepared
 from .prepared import Prepared
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 T = TypeVar("T")
+READ_ONLY = "25006"  # the SQLSTATE of a write where none may be
 _COMMENT = re.compile(r"--[^\n]*\n")
 _SPACE = re.compile(r"\s+")
 
@@ -146,7 +148,8 @@ class Session:
             with connection.cursor() as cursor:
                 if not settings.USE_TZ:
                     _keep_aware(cursor.cursor)
-                cursor.execute(text, params)
+                with _told(connection.alias):
+                    cursor.execute(text, params)
                 return cursor.fetchall() if cursor.description else []
         connection.ensure_connection()
         if connection.needs_rollback:
@@ -161,7 +164,7 @@ class Session:
             finally:
                 cursor.close()
         except Exception:
-            with connection.wrap_database_errors:
+            with _told(connection.alias), connection.wrap_database_errors:
                 raise
 
     def first(self, text: str, params: Mapping[str, Any] | None = None) -> tuple[Any, ...] | None:
@@ -192,6 +195,21 @@ class Session:
         """All or nothing: a transaction, or a savepoint inside the caller's."""
         with transaction.atomic(using=self.connection.alias):
             yield
+
+
+@contextmanager
+def _told(alias: str) -> Iterator[None]:
+    """Say what a statement that writes meets on a standby; it stays an error of the database to whoever awaits one."""
+    try:
+        yield
+    except DatabaseErrors as error:
+        cause = error.__cause__
+        if (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) != READ_ONLY:
+            raise
+        raise ReadOnlyStore(
+            f"The database {alias!r} can only be read: it is a standby, or its transaction is read only. "
+            "What computes or changes products has to be asked of the primary."
+        ) from cause
 
 
 def _keep_aware(cursor: Any) -> None:

@@ -3,7 +3,8 @@
 -- And where: fresh clusters that were migrated alike number everything alike, and what one of them holds may be restored into
 -- another.
 -- What Python sees no trigger captures: there is nothing to look at.
--- Empty where something is missing: a trigger, its being always on, or the definition's place in its function.
+-- Empty where something is missing: a trigger, its being always on, or the definition's place in its function; and where a
+-- subscription writes to the table, whose rows fire triggers of rows only.
 WITH parts AS (
     SELECT relid::oid AS relid FROM pg_partition_tree(to_regclass(%(relation)s)) UNION SELECT to_regclass(%(relation)s)::oid
 ), there AS (
@@ -18,6 +19,7 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM kck_generation WHERE generation = %(gener
     THEN md5(concat_ws(' ', (SELECT place FROM place), 'signals'))
     WHEN count(*) FILTER (WHERE tgenabled = 'A' AND (%(flow)s AND tgname = 'kck_capture_truncate'
                                   OR position(%(generation)s::text IN prosrc) > 0)) = 4 * (SELECT count(*) FROM parts)
+    AND NOT EXISTS (SELECT FROM parts p JOIN pg_subscription_rel s ON s.srrelid = p.relid)
     THEN md5(concat_ws(' ', (SELECT place FROM place),
              string_agg(concat_ws(' ', relid, tgname, xmin, proname, md5(prosrc), pg_get_triggerdef(oid)), '|' ORDER BY relid, tgname)))
     ELSE '' END
