@@ -194,11 +194,15 @@ def _count(claim: Claim, stock: Stock, found: Definition, alias: str) -> str:
     with private.session(alias) as session:
         if not generations.fence(session, found.generation, claim.token):
             return "fenced"
+        if not _captured(session, found):
+            return "skipped"
     for attempt in range(1, TRIES + 1):
         try:
             with transaction.atomic(using=alias):
                 own = caller(alias)
                 own.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                # No partition comes or goes between the look at what captures them and the count of their rows.
+                own.run(f"LOCK TABLE {found.relation} IN ACCESS SHARE MODE")
                 captured = _captured(own, found)
                 if not captured:
                     return "skipped"

@@ -207,7 +207,7 @@ def _told(alias: str) -> Iterator[None]:
         if (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) != READ_ONLY:
             raise
         raise ReadOnlyStore(
-            f"The database {alias!r} can only be read: it is a standby, or its transaction is read only. "
+            f"The database {alias.partition(':')[0]!r} can only be read: it is a standby, or its transaction is read only. "
             "What computes or changes products has to be asked of the primary."
         ) from cause
 
