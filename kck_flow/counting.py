@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
 from django.db.models import Count, F, Sum
+from django.db.models.functions import Cast, Collate
+from django.db.models.lookups import Exact
 from django.db.models.sql import Query
 
 from .definition import (
@@ -100,7 +102,13 @@ def members(stock: Stock, key: Key, facets: Mapping[str, Any]) -> Any:
 
 def _rows_of(stock: Stock, key: Key) -> Any:
     rows = stock.queryset.all() if stock.queryset is not None else _members(stock)
-    return rows.filter(**{column_of(parameter): key.params[parameter.name] for parameter in stock.parameters})
+    for parameter in stock.parameters:
+        column, value = column_of(parameter), key.params[parameter.name]
+        rows = rows.filter(**{column: value})
+        if isinstance(value, str):
+            # Keys are compared byte by byte; a column may have a type or a collation that takes several for one.
+            rows = rows.filter(Exact(Collate(Cast(F(column), models.TextField()), "C"), value))
+    return rows
 
 
 def _members(stock: Stock) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.apps import apps
 from django.db import connections
@@ -67,3 +68,24 @@ def missing_columns(session: Session) -> dict[str, list[str]]:
 def beaten_indexes(session: Session) -> list[str]:
     """Return the indexes over columns of the slots that beats write."""
     return [row[0] for row in session.rows("beaten_indexes", {"columns": list(BEATEN)})]
+
+
+class Held(NamedTuple):
+    """What keeps deltas that were folded from being vacuumed.
+
+    Attributes:
+        seconds: How long the oldest transaction has been open; 0 where there is none.
+        what: Whose it is, in words.
+        deltas: How many deltas there are, counted up to the bound that was asked for.
+    """
+
+    seconds: float
+    what: str
+    deltas: int
+
+
+def oldest_snapshot(session: Session, most: int) -> Held:
+    """Return the oldest transaction of this database, and how many deltas there are, at most ``most``."""
+    row = session.row("oldest_snapshot", {"most": most})
+    assert row is not None
+    return Held(*row)

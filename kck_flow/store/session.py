@@ -206,8 +206,9 @@ def _told(alias: str) -> Iterator[None]:
         cause = error.__cause__
         if (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) != READ_ONLY:
             raise
+        name = alias.partition(":")[0]  # of the cache's own connections, too
         raise ReadOnlyStore(
-            f"The database {alias.partition(':')[0]!r} can only be read: it is a standby, or its transaction is read only. "
+            f"The database {name!r} can only be read: it is a standby, or its transaction is read only. "
             "What computes or changes products has to be asked of the primary."
         ) from cause
 

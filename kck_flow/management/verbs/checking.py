@@ -50,6 +50,8 @@ OK, WARNING, WRONG = "ok", "warning", "wrong"
 SIGNS = {OK: "✓", WARNING: "!", WRONG: "✗"}
 SKEW_SECONDS = 1.0
 OLDEST_SERVER = 140_000
+# From how long a transaction, and how many deltas, are worth a word: a read of a stock passes over what waits for it.
+OPEN_SECONDS, DELTAS = 600.0, 100_000
 SHUFFLES = 5
 FINDING_NAMES = ("what", "state", "text", "next")
 
@@ -173,6 +175,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
         yield Finding(f"functions{named}", OK, "Functions are in place")
     yield _capture(alias, named)
     yield from _events(alias, named)
+    yield _backlog(session, named)
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
@@ -220,6 +223,30 @@ def _events(alias: str, named: str) -> Iterator[Finding]:
     for flow, model, why in triggers.unkept(alias):
         what, _, todo = why.partition(": ")
         yield Finding(f"events{named}", WRONG, f"{flow}: {model} keeps no event: {what}", todo)
+
+
+def _backlog(session: Session, named: str) -> Finding:
+    held = server.oldest_snapshot(session, DELTAS + 1)
+    what = f"backlog{named}"
+    if held.seconds > OPEN_SECONDS:
+        _, prepared, name = held.what.partition("prepared transaction ")
+        return Finding(
+            what,
+            WARNING,
+            f"A transaction has been open for {words.span(held.seconds)} ({held.what}): what is folded meanwhile "
+            "cannot be vacuumed, and reads of busy stocks slow down",
+            f"ROLLBACK PREPARED {name}"
+            if prepared
+            else f"End it: SELECT pg_terminate_backend({held.what.split()[-1]})",
+        )
+    if held.deltas > DELTAS:
+        return Finding(
+            what,
+            WARNING,
+            f"More than {DELTAS:,} changes wait to be folded, and each read adds up those of its key",
+            "Run a worker: manage.py kck worker",
+        )
+    return Finding(what, OK, "What is written is folded in time")
 
 
 def _declared() -> Iterator[Finding]:
