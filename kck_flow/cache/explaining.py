@@ -29,7 +29,8 @@ def explain(key: Key) -> dict[str, Any]:
         ``pending`` (marks and changes on their way), ``needs`` and ``feeds`` (key, mode, version read),
         ``slot`` (lease, want, due, attempts, error, reason), ``paused``, ``next`` (scheduled instants to
         come), ``last_run`` and ``runs``; of a stock or flow ``counted`` (its table, columns, members or ends, deltas
-        waiting), of a stock ``flows`` (into and out of it, with what each moved in the last day).
+        waiting), of a stock ``flows`` (into and out of it, with what each moved in the last day), and, where no
+        trigger can follow it, ``not_captured``: why, and when it is counted anew, in words.
 
     Raises:
         UnknownPrimer: neither a primer nor a stored product has this key.
@@ -93,9 +94,21 @@ def explain(key: Key) -> dict[str, Any]:
         "runs": [_run(row) for row in last],
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
         **({"flows": flows.around(primer)} if isinstance(primer, Stock) else {}),
+        **({"not_captured": _recounted(primer)} if isinstance(primer, Stock) and of_stock is None else {}),
         **(flows.told(key, flow) if flow is not None else {}),
         **(processes.told(key, primer) if isinstance(primer, Process) else {}),
     }
+
+
+def _recounted(stock: Stock) -> str:
+    """Return why no trigger follows a stock, and when it is counted anew instead."""
+    times = []
+    if stock.schedule is not None:
+        times.append(f"on schedule ({stock.schedule.describe()})")
+    if stock.soft_expire is not None or stock.hard_expire is not None:
+        times.append("when it has expired")
+    when = " and ".join(times) or "when it is refreshed, and not before"
+    return f"{counted.why_not(stock, spread.alias_of(stock))}; it is counted anew {when}"
 
 
 def _state(verdict: str, stored: Any, slot: dict[str, Any] | None) -> str:

@@ -1,5 +1,5 @@
-"""What the oracle counts besides accounts: crates in a partitioned table, of types by which several texts are one key, and
-what happens to its capture: partitions detached and attached, triggers disabled, TRUNCATE, the replica role.
+"""What the oracle counts besides accounts: crates in a partitioned table, of types by which several texts are one key,
+and what happens to its capture: partitions detached and attached, triggers disabled, TRUNCATE, the replica role.
 """
 
 from __future__ import annotations
@@ -125,7 +125,16 @@ def _replica(pick: random.Random) -> None:
         _sql("SET LOCAL session_replication_role = origin")
 
 
-WAYS: list[Callable[[random.Random], None]] = [_insert, _insert, _leaf, _leaf, _move, _case, _delete, _replica]
+WAYS: list[Callable[[random.Random], None]] = [
+    _insert,
+    _insert,
+    _leaf,
+    _leaf,
+    _move,
+    _case,
+    _delete,
+    _replica,
+]
 
 
 def tamper(pick: random.Random, counts: Counter[str]) -> None:

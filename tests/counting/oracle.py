@@ -586,10 +586,9 @@ def _logged(text: str) -> tuple[int, dict[Any, int]]:
 
 
 def _stock(base: str) -> Any:
-    from tests.counting import crates
-
     from kck_flow.cache import counted
     from kck_flow.registry import registry
+    from tests.counting import crates
 
     crates.declare()
 
@@ -670,14 +669,14 @@ def _read_in_two_statements() -> None:
 
     original = levels.read
 
-    def read(session: Any, generation: int, args: Any) -> Any:
+    def read(session: Any, generation: int, args: Any, **kwargs: Any) -> Any:
         # The deltas in a later snapshot than the levels: as two statements in READ COMMITTED are.
         from kck_flow.store import private
 
-        held = original(session, generation, args)
+        held = original(session, generation, args, **kwargs)
         time.sleep(0.02)
         with private.session("default") as other:
-            later = original(other, generation, args)
+            later = original(other, generation, args, **kwargs)
         return held if later is None or random.random() < 0.5 else later
 
     levels.read = read  # type: ignore[assignment]

@@ -56,7 +56,11 @@ class Purse(Primer):
         return Account.objects.aggregate(total=Sum("balance"))["total"] or 0
 
     def augment(self, key: Any, value: Any, changes: Any) -> Any:
-        return value + sum(c.new.balance for c in changes if c.new) - sum(c.old.balance for c in changes if c.old)
+        return (
+            value
+            + sum(c.new.balance for c in changes if c.new)
+            - sum(c.old.balance for c in changes if c.old)
+        )
 
 
 @pytest.fixture
@@ -80,14 +84,18 @@ balances = st.integers(-300, 300).map(lambda cents: cents / 100)
 statements = st.one_of(
     st.tuples(
         st.just(INSERT),
-        st.tuples(st.sampled_from(STATES), st.sampled_from(PLANS), st.integers(0, 2), balances, st.integers(1, 4)),
+        st.tuples(
+            st.sampled_from(STATES), st.sampled_from(PLANS), st.integers(0, 2), balances, st.integers(1, 4)
+        ),
     ),
     st.tuples(
         st.just(f"UPDATE accounts_account SET state = %s WHERE id IN {SOME}"),
         st.tuples(st.sampled_from(STATES), st.integers(0, 4)),
     ),
     st.tuples(
-        st.just(f"UPDATE accounts_account SET points = 2 - points, balance = balance + %s WHERE id IN {SOME}"),
+        st.just(
+            f"UPDATE accounts_account SET points = 2 - points, balance = balance + %s WHERE id IN {SOME}"
+        ),
         st.tuples(balances, st.integers(0, 4)),
     ),
     st.tuples(
@@ -98,8 +106,10 @@ statements = st.one_of(
     st.tuples(st.just("UPDATE accounts_account SET note = 'x'"), st.just(())),
 )
 ends = st.sampled_from(
-    ["BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE", "SAVEPOINT one"]
-    + ["ROLLBACK TO SAVEPOINT one", "COMMIT", "COMMIT", "ROLLBACK"]
+    [
+        *("BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ", "BEGIN ISOLATION LEVEL SERIALIZABLE"),
+        *("SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "COMMIT", "COMMIT", "ROLLBACK"),
+    ]
 )
 steps = st.one_of(
     st.tuples(st.integers(0, WRITERS - 1), statements),
@@ -230,11 +240,15 @@ class Daily(Stock):
         max_size=16,
     )
 )
-def test_each_period_has_one_record_or_is_a_gap_with_a_reason_law_7(transactional_db: None, history: list[Any]) -> None:
+def test_each_period_has_one_record_or_is_a_gap_with_a_reason_law_7(
+    transactional_db: None, history: list[Any]
+) -> None:
     cache = Cache.get_instance()
     with registered(Daily), freeze_time(datetime(2031, 3, 1, 10, 30, tzinfo=UTC)) as clock:
         triggers.install("default")
-        sql("DELETE FROM kck_record WHERE key LIKE 'hourly_active%%'; DELETE FROM kck_refresh; DELETE FROM kck_run")
+        sql(
+            "DELETE FROM kck_record WHERE key LIKE 'hourly_active%%'; DELETE FROM kck_refresh; DELETE FROM kck_run"
+        )
         Account.objects.all().delete()
         primed("hourly_active")
         run_worker()
@@ -245,7 +259,9 @@ def test_each_period_has_one_record_or_is_a_gap_with_a_reason_law_7(transactiona
             if what == "move":
                 clock.move(minutes=number)
             elif what == "write":
-                Account.objects.bulk_create([Account(state="active", plan="ab"[number % 2]) for _ in range(number)])
+                Account.objects.bulk_create(
+                    [Account(state="active", plan="ab"[number % 2]) for _ in range(number)]
+                )
                 value += number
             elif what == "clear":
                 Account.objects.all().delete()

@@ -176,6 +176,8 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
         yield _line("value", f"{words.value(told['value'], 80)}{waiting}")
     if found and "members" in found:
         yield _line("counts", f"rows of {found['table']} where {words.clipped(found['members'], 200)}")
+    if told.get("not_captured"):
+        yield _line("counts", f"not captured: {told['not_captured']}")
     for one in told.get("flows", ()):
         moved = "a number for each key" if one["count"] is None else f"{one['count']:,} in the last day"
         yield _line(one["direction"], f"{one['flow']}: {moved}")
