@@ -151,7 +151,8 @@ def test_after_ten_thousand_random_writes_what_is_held_is_what_is_counted_row_10
                 case 0:
                     sql(
                         "INSERT INTO accounts_account "
-                        "(id, state, plan, vip, balance, points, note, branch_id, joined_at) VALUES (%s, %s, %s, %s, %s, 1, '', 1, now()) ON CONFLICT (id) DO UPDATE SET points = 1",
+                        "(id, state, plan, vip, balance, points, note, branch_id, joined_at) "
+                        "VALUES (%s, %s, %s, %s, %s, 1, '', 1, now()) ON CONFLICT (id) DO UPDATE SET points = 1",
                         *(pk, state, plan, number % 2 == 0, number % 17),
                     )
                 case 1:

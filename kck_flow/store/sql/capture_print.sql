@@ -20,10 +20,12 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM kck_generation WHERE generation = %(gener
     THEN md5(concat_ws(' ', (SELECT place FROM place), 'signals'))
     WHEN count(*) FILTER (WHERE tgenabled = 'A' AND (%(flow)s AND tgname = 'kck_capture_truncate'
                                   OR position(%(generation)s::text IN prosrc) > 0)) = 4 * (SELECT count(*) FROM parts)
-    AND NOT EXISTS (SELECT FROM parts p JOIN pg_subscription_rel s ON s.srrelid = p.relid)
-    AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_trigger o ON o.oid = d.objid
+    AND NOT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid IN (SELECT relid FROM parts))
+    AND CASE (SELECT relkind FROM pg_class WHERE oid = to_regclass(%(relation)s)) WHEN 'p' THEN
+        NOT EXISTS (SELECT FROM pg_depend d JOIN pg_trigger o ON o.oid = d.objid
                     WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid IN (SELECT tgfoid FROM there)
                       AND d.classid = 'pg_trigger'::regclass AND o.tgrelid NOT IN (SELECT relid FROM parts))
+        ELSE true END
     THEN md5(concat_ws(' ', (SELECT place FROM place),
              string_agg(concat_ws(' ', relid, tgname, xmin, proname, md5(prosrc), pg_get_triggerdef(oid)), '|' ORDER BY relid, tgname)))
     ELSE '' END
