@@ -164,8 +164,11 @@ def _transaction(level: str) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
-            # To a snapshot older than a TRUNCATE the table is empty all the same, unless it was locked before.
-            cursor.execute("LOCK TABLE accounts_account, crates IN ACCESS SHARE MODE")
+            # To a snapshot older than a TRUNCATE the table is empty all the same, unless it was locked before; a
+            # partition that is detached just now, too.
+            cursor.execute(
+                "LOCK TABLE accounts_account, crates, crates_near, crates_far IN ACCESS SHARE MODE"
+            )
         yield
 
 
