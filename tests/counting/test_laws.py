@@ -177,7 +177,8 @@ def _count(base: str, long: bool) -> None:
         recount._takes_long = was
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=st.lists(steps, min_size=5, max_size=30))
 def test_the_laws_of_counting_hold_over_random_histories_laws_2_3_4_5_9(
     in_force: None, sessions: Callable[[], Session], history: list[Any]
@@ -225,6 +226,7 @@ class Daily(Stock):
     facets = [Facet("plan")]
 
 
+@pytest.mark.slow
 @committed
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
