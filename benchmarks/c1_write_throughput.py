@@ -32,8 +32,9 @@ rounds of the ratio to *untracked* in the same round. An error is a deadlock.
 """
 WHY = """
 *CPU server* less that of *untracked* is what the trigger costs: of a one-row statement, its call with a transition
-table, and an INSERT of one delta for the total and one for each facet, with two index entries each. On two cores,
-which eight writers fill, CPU is throughput, but where the disk or the client's own time is what they wait for.
+table, one question and an INSERT of one delta for the total and one for each facet, with one index entry each; of many
+rows, one grouping for each facet, and a delta for each value. On two cores, which eight writers fill, CPU is
+throughput, but where the disk or the client's own time is what they wait for.
 """
 CONTESTANTS = (
     "count-untracked",

@@ -37,7 +37,7 @@ defaults; the number of deltas that wait is looked at twice a second. *Begin* an
 and the last third.
 """
 WHY = """
-A delta that is folded was a row with two index entries, and has to be deleted as one: compare *CPU* with the floor,
+A delta that is folded was a row with an index entry, and has to be deleted as one: compare *CPU* with the floor,
 which does nothing else. A million CPU µs are a second of one core; the wall clock tells less where others share the
 machine. With many levels, a digest and an upsert for each come on top. At 10,000 one-row statements a second (40,000
 deltas), eight writers and their server alone want more than two cores.

@@ -275,8 +275,8 @@ class Delta(models.Model):
     kind = models.CharField(max_length=10, db_default=ADD)
 
     class Meta:
+        # In the database its primary key is (generation, args_digest, id): what is read by, and nothing beside it.
         db_table = "kck_delta"
-        indexes = [models.Index(fields=["generation", "args_digest"], name="kck_delta_key")]
 
 
 class _Kept(models.Model):

@@ -32,6 +32,8 @@ from ..definition import (
     Definition,
     FlowDefinition,
     NotCaptured,
+    Part,
+    Split,
     flow_definition,
     literal,
     stored,
@@ -58,6 +60,10 @@ _SEEN = {
     "truncate": "",
 }
 TRIES, LOCK_SECONDS = 5, 2
+# How many columns one statement groups by, and from how many sets on alike rows are gathered first.
+MOST_COLUMNS, MANY_SETS = 400, 8
+# In so many stocks a row is counted for each by itself.
+FEW_STOCKS = 4
 # Types that PostgreSQL cannot group by.
 _UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
 
@@ -112,50 +118,253 @@ def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     some = "old_rows" if operation == "delete" else "new_rows"
     stocks = [one for one in definitions if isinstance(one, Definition)]
     flows = [one for one in definitions if isinstance(one, FlowDefinition)]
-    parts = [f"kck_changed AS MATERIALIZED ({_changed(operation, table, definitions)})"]
-    told = [_of_stocks(operation, table, stocks, alone=not flows)] if stocks else []
-    told += [_of_flows(table, flows)] if flows else []
-    if any(one.recording is not None for one in flows):
-        parts += [f"pair AS MATERIALIZED ({_pairs(flows)})", *_events(table, flows)]
-    parts += [f"kck_told{place} AS ({statement})" for place, statement in enumerate(told[:-1])]
-    statement = f"WITH {', '.join(parts)} {told[-1]};"
-    text = (
-        f"BEGIN IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; {statement} RETURN NULL; END"
+    names = _columns(definitions)
+    # Most statements change one row: whether this did, and in which stocks that row is and was, is one question.
+    is_in = [f"kck_is_{place}" for place in range(len(stocks))]
+    was_in = [f"kck_was_{place}" for place in range(len(stocks))] if operation == "update" else []
+    known = ", ".join([f"EXISTS (SELECT FROM {some} OFFSET 1)", *(one.member for one in stocks)])
+    asked = f"SELECT {known} INTO {', '.join(['kck_many', *is_in])} FROM {some} AS {ROW} LIMIT 1"
+    if operation == "update":
+        seen = [
+            *map(_quoted, names),
+            *(f"{one.member} AS kck_in_{place}" for place, one in enumerate(stocks)),
+            "1 AS kck_one",
+        ]
+        side = f"SELECT {', '.join(seen)} FROM"
+        members = "".join(f", {row}.kck_in_{place}" for row in "no" for place in range(len(stocks)))
+        asked = (
+            # A row that left one partition, and was kept from the other, was there only before. Compared are bytes:
+            # what is equal, and looks different, may be told apart below.
+            f"SELECT n.kck_one IS NULL OR EXISTS (SELECT FROM old_rows OFFSET 1), n.* *= o.*{members} "
+            f"INTO {', '.join(['kck_many', 'kck_same', *is_in, *was_in])} FROM ({side} old_rows AS {ROW} LIMIT 1) AS o "
+            f"LEFT JOIN ({side} new_rows AS {ROW} LIMIT 1) AS n ON true"
+        )
+    text = f"DECLARE {' boolean; '.join(['kck_many', 'kck_same', *is_in, *was_in])} boolean; "
+    text += f"BEGIN {asked}; IF NOT FOUND OR kck_same AND NOT kck_many THEN RETURN NULL; END IF; "
+    if stocks:
+        many = "; ".join(_of_many(operation, table, part) for part in _parts(stocks))
+        if len(stocks) > FEW_STOCKS:
+            number = " + ".join(f"{name}::integer" for name in (*is_in, *was_in))
+            text += f"kck_many := kck_many OR {number} > {FEW_STOCKS}; "
+        text += f"IF kck_many THEN {many}; ELSE "
+        for place, one in enumerate(stocks):
+            either = " OR ".join(each[place] for each in (is_in, was_in) if each)
+            text += f"IF {either} THEN {_of_one(operation, table, one)}; END IF; "
+        text += "END IF; "
+    if flows:
+        parts = [f"kck_changed AS MATERIALIZED ({_changed(operation, table, flows)})"]
+        if any(one.recording is not None for one in flows):
+            parts += [f"pair AS MATERIALIZED ({_pairs(flows)})", *_events(table, flows)]
+        text += f"WITH {', '.join(parts)} {_of_flows(table, flows)}; "
+    return f"{text}RETURN NULL; END".replace("{kck}", table.schema)
+
+
+_INTO = "kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount, start_at)"
+
+
+def _of_one(operation: str, table: Table, one: Definition) -> str:
+    """Return the statement that counts for one stock, which it is in, what became of one row."""
+    if operation == "update":
+        return _of_many(operation, table, [one]) if one.timed else _of_moved(table, one)
+    rows = f"{'old_rows' if operation == 'delete' else 'new_rows'} AS {ROW}"
+    sign = "1" if operation == "insert" else "-1"
+    args, amount, at = "'{}'::jsonb", "NULL::numeric", "NULL::timestamptz"
+    if one.args or one.amount:
+        # OFFSET has both computed once, and not again wherever their names stand.
+        own = f"{one.args_jsonb()} AS args, {one.amount or amount} AS amount"
+        rows, args = f"{rows} CROSS JOIN LATERAL (SELECT {own} OFFSET 0) AS k", "k.args"
+        amount = f"{sign} * k.amount"
+    values = (
+        f"({facet}::smallint, {value})"
+        for facet, value in enumerate(["'null'::jsonb", *(split.jsonb() for split in one.splits)])
     )
-    return " ".join(text.split("\n")).replace("{kck}", table.schema)
+    rows += f" CROSS JOIN LATERAL (VALUES {', '.join(values)}) AS v (facet, facet_value)"
+    if one.timed:
+        dates = ", ".join(f"({at}, {way})" for at, way in one.dates())
+        rows += f" CROSS JOIN LATERAL (VALUES {dates}) AS d (at, way)"
+        sign, amount, at = f"{sign} * d.way", f"{amount} * d.way", "d.at"
+    return (
+        f"INSERT INTO {table.schema}{_INTO} SELECT {one.generation}, {_digest(table, one.args, args)}, {args}, "
+        f"v.facet, v.facet_value, transaction_timestamp(), {sign}, {amount}, {at} FROM {rows}"
+    )
 
 
-def _of_stocks(operation: str, table: Table, stocks: Sequence[Definition], *, alone: bool) -> str:
-    changed = "kck_changed"
-    if table.grouped and not (alone and operation == "update"):
-        # Rows are spread over stocks and facets below, and that costs more than all the rest. Those that no stock can
-        # tell apart (flows and the keys they need can) are spread once.
-        changed = f"({_summed(table, _columns(stocks), changed)})"
-    members = ", ".join(f"{one.member} AS m{i}" for i, one in enumerate(stocks))
-    # Where none of them is timed, nothing is dated.
-    timed = any(one.timed for one in stocks)
-    dated, sign = (", start_at", f"{ROW}.kck_sign * s.sign") if timed else ("", f"{ROW}.kck_sign")
-    # A VALUES list would be set up anew for each row; the branches of a UNION ALL are set up once, and those of stocks
-    # that a row is not in are not entered.
-    values = " UNION ALL ".join(row for i, one in enumerate(stocks) for row in _rows(i, one, timed))
-    number, amount = f"sum({sign})", f"sum({sign} * s.amount)"
-    moved = f"{number} <> 0"
-    if any(one.amount for one in stocks):
-        moved += f" OR {amount} <> 0"
-    else:
-        amount = "NULL::numeric"
-    return f"""
-        INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, at, n, amount{dated})
-        SELECT generation, {_digest(table)}, args, facet, facet_value, transaction_timestamp(), n, amount{dated}
+def _of_moved(table: Table, one: Definition) -> str:
+    """Return the statement that counts for one stock that one row was in, or is: what it is not in both times."""
+    facets = [split.jsonb() for split in one.splits]
+    found = {f"f{i}": sql for i, sql in enumerate(facets, 1)}
+    found |= {"args": one.args_jsonb()} if one.args else {}
+    found |= {"amount": one.amount} if one.amount else {}
+    # What a row that is no member would give is never computed: it may be an error, a cast of the wrong text.
+    side = ", ".join(
+        [f"{one.member} AS m", *(f"CASE WHEN {one.member} THEN {sql} END AS {n}" for n, sql in found.items())]
+    )
+    both = "o.m AND n.m" + (" AND o.args = n.args" if one.args else "")
+    rows = []
+    for facet in range(len(facets) + 1):
+        same = both + (f" AND o.f{facet} = n.f{facet}" if facet else "")
+        for row, sign in (("o", "-1"), ("n", "1")):
+            value = f"{row}.f{facet}" if facet else "'null'::jsonb"
+            args = f"{row}.args" if one.args else "'{}'::jsonb"
+            amount = "NULL::numeric"
+            if one.amount:
+                more = "coalesce(n.amount, 0) - coalesce(o.amount, 0)" if row == "n" else "0"
+                amount = f"CASE WHEN {same} THEN {more} ELSE {sign} * {row}.amount END"
+            n = f"CASE WHEN {row}.m AND NOT ({same}) THEN {sign} ELSE 0 END"
+            rows.append(f"({facet}::smallint, {args}, {value}, {n}, {amount})")
+    return f"""INSERT INTO {table.schema}{_INTO}
+        SELECT {one.generation}, {_digest(table, one.args, "v.args")}, v.args, v.facet, v.facet_value,
+               transaction_timestamp(), v.n, v.amount, NULL
+        FROM (SELECT {side} FROM old_rows AS {ROW} OFFSET 0) AS o
+        CROSS JOIN (SELECT {side} FROM new_rows AS {ROW} OFFSET 0) AS n
+        CROSS JOIN LATERAL (VALUES {", ".join(rows)}) AS v (facet, args, facet_value, n, amount)
+        WHERE v.n <> 0{" OR v.amount <> 0" if one.amount else ""}"""
+
+
+@dataclass
+class _Set:
+    """What some stocks count by: columns of one grouping set.
+
+    Attributes:
+        args, parts, at: The parameters, what a facet value consists of (nothing: the total), the instant from which on
+            it counts, in SQL (None: always).
+        users: The stocks, each with its facet's number and the sign of what happens at the instant.
+    """
+
+    args: tuple[tuple[str, Part], ...]
+    parts: tuple[Part, ...]
+    at: str | None
+    users: dict[int, tuple[int, int]]
+
+    @property
+    def raw(self) -> list[str]:
+        """SQL of the columns."""
+        columns = [part.raw for part in (*(part for _, part in self.args), *self.parts)]
+        return columns + ([self.at] if self.at is not None else [])
+
+
+def _sets(stocks: Sequence[Definition]) -> list[_Set]:
+    """Return what stocks count by, what they share once."""
+    found: dict[Any, _Set] = {}
+    for place, one in enumerate(stocks):
+        for at, way in one.dates() if one.timed else [(None, 1)]:
+            for facet, parts in enumerate([(), *(split.parts for split in one.splits)]):
+                again = 0
+                while (
+                    place
+                    in found.setdefault((one.args, parts, at, again), _Set(one.args, parts, at, {})).users
+                ):
+                    again += 1  # two facets, alike but for their names
+                found[one.args, parts, at, again].users[place] = facet, way
+    return list(found.values())
+
+
+def _parts(stocks: Sequence[Definition]) -> list[list[Definition]]:
+    """Return stocks as lists, each few enough for one statement."""
+    parts: list[list[Definition]] = [[]]
+    for one in stocks:
+        if sum(len(each.raw) for each in _sets([*parts[-1], one])) > MOST_COLUMNS and parts[-1]:
+            parts.append([])
+        parts[-1].append(one)
+    return parts
+
+
+def _of_many(operation: str, table: Table, stocks: Sequence[Definition]) -> str:
+    """Return the statement that counts, for some stocks, what became of many rows.
+
+    Rows are grouped by the raw columns that stocks count by, all in one pass, and each group is spelled once.
+    """
+    sets = _sets(stocks)
+    rows = _signed(operation, _columns(stocks))
+    if len(sets) > MANY_SETS and table.grouped:
+        # Each row is looked up in each set: those that no stock can tell apart once.
+        rows = _summed(table, _columns(stocks), f"({rows})")
+    members = ", ".join(f"{one.member} AS kck_m{i}" for i, one in enumerate(stocks))
+    amounts = {i: one.amount for i, one in enumerate(stocks) if one.amount}
+    columns, names, which, args, values, dates = [], [], [], [], [], []
+    for number, each in enumerate(sets):
+        own = [f"c{number}_{k}" for k in range(len(each.raw))]
+        names.append(own)
+        # What a row that is in none of them would give is never computed: it may be an error.
+        anyone = " OR ".join(f"kck_m{i}" for i in each.users)
+        columns += [
+            f"CASE WHEN {anyone} THEN {raw} END AS {name}" for raw, name in zip(each.raw, own, strict=True)
+        ]
+        which += [f"WHEN grouping({own[0]}) = 0 THEN {number}"] if own else []
+        given = iter(own)
+        pairs = [f"{literal(name)}, {part.jsonb(next(given))}" for name, part in each.args]
+        args.append(f"jsonb_build_object({', '.join(pairs)})" if pairs else "'{}'::jsonb")
+        values.append(
+            Split("", each.parts).jsonb(list(given)[: len(each.parts)]) if each.parts else "'null'::jsonb"
+        )
+        dates.append(own[-1] if each.at is not None else "NULL::timestamptz")
+    (total,) = [number for number, own in enumerate(names) if not own] or [-1]
+    sums = [f"(sum(kck_sign) FILTER (WHERE kck_m{i}))::bigint" for i in range(len(stocks))]
+    more = {i: f"sum(kck_sign * a{i}) FILTER (WHERE kck_m{i})" for i in amounts}
+    moved = " OR ".join(f"{one} <> 0" for one in (*sums, *more.values()))
+    inner = ", ".join(
+        [
+            *columns,
+            *(f"CASE WHEN kck_m{i} THEN {amount} END AS a{i}" for i, amount in amounts.items()),
+            *(f"kck_m{i}" for i in range(len(stocks))),
+            "kck_sign",
+        ]
+    )
+    grouped = ", ".join(
+        [
+            f"CASE {' '.join(which)} ELSE {total} END AS which" if which else f"{total} AS which",
+            *(name for own in names for name in own),
+            *(f"{one} AS n{i}" for i, one in enumerate(sums)),
+            *(f"{one} AS a{i}" for i, one in more.items()),
+        ]
+    )
+    digest = _digest(table, [arg for one in stocks for arg in one.args], "e.args")
+    told = " UNION ALL ".join(_told_of(i, one, sets, more) for i, one in enumerate(stocks))
+    return f"""INSERT INTO {table.schema}{_INTO}
+        SELECT e.generation, {digest}, e.args, e.facet, e.facet_value, transaction_timestamp(), e.n, e.amount,
+               e.start_at
         FROM (
-            SELECT s.generation, s.args, s.facet, s.facet_value{dated}, {number}::bigint AS n, {amount} AS amount
-            FROM {changed} AS {ROW}
-            CROSS JOIN LATERAL (SELECT {members}) AS kck_in
-            CROSS JOIN LATERAL ({values}) AS s
-                (generation, args, facet, facet_value, amount{dated}{", sign" if timed else ""})
-            GROUP BY s.generation, s.args, s.facet, s.facet_value{dated}
-            HAVING {moved}
-        ) AS net"""
+            SELECT *, {_by_set(args)} AS args, {_by_set(values)} AS facet_value, {_by_set(dates)} AS start_at
+            FROM (
+                SELECT {grouped} FROM (
+                    SELECT {inner} FROM (SELECT {ROW}.*, {members} FROM ({rows}) AS {ROW} OFFSET 0) AS {ROW} OFFSET 0
+                ) AS spread
+                GROUP BY GROUPING SETS ({", ".join(f"({', '.join(own)})" for own in names)}) HAVING {moved}
+            ) AS summed OFFSET 0
+        ) AS g CROSS JOIN LATERAL ({told}) AS e
+            (generation, args, facet, facet_value, n, amount, start_at)"""
+
+
+def _by_set(given: Sequence[str]) -> str:
+    """Return SQL of what is given for each set, for the set at hand."""
+    if len(set(given)) == 1:
+        return given[0]
+    return f"CASE which {' '.join(f'WHEN {number} THEN {one}' for number, one in enumerate(given))} END"
+
+
+def _told_of(place: int, one: Definition, sets: Sequence[_Set], amounts: Container[int]) -> str:
+    """Return a query of what a group tells of one stock: nothing, or one row."""
+    own = {number: each.users[place] for number, each in enumerate(sets) if place in each.users}
+    facet = _case("g.which", {number: facet for number, (facet, _) in own.items()})
+    way = _case("g.which", {number: way for number, (_, way) in own.items()})
+    n, amount = f"g.n{place}", f"g.a{place}" if place in amounts else "NULL::numeric"
+    moved = f"({n} <> 0 OR {amount} <> 0)" if place in amounts else f"{n} <> 0"
+    if one.timed:
+        n, amount = f"{n} * {way}", f"{amount} * {way}"
+    mine = f" AND g.which IN ({', '.join(map(str, own))})" if len(own) < len(sets) else ""
+    return (
+        f"SELECT {one.generation}::bigint, g.args, ({facet})::smallint, g.facet_value, {n}, {amount}, g.start_at "
+        f"WHERE {moved}{mine}"
+    )
+
+
+def _case(of: str, given: Mapping[int, int]) -> str:
+    """Return SQL of a number, by another."""
+    if all(number == one for number, one in given.items()):
+        return of
+    if len(set(given.values())) == 1:
+        return str(next(iter(given.values())))
+    return f"CASE {of} {' '.join(f'WHEN {number} THEN {one}' for number, one in given.items())} END"
 
 
 def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
@@ -172,10 +381,10 @@ def _of_flows(table: Table, flows: Sequence[FlowDefinition]) -> str:
         else f"""
             WITH pair AS MATERIALIZED ({_pairs(flows)})"""
     )
+    digest = _digest(table, [arg for one in flows for arg in one.args])
     return f"""
         INSERT INTO {table.schema}kck_delta (generation, args_digest, args, facet, facet_value, start_at, at, n)
-        SELECT generation, {_digest(table)}, args, facet, facet_value, start_at,
-               transaction_timestamp(), count(*)
+        SELECT generation, {digest}, args, facet, facet_value, start_at, transaction_timestamp(), count(*)
         FROM ({own}
             {counted}
         ) AS moved
@@ -375,28 +584,21 @@ def _told(place: int, one: FlowDefinition, recording: Recording) -> str:
         {moves.where}"""
 
 
-def _rows(place: int, one: Definition, timed: bool) -> Iterable[str]:
-    member = f"kck_in.m{place}"
-    amount = f"CASE WHEN {member} THEN {one.amount} END" if one.amount else "NULL::numeric"
-    # What a row that is no member would give is never computed: it may be an error, a cast of the wrong text.
-    args = f"CASE WHEN {member} THEN {one.args_jsonb()} END" if one.args else "'{}'::jsonb"
-    for facet, value in enumerate(["'null'::jsonb", *(split.jsonb() for split in one.splits)]):
-        given = f"CASE WHEN {member} THEN {value} END" if facet else value
-        row = f"SELECT {one.generation}::bigint, {args}, {facet}::smallint, {given}, {amount}"
-        if not timed:
-            yield f"{row} WHERE {member}"
-        elif not one.timed:
-            yield f"{row}, NULL::timestamptz, 1 WHERE {member}"
-        else:
-            yield from (
-                f"{row}, CASE WHEN {member} THEN {at} END, {sign} WHERE {member}" for at, sign in one.dates()
-            )
-
-
-def _digest(table: Table) -> str:
+def _digest(table: Table, parameters: Sequence[Any], args: str = "args") -> str:
     """Return SQL of the digest of ``args``: that of no parameters is a constant to the planner, and most have none."""
     digest = f"{table.schema}kck_digest"
-    return f"CASE WHEN args = '{{}}'::jsonb THEN {digest}('{{}}'::jsonb) ELSE {digest}(args) END"
+    none = f"{digest}('{{}}'::jsonb)"
+    return f"CASE WHEN {args} = '{{}}'::jsonb THEN {none} ELSE {digest}({args}) END" if parameters else none
+
+
+def _signed(operation: str, names: Sequence[str]) -> str:
+    """Return a query of the rows before and after a statement, each with the sign of what it stands for."""
+    columns = "".join(f"{_quoted(name)}, " for name in names)
+    after, before = (
+        f"SELECT {columns}1 AS kck_sign FROM new_rows",
+        f"SELECT {columns}-1 AS kck_sign FROM old_rows",
+    )
+    return {"insert": after, "delete": before}.get(operation, f"{after} UNION ALL {before}")
 
 
 def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
@@ -405,14 +607,8 @@ def _changed(operation: str, table: Table, definitions: Sequence[Captured]) -> s
     Of an update, rows that look the same before and after cancel out here, before any expression is computed.
     """
     names = _columns(definitions)
-    columns = "".join(f"{_quoted(name)}, " for name in names)
-    if operation != "update":
-        sign, rows = (1, "new_rows") if operation == "insert" else (-1, "old_rows")
-        return f"(SELECT {columns}({sign}) AS kck_sign FROM {rows})"
-    both = f"SELECT {columns}1 AS kck_sign FROM new_rows UNION ALL SELECT {columns}-1 FROM old_rows"
-    if not table.grouped:
-        return f"({both})"
-    return f"({_summed(table, names, f'({both})')})"
+    rows = f"({_signed(operation, names)})"
+    return f"({_summed(table, names, rows)})" if operation == "update" and table.grouped else rows
 
 
 def _summed(table: Table, names: Sequence[str], rows: str) -> str:
