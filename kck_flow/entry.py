@@ -24,6 +24,8 @@ class Entry:
         state: ``fresh``, ``stale`` (served, a refresh is wanted), ``computing`` (served, one is under way),
             ``failed`` (served although the last refresh failed) or ``empty``.
         age: Time since ``computed_at`` at the moment of the read, or None.
+        gaps: Of a flow: when transitions were missed within the window (or in all), as (beginning, end) each; the end
+            is None while it lasts. What it counted then is too little, for good.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Entry:
     hard_expires_at: datetime | None
     state: State
     age: timedelta | None
+    gaps: tuple[tuple[datetime, datetime | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Point:
     zero).
 
     Attributes:
-        complete: Whether nothing more can come to it.
+        complete: Whether nothing more can come to it; of a flow, also whether it is known to have missed nothing.
         generation: Of a stock, the definition that it was counted by, or None. Where it differs from that of the point
             before, the series breaks: what is counted is not what was.
     """

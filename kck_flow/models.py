@@ -169,12 +169,36 @@ class Generation(models.Model):
     phase = models.CharField(max_length=5, null=True)
     # How its transitions are kept as events, besides being counted; null where they are not.
     events = models.JSONField(null=True)
+    # Of a flow: up to when its capture is known to have been whole; null until it is in place.
+    whole_at = models.DateTimeField(null=True)
+    # Of a flow that started from history: from when on its windows are known to be whole, if that is before made_at.
+    history_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "kck_generation"
 
     def __str__(self) -> str:
         return self.key_base
+
+
+class Gap(models.Model):
+    """A time in which transitions of a flow were missed: its windows of then count too little, for good."""
+
+    CAPTURE, TRUNCATE = "capture", "truncate"
+
+    id = models.BigAutoField(primary_key=True)
+    generation = models.BigIntegerField()
+    # When its capture was last known to be whole, and when it was found to be so again; null: it still is not.
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField(null=True)
+    cause = models.CharField(max_length=8, db_default=CAPTURE)
+
+    class Meta:
+        db_table = "kck_gap"
+        indexes = [models.Index(fields=["generation", "start_at"], name="kck_gap_family")]
+        constraints = [
+            models.UniqueConstraint(fields=["generation"], condition=Q(end_at=None), name="kck_gap_open")
+        ]
 
 
 class Level(models.Model):

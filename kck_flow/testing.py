@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import clock, spread
-from .cache import behind, compute, counted, reach, recount, tier
+from .cache import behind, compute, counted, flows, reach, recount, tier
 from .cache.facade import Cache
 from .conf import conf
 from .errors import DeclarationError
@@ -256,6 +256,7 @@ def reset() -> None:
     tier.clear()
     behind.forget()
     counted.forget()
+    flows.forget()
     recount.forget()
     reach.forget()
 

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.db import Error as DatabaseErrors
+
 from .. import clock, counting, spread
+from ..changes import gaps
 from ..definition import FlowDefinition, NotCaptured, flow_definition, model_of
 from ..entry import Change, Entry, Point, Row
 from ..errors import DeclarationError, NotPrimed
 from ..key import Key
 from ..registry import registry
 from ..stock import EVENT_FIELDS, Flow, Stock
-from ..store import events, generations, levels
+from ..store import events, levels, private
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..tracked import State, TrackedDefinition, tracked_definition, tracked_model
 from ..windows import Window
 from . import frame, reach
-from .context import OPEN, context_of
+from .context import OPEN, TEST, context_of
+from .pool import pool
 
+# How often a process that reads a flow has somebody look whether it is captured whole.
+LOOK_SECONDS = 60.0
 ALWAYS = datetime(1, 1, 2, tzinfo=UTC)
 NEVER = datetime(9999, 12, 30, tzinfo=UTC)
 
@@ -34,6 +43,8 @@ class _Known(NamedTuple):
 
 
 _definitions: dict[tuple[str, str], _Known] = {}
+_looked: dict[tuple[str, int], float] = {}
+_lock = threading.Lock()
 
 
 def definition_of(flow: Flow, alias: str) -> tuple[FlowDefinition | TrackedDefinition | None, str]:
@@ -135,7 +146,30 @@ def entry(key: Key, flow: Flow) -> Entry:
             return now is None or shape_of(flow, alias).display(now.rows) != seen
 
         frame.note_counted(key, moved)
-    return Entry(str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0))
+    return Entry(
+        str(key), value, 0, instant(told.now), None, None, "fresh", timedelta(0), gaps=_instants(told.gaps)
+    )
+
+
+def _instants(found: Sequence[tuple[float, float | None]]) -> tuple[tuple[datetime, datetime | None], ...]:
+    return tuple((datetime.fromtimestamp(begin, UTC), instant(end)) for begin, end in found)
+
+
+def _span(gap: tuple[datetime, datetime | None]) -> str:
+    begin, end = gap
+    if end is None:
+        return f"since {begin:%Y-%m-%d %H:%M:%S} UTC"
+    if end - begin < timedelta(seconds=1):
+        return f"at {begin:%Y-%m-%d %H:%M:%S} UTC"
+    return f"from {begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def missed_text(found: Sequence[tuple[Any, Any]]) -> str:
+    """Return a sentence that says when transitions were missed, the last time first; empty where none was."""
+    if not found:
+        return ""
+    more = f", and {len(found) - 1} times before" if len(found) > 2 else ", and once before"
+    return f"what moved {_span(found[-1])} was missed, for good{more if len(found) > 1 else ''}"
 
 
 def told(key: Key, flow: Flow) -> dict[str, Any]:
@@ -143,6 +177,7 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
     alias = spread.alias_of(flow)
     found, why = definition_of(flow, alias)
     counted: dict[str, Any] = {}
+    lost = looked(flow, alias) is False
     try:
         held = _read(key, flow, alias, ALWAYS, NEVER)
         value = shape_of(flow, alias).display(held.rows)
@@ -151,11 +186,14 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         untold = sum(n for n, _ in held.untold)
         if untold:
             cause += f"; of {untold} changes the states could not be told (tracker.failed in the log)"
-        counted = {"waiting": held.waiting, "untold": untold}
-        if found is not None and not generations.captured_by(
-            caller(alias), found.relation, found.generation, flow=True
-        ):
+        missed = _instants(held.gaps)
+        counted = {"waiting": held.waiting, "untold": untold, "gaps": missed}
+        if missed:
+            cause += f"; {missed_text(missed)}"
+        if lost:
             cause = "not captured whole: what is written now is missed, for good. Run: manage.py migrate"
+            if missed:
+                cause += f" ({missed_text(missed)})"
     except NotPrimed as error:
         value, state, cause = None, "empty", str(error)
     if found is not None:
@@ -172,6 +210,35 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         "value": value,
         "counted": counted,
     }
+
+
+def looked(flow: Flow, alias: str) -> bool | None:
+    """Look whether a flow is captured whole, and note what was missed; None where nobody could look."""
+    found, _ = definition_of(flow, alias)
+    if not isinstance(found, FlowDefinition):
+        return None
+    if context_of(alias) == TEST:
+        return not gaps.look(caller(alias), [found.generation])
+    try:
+        with private.session(alias) as session:
+            return not gaps.look(session, [found.generation])
+    except (private.Busy, DatabaseErrors):
+        return None
+
+
+def _look_soon(alias: str, generation: int) -> None:
+    """Have a thread of this process look, once a minute: where no worker lives, nobody else does."""
+    now = time.monotonic()
+    with _lock:
+        if now - _looked.get((alias, generation), -LOOK_SECONDS) < LOOK_SECONDS:
+            return
+        _looked[alias, generation] = now
+
+    def work() -> None:
+        with suppress(private.Busy, DatabaseErrors), private.session(alias) as session:
+            gaps.look(session, [generation])
+
+    pool().submit(work)
 
 
 def _seeing(flow: Flow, since: str) -> str:
@@ -274,7 +341,7 @@ def series(
         counts.setdefault(float(at), {})[typed(place, found_value) if place else None] = n
     points = []
     now = instant(told.now)
-    made = instant(told.made_at)
+    made = instant(told.since)
     assert now is not None
     assert made is not None
     while begin < end:
@@ -283,7 +350,12 @@ def series(
         known = after > made
         value: Any = held if facet is not None else held.get(None, 0)
         # Before it was declared nothing was counted: that is no zero.
-        whole = known and begin >= made and after <= now and begin.timestamp() not in untold
+        whole = (
+            begin >= made
+            and after <= now
+            and begin.timestamp() not in untold
+            and not told.missed(begin.timestamp(), after.timestamp())
+        )
         points.append(Point(begin, after, value if known or held else None, whole))
         begin = after
     return points
@@ -302,9 +374,13 @@ def _read(
     def ask() -> levels.Flowed | None:
         return _ask(caller(alias), key, flow, alias, start, end, step, facet)
 
-    told = reach.once_more(alias, context_of(alias) == OPEN, str(key), ask)
+    context = context_of(alias)
+    told = reach.once_more(alias, context == OPEN, str(key), ask)
     if told is None:
         raise NotPrimed(f"{flow.name!r} is not captured in this database. Run: manage.py migrate")
+    found, _ = definition_of(flow, alias)
+    if context != TEST and isinstance(found, FlowDefinition):
+        _look_soon(alias, found.generation)
     return told
 
 
@@ -323,3 +399,9 @@ def _ask(
         raise NotPrimed(f"{flow.name!r} is not captured: {why}.")
     args: Mapping[str, Any] = {name: value for name, value in key.params.items() if name != "window"}
     return levels.flowed(session, found.generation, args, start, end, step=step, facet=facet)
+
+
+def forget() -> None:
+    """Forget what this process looked at (between tests)."""
+    with _lock:
+        _looked.clear()

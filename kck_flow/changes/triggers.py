@@ -43,12 +43,13 @@ from ..recorded import Recording, Typed
 from ..registry import registry
 from ..spread import alias_of
 from ..stock import Flow, Stock
-from ..store import events, generations
+from ..store import events, gaps, generations
 from ..store.refreshes import TRIGGERED
 from ..store.session import Session
 from ..tracked import tracked_definition
 from ..walked import stock_definition
 from . import books
+from . import gaps as capturing
 
 logger = logging.getLogger("kck_flow")
 
@@ -106,15 +107,7 @@ def functions(table: Table, definitions: Sequence[Captured]) -> dict[str, tuple[
 
 def _body(operation: str, table: Table, definitions: Sequence[Captured]) -> str:
     if operation == "truncate":
-        if not any(isinstance(one, Definition) for one in definitions):
-            return "BEGIN RETURN NULL; END"
-        rows = ", ".join(f"({one.generation}::bigint)" for one in definitions if isinstance(one, Definition))
-        return (
-            f"BEGIN INSERT INTO {table.schema}kck_delta "
-            "(generation, args_digest, args, facet, facet_value, at, n, kind) "
-            "SELECT g, '00000000-0000-0000-0000-000000000000', '{}', 0, 'null', transaction_timestamp(), 0, "
-            f"'invalidate' FROM (VALUES {rows}) AS v (g); RETURN NULL; END"
-        )
+        return _of_truncate(table, definitions)
     some = "old_rows" if operation == "delete" else "new_rows"
     stocks = [one for one in definitions if isinstance(one, Definition)]
     flows = [one for one in definitions if isinstance(one, FlowDefinition)]
@@ -187,6 +180,29 @@ def _of_one(operation: str, table: Table, one: Definition) -> str:
         f"INSERT INTO {table.schema}{_INTO} SELECT {one.generation}, {_digest(table, one.args, args)}, {args}, "
         f"v.facet, v.facet_value, transaction_timestamp(), {sign}, {amount}, {at} FROM {rows}"
     )
+
+
+def _of_truncate(table: Table, definitions: Sequence[Captured]) -> str:
+    """Return the body that says what a TRUNCATE does, which shows no rows: what stocks hold is worth nothing, and flows
+    to the outside have missed what left.
+    """
+    told = []
+    rows = ", ".join(f"({one.generation}::bigint)" for one in definitions if isinstance(one, Definition))
+    if rows:
+        told.append(
+            f"INSERT INTO {table.schema}kck_delta "
+            "(generation, args_digest, args, facet, facet_value, at, n, kind) "
+            "SELECT g, '00000000-0000-0000-0000-000000000000', '{}', 0, 'null', transaction_timestamp(), 0, "
+            f"'invalidate' FROM (VALUES {rows}) AS v (g);"
+        )
+    leaving = [
+        one.generation
+        for one in definitions
+        if isinstance(one, FlowDefinition) and None in (sql for _, sql in one.sinks)
+    ]
+    if leaving:
+        told.append(f"{gaps.truncated(table.schema, leaving)};")
+    return f"BEGIN {' '.join([*told, 'RETURN NULL;'])} END"
 
 
 def _of_moved(table: Table, one: Definition) -> str:
@@ -652,13 +668,14 @@ def declared(alias: str) -> list[Captured]:
 
 def install(alias: str) -> list[str]:
     """Put the definitions declared here in force, and the triggers that capture for all that are; returns the tables
-    whose capture was changed. One that has nothing to do asks two questions, and two of each model that keeps events.
+    whose capture was changed. One that has nothing to do asks a handful of questions, and two of each model that keeps
+    events.
 
     Raises:
         OperationalError: a table was locked by somebody all the while.
     """
     session = Session(connections[alias])
-    if session.run("SELECT to_regclass('kck_event')")[0][0] is None:
+    if session.run("SELECT to_regclass('kck_gap')")[0][0] is None:
         return []
     wanted = declared(alias)
     known = {row[0]: (row[1], row[5]) for row in generations.in_force(session)}
@@ -666,6 +683,7 @@ def install(alias: str) -> list[str]:
         for one in wanted:
             if one.generation not in known:
                 generations.declare(session, one.generation, one.key_base, one.relation, one.to_json())
+                gaps.forget(session, one.generation)
             # One that was in force before, and is again, may have kept events then.
             if isinstance(one, FlowDefinition) and (
                 one.generation not in known or _recorded(known, one.key_base) != _recording(one)
@@ -690,6 +708,8 @@ def install(alias: str) -> list[str]:
     for part in sorted(there.keys() - kept):
         _patiently(session, part, lambda part=part: _drop(session, part, there[part]))
         changed.append(part)
+    # Of those that are new where the triggers were right before, the count begins now.
+    capturing.look(session)
     if changed:
         _sweep(session)
         books.open_books(session)
@@ -874,7 +894,9 @@ def _install(
     def replace() -> None:
         # Nobody writes to the table between here and the commit: capture was without a gap where it was whole before.
         session.run(f"LOCK TABLE {table.relation} IN ACCESS EXCLUSIVE MODE")
+        at = gaps.oldest_writer(session)
         before = _captures(session, table, definitions)
+        _witness(session, definitions, before, at)
         for name, statement in made.values():
             if not session.run("SELECT to_regproc(%s)", [f"{table.schema}{name}"])[0][0]:
                 session.run(statement)
@@ -885,10 +907,12 @@ def _install(
                     f"{_SEEN[operation]}FOR EACH STATEMENT EXECUTE FUNCTION {table.schema}{name}()"
                 )
                 session.run(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER kck_capture_{operation}")
-        for generation, now in _captures(session, table, definitions).items():
+        after = _captures(session, table, definitions)
+        for generation, now in after.items():
             # Not those that the old functions did not serve: what was written since they were counted was not captured.
             if before[generation]:
                 generations.adopt(session, generation, before[generation], now)
+        _witness(session, definitions, after, at)
 
     _patiently(session, table.relation, replace)
     logger.info("capture.installed table=%s products=%d", table.relation, len(definitions))
@@ -902,6 +926,13 @@ def _captures(session: Session, table: Table, definitions: Sequence[Captured]) -
         )
         for one in definitions
     }
+
+
+def _witness(session: Session, definitions: Iterable[Captured], prints: Mapping[int, str], at: float) -> None:
+    """Note what captures the flows of a table that nobody writes to."""
+    for one in definitions:
+        if isinstance(one, FlowDefinition):
+            capturing.note(session, one.generation, one.key_base, prints[one.generation], at)
 
 
 def _drop(session: Session, part: str, triggers: Iterable[str]) -> None:
@@ -964,6 +995,7 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     session = Session(connections[using])
     if session.run("SELECT to_regclass('kck_generation')")[0][0] is None:
         return
+    known = session.run("SELECT to_regclass('kck_gap')")[0][0] is not None
     labels = {migration.app_label for migration, _ in plan if migration.operations}
     # Without the tables that the triggers write to, nobody could write any more.
     leaving = any(backwards and migration.app_label == "kck_flow" for migration, backwards in plan)
@@ -975,19 +1007,27 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     )
     for relation, kept in rows:
         if leaving or relation.strip('"').replace('""', '"') in names:
-            _patiently(session, relation, lambda relation=relation: _take_off(session, relation))
+            _patiently(session, relation, lambda relation=relation: _take_off(session, relation, noted=known))
         elif any(model is not None and model.partition(".")[0] in labels for model in kept):
             if "kck_flow" in labels:  # functions of this release may need tables that are still to come
-                _patiently(session, relation, lambda relation=relation: _take_off(session, relation))
+                _patiently(
+                    session, relation, lambda relation=relation: _take_off(session, relation, noted=known)
+                )
             else:
                 _keep_none(session, relation, labels)
     if leaving:
         _sweep(session)
 
 
-def _take_off(session: Session, relation: str) -> None:
+def _take_off(session: Session, relation: str, *, noted: bool) -> None:
     table = table_of(session, relation)
     there = _installed(session)
+    if noted and table is not None:
+        # What its flows miss from here on, they miss from here on, and not since they were last looked at.
+        session.run(f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE")
+        definitions = _tables(session).get(relation, [])
+        at = gaps.oldest_writer(session)
+        _witness(session, definitions, _captures(session, table, definitions), at)
     for part in table.parts if table is not None else ():
         if part in there:
             _drop(session, part, there[part])

@@ -17,7 +17,7 @@ from ..cache import recount
 from ..cache.compute import Sessions
 from ..changes import drain as draining
 from ..changes import fold as folding
-from ..changes import telling
+from ..changes import gaps, telling
 from ..primer import LANES
 from ..registry import registry
 from ..store import families, levels, permits, refreshes
@@ -28,7 +28,7 @@ logger = logging.getLogger("kck_flow")
 
 OVERDUE_SECONDS = 1.0
 OVERDUE_SHARE = 20
-# How often what has come about of dated levels is gathered.
+# How often what has come about of dated levels is gathered, and whether flows are captured whole is looked at.
 SETTLE_SECONDS = 60.0
 # Deltas of one family that one fold takes: a reader or a recount waits no longer than for these.
 FOLD_BATCH = 20_000
@@ -98,6 +98,7 @@ class Passes:
         if now >= self._settle_at:
             self._settle_at = now + SETTLE_SECONDS
             folded += telling.settle(session)
+            gaps.look(session)
             if waiting:
                 levels.drop_orphans(session)
         for generation, key_base in levels.foldable(session) if waiting else ():

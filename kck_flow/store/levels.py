@@ -284,17 +284,29 @@ class Flowed:
 
     Attributes:
         made_at: Since when it is captured.
+        history_at: From when on its windows are known to be whole from history; None where they are not.
         waiting: Deltas that are not in its levels yet.
         rows: (facet, facet value, number, beginning of the step or None) each.
         untold: (number, beginning of the step or None) each, of changes whose states could not be told.
+        gaps: (beginning, end or None) each, in which transitions were missed.
     """
 
     made_at: float
-    captured: str
+    history_at: float | None
     waiting: int
     now: float
     rows: list[tuple[int, Any, int, Any]]
     untold: list[tuple[int, Any]]
+    gaps: list[tuple[float, float | None]]
+
+    @property
+    def since(self) -> float:
+        """From when on what it counted is all there was, but for the gaps."""
+        return self.made_at if self.history_at is None else min(self.made_at, self.history_at)
+
+    def missed(self, start: float, end: float) -> bool:
+        """Whether transitions were missed within ``[start, end)``."""
+        return any(begin < end and (over is None or over > start) for begin, over in self.gaps)
 
 
 def flowed(
@@ -312,7 +324,7 @@ def flowed(
     row = session.row("flow", params, step=step)
     if row is None:
         return None
-    made_at, captured, waiting, now, found = row
+    made_at, history_at, waiting, now, found, missed = row
     rows: list[tuple[int, Any, int, Any]] = []
     untold: list[tuple[int, Any]] = []
     for place, value, n, at in _rows(found):
@@ -320,4 +332,5 @@ def flowed(
             untold.append((n, at))
         else:
             rows.append((place, value, n, at))
-    return Flowed(made_at, captured, waiting, now, rows, untold)
+    gaps = [(float(begin), None if over is None else float(over)) for begin, over in loads(missed) or ()]
+    return Flowed(made_at, history_at, waiting, now, rows, untold, gaps)

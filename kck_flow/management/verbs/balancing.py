@@ -10,16 +10,17 @@ from typing import Any
 from django.db import connections, transaction
 
 from ... import clock, counting, spread
-from ...cache import counted, processes
+from ...cache import counted, flows, processes
 from ...cache.processes import Member
 from ...changes import books as linking
+from ...changes import gaps as capturing
 from ...definition import Definition, model_of
 from ...errors import KckFlowError, NotPrimed
 from ...primer import Primer
 from ...process import Process
 from ...registry import registry
 from ...stock import Stock
-from ...store import books, generations, levels
+from ...store import books, gaps, generations, levels
 from ...store.books import Balance, Line, Link
 from ...store.refreshes import instant
 from ...store.session import caller
@@ -160,6 +161,20 @@ def process_rows(listed: Sequence[Process], limit: int = 20) -> Iterator[Row]:
             )
         if not process.overlapping:
             yield from (row | found for found in _crowded(plan.members, alias))
+        for name, missed in _gaps(plan, alias).items():
+            # Its books may balance all the same: what they miss, both sides of them miss.
+            yield row | {"state": "uncounted", "text": f"of {name}, {flows.missed_text(missed)}"}
+
+
+def _gaps(plan: processes.Plan, alias: str) -> dict[str, list[tuple[Any, Any]]]:
+    """Return when transitions of a process's flows were missed, by flow."""
+    session = caller(alias)
+    generations_of = [found.generation for _, found in plan.flows]
+    capturing.look(session, generations_of)
+    by_flow: dict[str, list[tuple[Any, Any]]] = {}
+    for one in gaps.known(session, generations_of):
+        by_flow.setdefault(one.key_base, []).append((instant(one.start), instant(one.end)))
+    return by_flow
 
 
 def _balance_of(process: Process, one: Member, alias: str, limit: int) -> Iterator[dict[str, Any]]:

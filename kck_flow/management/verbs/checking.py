@@ -15,9 +15,10 @@ from django.db import DatabaseError, connections, transaction
 
 from ... import clock, spread
 from ... import conf as confs
-from ...cache import compute
+from ...cache import compute, flows
 from ...cache.verdict import MISSING, judge
 from ...changes import fold, rows, triggers
+from ...changes import gaps as capturing
 from ...conf import conf
 from ...entry import Change
 from ...errors import KckFlowError
@@ -25,8 +26,9 @@ from ...key import Key
 from ...primer import Primer
 from ...refresh import plan
 from ...registry import registry
-from ...store import families, install, listings, private, products, server, workers
+from ...store import families, gaps, install, listings, private, products, server, workers
 from ...store.listings import Listed
+from ...store.refreshes import instant
 from ...store.session import Session, caller, loads
 from .. import words
 from ..arguments import (
@@ -176,6 +178,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     yield _capture(alias, named)
     yield from _events(alias, named)
     yield _backlog(session, named)
+    yield from _gaps(session, named)
     beaten = server.beaten_indexes(session)
     if beaten:
         yield Finding(
@@ -247,6 +250,23 @@ def _backlog(session: Session, named: str) -> Finding:
             "Run a worker: manage.py kck worker",
         )
     return Finding(what, OK, "What is written is folded in time")
+
+
+def _gaps(session: Session, named: str) -> Iterator[Finding]:
+    """Tell which flows have missed transitions, and when last."""
+    capturing.look(session)
+    by_flow: dict[str, list[gaps.Missed]] = {}
+    for one in gaps.known(session):
+        by_flow.setdefault(one.key_base, []).append(one)
+    for name, missed in sorted(by_flow.items()):
+        last = [(instant(one.start), instant(one.end)) for one in missed]
+        is_open = missed[-1].end is None
+        yield Finding(
+            f"gaps{named}",
+            WRONG if is_open else WARNING,
+            f"{name}: {flows.missed_text(last)}",
+            "manage.py migrate" if is_open else "Its windows of then are shown as not complete",
+        )
 
 
 def _declared() -> Iterator[Finding]:

@@ -104,7 +104,7 @@ def _row(stock: Stock) -> dict[str, Any]:
     return row
 
 
-FLOW_NAMES = ("flow", "sources", "sinks", "window", "value", "waiting", "state", "cause")
+FLOW_NAMES = ("flow", "sources", "sinks", "window", "value", "waiting", "gaps", "state", "cause")
 
 
 def _add_flows(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +200,7 @@ def _flow_row(flow: Flow) -> dict[str, Any]:
         "window": str(flow.window),
         "value": None,
         "waiting": 0,
+        "gaps": [],
         "state": None,
         "cause": "",
     }
@@ -213,6 +214,7 @@ def _flow_row(flow: Flow) -> dict[str, Any]:
         sinks=told.get("sinks", []),
         value=found["value"]["value"] if found["value"] else None,
         waiting=told.get("waiting", 0),
+        gaps=told.get("gaps", []),
         state=found["state"],
         cause=found["cause"],
     )
