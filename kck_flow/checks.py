@@ -19,7 +19,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import router
 
 from . import conf as confs
-from . import definition, spelling
+from . import definition, histories, spelling
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
 from .mistakes import misspelt, problems
@@ -233,7 +233,10 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
         if flow.capture == "signals" or flow.tracker is not None:
             tracked_definition(flow, home_of(flow))
         else:
-            definition.flow_definition(flow, home_of(flow), *registry.ends(flow))
+            found = definition.flow_definition(flow, home_of(flow), *registry.ends(flow))
+            text = histories.refused(flow, found) if flow.from_history else ""
+            if text:
+                hint = "Count its sources by a flow each, name the column that says when, or leave from_history out."
     except definition.NotCaptured as reason:
         text = f"its transitions cannot be captured, because {reason}"
         hint = "Say it by columns of the model alone: a flow has nothing else to be counted from."
@@ -245,6 +248,13 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
         yield Error(f"{_place(type(flow))}: {text}.", hint=hint, obj=_who(type(flow)), id="kck_flow.E010")
     elif flow.capture == "signals":
         yield _one_at_a_time(flow)
+        if flow.from_history:
+            yield Error(
+                f"{_place(type(flow))}: it starts from history, and its states only Python can tell.",
+                hint="Leave from_history out: it counts from now on.",
+                obj=_who(type(flow)),
+                id="kck_flow.E010",
+            )
         if flow.record_events or flow.event_callables:
             yield Error(
                 f"{_place(type(flow))}: its transitions are told by a ModelTracker, and events are kept by triggers.",

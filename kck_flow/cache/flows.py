@@ -183,6 +183,8 @@ def told(key: Key, flow: Flow) -> dict[str, Any]:
         value = shape_of(flow, alias).display(held.rows)
         since = datetime.fromtimestamp(held.made_at, UTC)
         state, cause = "fresh", _seeing(flow, f"since {since:%Y-%m-%d %H:%M} UTC")
+        if flow.from_history:
+            cause += "; what was before is from history"
         untold = sum(n for n, _ in held.untold)
         if untold:
             cause += f"; of {untold} changes the states could not be told (tracker.failed in the log)"

@@ -7,6 +7,7 @@ were recorded, the family's own record says: a key that has none in such a perio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ..key import Key
 from ..stock import Stock
 from ..store import records
 from ..store.session import caller
-from . import counted
+from . import counted, traced
 
 
 class _Past(NamedTuple):
@@ -55,33 +56,52 @@ def series(
                 )
         return points
     position, last = 0, None
+    unknown: list[int] = []
     for begin, finish in steps:
         while position < len(held) and held[position].start < finish:
             last, position = held[position], position + 1
         there = last if last is not None and (last.end is None or last.end > begin) else None
         value = _part(there, facet) if there is not None else None
+        if there is None and facet is None:
+            unknown.append(len(points))
         points.append(
             Point(begin, finish, value, finish <= end, there.generation if there is not None else None)
         )
+    if unknown:
+        _trace(key, stock, points, unknown)
     return points
 
 
+def _trace(key: Key, stock: Stock, points: list[Point], unknown: Sequence[int]) -> None:
+    """Put in what a stock held at the beginning of steps that were not recorded, where its flows tell."""
+    found = counted.definition_of(stock, spread.alias_of(stock))
+    told = traced.values(key, stock, [points[place].start for place in unknown])
+    for place, value in zip(unknown, told, strict=True):
+        if not isinstance(value, traced.Untold) and found is not None:
+            points[place] = replace(points[place], value=value, generation=found.generation)
+
+
 def value_at(key: Key, stock: Stock, at: datetime) -> Any:
-    """Return what a stock held at ``at``: its value in the period that this lies in.
+    """Return what a stock held at ``at``: its value in the period that this lies in, as recorded; where it was not, how
+    many rows its flows tell of, by no facet.
 
     Raises:
-        NotPrimed: that period was not recorded.
+        NotPrimed: that period was not recorded, and its flows do not tell.
     """
     held = [one for one in _held(key, stock, at, at + timedelta(microseconds=1)) if one.start <= at]
     if held and (held[-1].end is None or held[-1].end > at):
         return held[-1].value
+    told = traced.values(key, stock, [at])[0]
+    if not isinstance(told, traced.Untold):
+        return {"value": told, "facets": {}}
     last = f" The last record before is of {held[-1].start.isoformat()}." if held else ""
     how = (
         ""
         if stock.schedule is not None
         else f" Give {stock.name!r} a schedule, every(days=1), to have records."
     )
-    raise NotPrimed(f"Nothing of {str(key)!r} was recorded for {at.isoformat()}.{last}{how}")
+    nor = f" Its flows do not tell either: {told.why}." if told.why else ""
+    raise NotPrimed(f"Nothing of {str(key)!r} was recorded for {at.isoformat()}.{last}{nor}{how}")
 
 
 def last_recorded(stock: Stock) -> datetime | None:

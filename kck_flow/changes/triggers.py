@@ -48,7 +48,7 @@ from ..store.refreshes import TRIGGERED
 from ..store.session import Session
 from ..tracked import tracked_definition
 from ..walked import stock_definition
-from . import books
+from . import books, history
 from . import gaps as capturing
 
 logger = logging.getLogger("kck_flow")
@@ -694,6 +694,7 @@ def install(alias: str) -> list[str]:
             generations.retire(session, [one.generation for one in wanted], bases)
     if known.keys() - {one.generation for one in wanted}:
         generations.drop_retired(session)
+    starting = {one.generation for one in wanted if _from_history(one)} & generations.not_begun(session)
     tables = _fitting(session, _tables(session), {one.generation for one in wanted})
     tables = {relation: _kept(session, found, tell=True) for relation, found in tables.items()}
     changed = []
@@ -703,7 +704,7 @@ def install(alias: str) -> list[str]:
         table = table_of(session, relation)
         if table is not None:
             kept.update(table.parts)
-            if _install(session, table, definitions, there):
+            if _install(session, table, definitions, there, starting):
                 changed.append(relation)
     for part in sorted(there.keys() - kept):
         _patiently(session, part, lambda part=part: _drop(session, part, there[part]))
@@ -714,6 +715,11 @@ def install(alias: str) -> list[str]:
         _sweep(session)
         books.open_books(session)
     return changed
+
+
+def _from_history(one: Captured) -> bool:
+    flow = registry.primers.get(one.key_base)
+    return isinstance(one, FlowDefinition) and isinstance(flow, Flow) and flow.from_history
 
 
 def _recorded(known: Mapping[int, tuple[str, Any]], key_base: str) -> dict[int, Any]:
@@ -885,15 +891,19 @@ def _install(
     table: Table,
     definitions: Sequence[Captured],
     there: dict[str, dict[str, tuple[str, str]]],
+    starting: Container[int] = (),
 ) -> bool:
     made = functions(table, definitions)
     wrong = _wrong(table, made, there)
-    if not wrong:
+    started = [one for one in definitions if isinstance(one, FlowDefinition) and one.generation in starting]
+    if not wrong and not started:
         return False
+    # History is read under the lock, and that takes its time: readers go on meanwhile.
+    mode = "SHARE ROW EXCLUSIVE" if started else "ACCESS EXCLUSIVE"
 
     def replace() -> None:
         # Nobody writes to the table between here and the commit: capture was without a gap where it was whole before.
-        session.run(f"LOCK TABLE {table.relation} IN ACCESS EXCLUSIVE MODE")
+        session.run(f"LOCK TABLE {table.relation} IN {mode} MODE")
         at = gaps.oldest_writer(session)
         before = _captures(session, table, definitions)
         _witness(session, definitions, before, at)
@@ -912,6 +922,8 @@ def _install(
             # Not those that the old functions did not serve: what was written since they were counted was not captured.
             if before[generation]:
                 generations.adopt(session, generation, before[generation], now)
+        for one in started:
+            history.begin(session, one, before)
         _witness(session, definitions, after, at)
 
     _patiently(session, table.relation, replace)

@@ -145,6 +145,97 @@ def picture(
     ]
 
 
+class Within(NamedTuple):
+    """A window of a flow that an instant lies within; ``place``: which of the instants asked for."""
+
+    place: int
+    flow: int
+    key_base: str
+    at: datetime
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """What a key of a stock holds and how it came to that, as one snapshot saw it. Instants are POSIX seconds.
+
+    Attributes:
+        captured, primed, void: How its family stands; see ``levels.Held``.
+        flows, opened_at, corrected_at: Of its book; ``opened_at`` is None where it has none.
+        held, rest: Rows now, and those that came since the opening and that no flow has counted.
+        moved: (how many of the instants lie at or before it, rows that came less those that went) each.
+        flows_since: Of each flow: from when on it counts, and when it last missed something, or None.
+        within: By place and flow: transitions in the window, how many of them are kept as events, and what those say
+            that moved from the instant on, net.
+    """
+
+    captured: str
+    primed: bool
+    void: bool
+    now: float
+    flows: frozenset[int]
+    opened_at: float | None
+    corrected_at: float | None
+    held: int
+    rest: int
+    moved: list[tuple[int, int]]
+    flows_since: dict[int, tuple[float, float | None]]
+    within: dict[tuple[int, int], tuple[int, int, int]]
+
+
+def traced(
+    session: Session,
+    generation: int,
+    key_base: str,
+    args: Mapping[str, Any],
+    links: Sequence[Link],
+    instants: Sequence[datetime],
+    within: Sequence[Within],
+) -> Traced | None:
+    """Return what a key of a stock holds, and what its flows moved since some instants (rising), in one statement; None
+    where its definition is not in force.
+    """
+    totals = [link for link in links if link.ours == 0]
+    columns = _columns(totals)
+    params = {name: columns[name] for name in ("flows", "sides", "theirs", "meant")} | {
+        "generation": generation,
+        "key_base": key_base,
+        "args": args_json(args),
+        "upto": list(instants),
+        "places": [one.place for one in within],
+        "within": [one.flow for one in within],
+        "bases": [one.key_base for one in within],
+        "instants": [one.at for one in within],
+        "starts": [one.start for one in within],
+        "ends": [one.end for one in within],
+    }
+    row = session.row("traced", params)
+    if row is None:
+        return None
+    captured, primed, void, now, flows, opened, corrected, held, rest, moved, since, inside = row
+    return Traced(
+        captured,
+        primed,
+        void,
+        now,
+        frozenset(loads(flows) or ()),
+        opened,
+        corrected,
+        held,
+        rest,
+        [(int(at), int(n)) for at, n in loads(moved) or ()],
+        {
+            int(flow): (float(at), float(missed) if missed is not None else None)
+            for flow, at, missed in loads(since) or ()
+        },
+        {
+            (place, int(flow)): (int(n), int(kept), int(net))
+            for place, flow, n, kept, net in loads(inside) or ()
+        },
+    )
+
+
 def crowded(session: Session, rows: str, limit: int) -> tuple[int, list[str]]:
     """Return how many rows are in more than one stock, and the identities of some."""
     found = session.rows("crowded", {"limit": limit}, rows=rows.replace("%", "%%"))

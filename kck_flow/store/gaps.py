@@ -106,6 +106,15 @@ def forget(session: Session, generation: int) -> None:
     session.run("DELETE FROM kck_gap WHERE generation = %s", [generation])
 
 
+def inherit(session: Session, generation: int, before: int) -> None:
+    """Give a flow that started from the events of another definition the gaps of that."""
+    session.run(
+        "INSERT INTO kck_gap (generation, start_at, end_at, cause) "
+        "SELECT %s, start_at, end_at, cause FROM kck_gap WHERE generation = %s AND end_at IS NOT NULL",
+        [generation, before],
+    )
+
+
 def known(session: Session, generations: Sequence[int] | None = None) -> list[Missed]:
     """Return the gaps of the flows in force, or of some, the oldest first."""
     given = list(generations) if generations is not None else None

@@ -54,6 +54,32 @@ def in_force(session: Session) -> list[tuple[int, str, str, Any, str, Any]]:
     return [(row[0], row[1], row[2], loads(row[3]), row[4], loads(row[5])) for row in rows]
 
 
+def others(session: Session, key_base: str, generation: int) -> list[Any]:
+    """Return the other definitions that a family has ever had, the one declared last first."""
+    text = (
+        "SELECT definition FROM kck_generation WHERE key_base = %s AND generation <> %s "
+        "ORDER BY live DESC, made_at DESC"
+    )
+    return [loads(row[0]) for row in session.run(text, [key_base, generation])]
+
+
+def not_begun(session: Session) -> set[int]:
+    """Return the flows in force whose triggers have never been in place."""
+    text = "SELECT generation FROM kck_generation WHERE live AND whole_at IS NULL"
+    return {row[0] for row in session.run(text)}
+
+
+def known_since(session: Session, generation: int, before: int, events: str) -> None:
+    """Note from when on the windows of a flow that started from events are known to be whole.
+
+    Args:
+        before: The definition that counted until now.
+        events: Query of how many events there are by window of that: args, start_at, n.
+    """
+    params = {"generation": generation, "before": before}
+    session.rows("known_since", params, events=events.replace("%", "%%"))
+
+
 def fence(session: Session, generation: int, token: int) -> bool:
     """Keep folds off a family while it is counted; False where somebody later does, or it is not in force."""
     return bool(session.rows("fence", {"generation": generation, "token": token}))

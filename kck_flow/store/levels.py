@@ -154,6 +154,27 @@ def summary(session: Session, generation: int) -> Summary:
     return Summary(*found[0]) if found else Summary(False, False, "")
 
 
+def has_any(session: Session, generation: int) -> bool:
+    """Whether a definition has ever counted anything."""
+    text = (
+        "SELECT EXISTS (SELECT 1 FROM kck_level WHERE generation = %s) "
+        "OR EXISTS (SELECT 1 FROM kck_delta WHERE generation = %s)"
+    )
+    return bool(session.run(text, [generation, generation])[0][0])
+
+
+def put(session: Session, generation: int, counted: str) -> int:
+    """Store what a query counts (args, start_at, facet, facet_value, n, amount); returns how many levels that makes."""
+    text = f"{statement('put_levels', recount=counted.replace('%', '%%'))} RETURNING 1"
+    return len(session.run(text, {"generation": generation}))
+
+
+def with_events(session: Session, key_base: str, generations: Sequence[int]) -> list[int]:
+    """Return those definitions of a flow under which events were kept that are still there."""
+    text = "SELECT DISTINCT generation FROM kck_event WHERE key_base = %s AND generation = ANY(%s)"
+    return [row[0] for row in session.run(text, [key_base, list(generations)])] if generations else []
+
+
 def voids(session: Session) -> list[tuple[str, int, int]]:
     """Return (key base, generation, mark) of the families that hold nothing of worth until they are counted anew."""
     return [(row[0], row[1], row[2]) for row in session.rows("voids", {})]
