@@ -261,8 +261,9 @@ class Cache:
 
         Returns:
             Points; of a flow its count in each step that ``[start, end)`` touches, whole, in the flow's zone; of a
-            stock its total; of both, with ``facet``, a dict of facet value to count. ``value`` is None where nothing
-            was recorded, because a gap is not a zero.
+            stock its total (as recorded, or, of a step without a record, at its beginning, where its flows tell); of
+            both, with ``facet``, a dict of facet value to count. ``value`` is None where nothing was recorded, because
+            a gap is not a zero.
 
         Raises:
             ValueError: ``start`` is not before ``end``, either is naive, ``by`` is unknown, or there is no such
@@ -277,7 +278,9 @@ class Cache:
 
     def value_at(self, key: str, at: datetime) -> Any:
         """Return what a product with ``keep_history`` held at an instant; a stock with a ``schedule``, in the period
-        that this lies in. Raises NotPrimed: nothing was recorded by then, or of that period.
+        that this lies in. Of a stock that was not recorded then, what its flows tell: ``{"value": …, "facets": {}}``,
+        of an instant at which their windows begin, or of any, where they keep events. Raises NotPrimed: nothing was
+        recorded by then, or of that period, and its flows do not tell; the message says why.
         """
         return history.value_at(registry.key(key), at)
 
@@ -303,7 +306,8 @@ class Cache:
             ``{"start", "end", "stocks", "flows", "balanced"}``, with ``by`` also ``"steps"``. Of a stock ``opening, in,
             out, corrected, uncounted, count`` and ``since`` (its opening): numbers of rows, None for what is not known.
             Of a flow ``sources, sinks, count, rate, conversion``: ``rate`` is what left its sources by it as a share of
-            what they held at the beginning, ``conversion`` as a share of what came into them.
+            what they held at the beginning, ``conversion`` as a share of what came into them; ``complete`` is False
+            where it is known to have missed some within the period.
 
         Raises:
             ValueError: the product is no process, it has no such facet, or the period does not fit the windows.

@@ -253,6 +253,8 @@ class _Seen:
         self.corrected: dict[int, float] = {}
         self.families: dict[int, tuple[float | None, str, bool]] = {}
         self.values: dict[str, Any] = {}
+        # Flows that have missed transitions within the period.
+        self.missing: set[int] = set()
         for one in rows:
             spelled = repr(one.value)
             self.values[spelled] = one.value
@@ -273,6 +275,8 @@ class _Seen:
                     self.corrected[one.stock] = one.at
                 case "family":
                     self.families[one.stock] = one.at, one.value[0], one.value[1]
+                    if one.value[2]:
+                        self.missing.add(one.stock)
                 case "now":
                     at = instant(one.at)
                     assert at is not None
@@ -478,6 +482,7 @@ def _flows(
             "sinks": [name or None for name, _ in found.sinks],
             "count": sum(seen.moved[0, found.generation, 0, False][WITHIN].values()),
             "since": made_at,
+            "complete": found.generation not in seen.missing,
         }
         if not row["count"] and end is not None and made_at is not None and end <= made_at:
             row["count"] = None  # nothing was counted then: that is no zero

@@ -65,6 +65,8 @@ TRIES, LOCK_SECONDS = 5, 2
 MOST_COLUMNS, MANY_SETS = 400, 8
 # In so many stocks a row is counted for each by itself.
 FEW_STOCKS = 4
+# A lock that was not given in time; a look at the same flows meanwhile, which crossed ours.
+_HELD_UP = ("55P03", "40001", "40P01")
 # Types that PostgreSQL cannot group by.
 _UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
 
@@ -978,7 +980,7 @@ def _patiently(session: Session, relation: str, work: Any) -> None:
                 session.run("SET LOCAL lock_timeout = DEFAULT")
             return
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) != "55P03":
+            if getattr(error.__cause__, "sqlstate", getattr(error.__cause__, "pgcode", "")) not in _HELD_UP:
                 raise
             if attempt == TRIES:
                 raise OperationalError(
@@ -1035,11 +1037,13 @@ def _take_off(session: Session, relation: str, *, noted: bool) -> None:
     table = table_of(session, relation)
     there = _installed(session)
     if noted and table is not None:
-        # What its flows miss from here on, they miss from here on, and not since they were last looked at.
-        session.run(f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE")
-        definitions = _tables(session).get(relation, [])
-        at = gaps.oldest_writer(session)
-        _witness(session, definitions, _captures(session, table, definitions), at)
+        # What its flows miss, they miss from here on, and not since they were last looked at. Should our own tables be
+        # about to change under this release's statements, that is not known.
+        with suppress(DatabaseError), transaction.atomic(using=session.alias):
+            session.run(f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE")
+            definitions = _tables(session).get(relation, [])
+            at = gaps.oldest_writer(session)
+            _witness(session, definitions, _captures(session, table, definitions), at)
     for part in table.parts if table is not None else ():
         if part in there:
             _drop(session, part, there[part])

@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
+
+from django.db import Error as DatabaseErrors
 
 from .. import clock
 from ..cache import recount
@@ -98,7 +101,8 @@ class Passes:
         if now >= self._settle_at:
             self._settle_at = now + SETTLE_SECONDS
             folded += telling.settle(session)
-            gaps.look(session)
+            with suppress(DatabaseErrors):  # a table that is being migrated is looked at later
+                gaps.look(session)
             if waiting:
                 levels.drop_orphans(session)
         for generation, key_base in levels.foldable(session) if waiting else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -199,7 +200,7 @@ def test_where_windows_begin_values_follow_from_counts_alone_and_series_are_fill
             by_plan = cache.series(f"past_{state}", first, hour, by="hour", facet="plan")
             assert {point.value for point in by_plan} == {None}
         hours = sorted(truth)
-        busy = next(one for one, after in zip(hours, hours[1:], strict=False) if truth[one] != truth[after])
+        busy = next(one for one, after in pairwise(hours) if truth[one] != truth[after])
         said = refused("past_open", busy + timedelta(minutes=20))
         assert f"What can be told is {busy.isoformat()}" in said
         assert "record_events" in said

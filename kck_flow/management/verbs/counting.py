@@ -319,7 +319,9 @@ def _process_footer(found: dict[str, Any]) -> str:
             f"Since {found['start']:%Y-%m-%d %H:%M %Z}" if found["start"] else "Its books are not open yet"
         )
     told = {True: "it balances", False: "it leaves a rest that no flow counts", None: "not all is known"}
-    return f"{began}: {told[found['balanced']]}."
+    missing = ", ".join(name for name, one in found["flows"].items() if not one["complete"])
+    more = f" Not all that moved by {missing} was seen (manage.py kck flows)." if missing else ""
+    return f"{began}: {told[found['balanced']]}.{more}"
 
 
 VERBS = (

@@ -43,7 +43,9 @@ SELECT 'corrected', b.generation, 0, 0, false, 'null', extract(epoch FROM b.corr
 FROM stock s JOIN kck_book b ON b.generation = s.stock WHERE b.corrected_at IS NOT NULL
 UNION ALL
 SELECT 'family', g.generation, 0, 0, false,
-       jsonb_build_array(g.captured, EXISTS (SELECT 1 FROM kck_delta d WHERE d.generation = g.generation AND d.kind = 'invalidate')),
+       jsonb_build_array(g.captured, EXISTS (SELECT 1 FROM kck_delta d WHERE d.generation = g.generation AND d.kind = 'invalidate'),
+                         EXISTS (SELECT 1 FROM kck_gap p WHERE p.generation = g.generation AND p.start_at < %(end)s::timestamptz
+                                 AND coalesce(p.end_at, 'infinity') > greatest(%(start)s::timestamptz, least(g.made_at, g.history_at)))),
        extract(epoch FROM CASE WHEN g.definition ->> 'kind' = 'flow' THEN g.made_at ELSE g.primed_at END)::float8, 0, 0
 FROM kck_generation g WHERE g.live AND (g.generation IN (SELECT stock FROM stock) OR g.generation IN (SELECT flow FROM link))
 UNION ALL
