@@ -104,7 +104,8 @@ def test_what_was_missed_stays_told_after_the_triggers_are_put_back(cache: Cache
 @committed
 def test_a_gap_that_ended_unseen_is_found_by_the_next_look_from_where_it_was_last_seen_whole() -> None:
     backdate()
-    seen_last("converting", 1.5)
+    now = datetime.now(UTC)
+    seen_last("converting", 1.5 + now.minute / 60)  # in the middle of the last but one
     sql(DISABLE)
     sql("ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_update")
     assert whole("converting") == [True, True, True]
