@@ -14,11 +14,11 @@ from .definition import ROW, FlowDefinition, Part, Split, columns_of, grouped, l
 
 def refused(flow: Any, found: FlowDefinition) -> str:
     """Return why a flow cannot start from history; empty where it can."""
-    if flow.at is None and found.recording is None:
-        return (
-            "it starts from history, and has neither a column (at) nor events (record_events) to start from"
-        )
-    return "" if found.recording is not None else by_column_refused(found)
+    # Events in a model of the project's own are that model's: they may be pruned, changed or fewer.
+    kept = found.recording is not None and found.recording.typed is None
+    if flow.at is None and not kept:
+        return "it starts from history, and has neither a column (at) nor events (record_events = True) to start from"
+    return "" if kept else by_column_refused(found)
 
 
 def by_column_refused(found: FlowDefinition) -> str:

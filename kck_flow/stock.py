@@ -183,8 +183,8 @@ class Flow(Primer):
         capture: ``"triggers"``: transitions whoever makes them. ``"signals"``: those that a ``ModelTracker`` sees,
             between states that only Python can compute; sources and sinks are its states, and None is what it calls so.
         from_history: Count, as its triggers are first put in place, what was before: from the events that an earlier
-            definition of it has kept (as ``kck_flow.models.Event``); where there are none, from ``at``, of each row that
-            is in a sink by then.
+            definition of it has kept (as ``kck_flow.models.Event``); where there are none, from ``at``, of each row
+            that is in a sink by then.
         record_events: Keep each transition, too, in the writer's transaction: True, as a row of
             ``kck_flow.models.Event``; a model of your own, a subclass of ``kck_flow.models.FlowEvent`` (the class, or
             ``"app_label.ModelName"``), as a row of that.

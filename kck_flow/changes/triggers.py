@@ -1023,7 +1023,8 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
         if leaving or relation.strip('"').replace('""', '"') in names:
             _patiently(session, relation, lambda relation=relation: _take_off(session, relation, noted=known))
         elif any(model is not None and model.partition(".")[0] in labels for model in kept):
-            if "kck_flow" in labels:  # functions of this release may need tables that are still to come
+            # Functions of this release may need tables that are still to come.
+            if "kck_flow" in labels or not known:
                 _patiently(
                     session, relation, lambda relation=relation: _take_off(session, relation, noted=known)
                 )
