@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('kck_flow', '0006_books'),
+        ('kck_flow', '0007_delta_key'),
     ]
 
     operations = [
