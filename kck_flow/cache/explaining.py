@@ -6,6 +6,8 @@ from typing import Any
 
 from .. import spread
 from ..changes import rows as by_triggers
+from ..changes.bodies import quoted
+from ..changes.watches import why_not
 from ..conf import conf
 from ..errors import DeclarationError, UnknownPrimer
 from ..key import Key
@@ -241,8 +243,8 @@ def _declared(primer: Primer, on: On) -> str:
         return repr(on)
     assert on.model is not None
     alias = spread.alias_of(primer)
-    why = by_triggers.why_not(primer, on, alias)
-    relation = by_triggers.quoted(on.model._meta.db_table)
+    why = why_not(primer, on, alias)
+    relation = quoted(on.model._meta.db_table)
     if not why and f"{primer.name}:{on.then}" in by_triggers.served(caller(alias), relation):
         return f"{on!r} (whoever writes)"
     return f"{on!r} (saved and deleted by this application: {why or 'triggers come with manage.py migrate'})"

@@ -29,6 +29,7 @@ from ..primer import On, Primer
 from ..registry import registry
 from ..store.session import Session
 from . import rows
+from .bodies import quoted
 
 logger = logging.getLogger("kck_flow")
 
@@ -135,7 +136,7 @@ def _ours(model: type[models.Model], using: str) -> list[tuple[Primer, On]]:
 
 def rows_of(model: type[models.Model]) -> str:
     """Return a model's table as triggers name it."""
-    return rows.quoted(model._meta.db_table)
+    return quoted(model._meta.db_table)
 
 
 def _wake(sender: type[models.Model], told: Mapping[Any, Any], using: str) -> None:

@@ -90,7 +90,9 @@ def test_listings_parse_back_in_a_pipe(customers: list[int]) -> None:
         said = run(*arguments, "--format", "json")
         found = json.loads(said.out)
         # This project has never migrated this database: its triggers are missing, and that is all.
-        wrong = [row["what"] for row in found if row.get("state") == "wrong"] if arguments == ("check",) else []
+        wrong = (
+            [row["what"] for row in found if row.get("state") == "wrong"] if arguments == ("check",) else []
+        )
         assert wrong == (["capture"] if arguments == ("check",) else []), (arguments, said)
         assert said.code == (1 if wrong else 0), (arguments, said)
         assert found is not None

@@ -31,7 +31,7 @@ from kck_flow import (
     UUIDParameter,
     spelling,
 )
-from kck_flow.changes import rows
+from kck_flow.changes import rows, watches
 from kck_flow.management.verbs import checking
 from kck_flow.models import Pending
 from kck_flow.store.session import caller
@@ -374,7 +374,7 @@ def test_what_only_python_can_tell_stays_with_the_signals_and_says_why(author: A
     assert cache.get("rows_letter/R") == 1
     on = ByLetter.depends_on[0]
     with registered(ByLetter) as (primer,):
-        assert "a function tells" in rows.why_not(primer, on, "default")
+        assert "a function tells" in watches.why_not(primer, on, "default")
 
 
 def test_a_missing_trigger_is_told_and_migrate_mends_it(author: Author) -> None:
@@ -454,7 +454,7 @@ def test_sql_spells_a_key_as_python_does(
     with registered(Spelled) as (primer,):
         text = spelling.key(primer, {"one": spelling.part_of(field, '{row}"c"')})
         text = text.replace("{row}", "v.").replace("{kck}", "").replace("%", "%%")
-        digest = rows._digest(text)
+        digest = watches._digest(text)
 
         @settings(max_examples=150, deadline=None)
         @given(values)
@@ -499,7 +499,7 @@ def test_what_is_spelled_in_a_way_of_its_own_is_left_to_python() -> None:
         key_base, capture = "rows_heard", "signals"
 
     with registered(Own, Price, Of, Heard) as (own, price, of, heard):
-        assert "in a way of its own" in rows.why_not(own, Own.depends_on[0], "default")
-        assert "FloatParameter" in rows.why_not(price, Price.depends_on[0], "default")
-        assert rows.why_not(of, Of.depends_on[0], "default") == ""
-        assert rows.why_not(heard, Heard.depends_on[0], "default") == "capture is 'signals'"
+        assert "in a way of its own" in watches.why_not(own, Own.depends_on[0], "default")
+        assert "FloatParameter" in watches.why_not(price, Price.depends_on[0], "default")
+        assert watches.why_not(of, Of.depends_on[0], "default") == ""
+        assert watches.why_not(heard, Heard.depends_on[0], "default") == "capture is 'signals'"
