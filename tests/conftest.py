@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.models.signals import post_migrate
 from hypothesis import HealthCheck, settings
 
 from tests.harness import tools
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 # How fast a busy machine draws its examples says nothing about the laws.
 settings.register_profile("kck_flow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kck_flow")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Make no content types and permissions anew after each flush: nobody here asks for them, and it takes long."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
 
 
 @pytest.fixture

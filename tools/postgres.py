@@ -64,7 +64,7 @@ DEFAULTS: Mapping[str, str | int] = {
     "log_line_prefix": "%m [%p] ",
 }
 # A throwaway server survives every crash of its own, only not one of the machine: who would miss its data?
-THROWAWAY: Mapping[str, str | int] = {"fsync": "off"}
+THROWAWAY: Mapping[str, str | int] = {"fsync": "off", "full_page_writes": "off"}
 
 
 class PostgresFailed(RuntimeError):
