@@ -47,6 +47,7 @@ def test_a_soft_budget_ends_in_the_stale_value_and_the_compute_goes_on_g4(theatr
     found = reader.ask("get", "act/slow", max_age=30, wait=0.1)
     assert found["value"] == "old"
     assert found["seconds"] >= 0.1
+    stage.wait_begun("act/slow", 1)
     assert stage.begun("act/slow") == 1
     # Asked again, it joins the compute under way instead of beginning another.
     assert reader.ask("get", "act/slow", max_age=30, wait=0.05)["value"] == "old"
