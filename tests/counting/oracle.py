@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.harness import points
+
 PLANS = ["pro", "free", None, "", "x" * 1200]
 STATES = ["active", "trial", "closed"]
 STOCKS = ("active", "everyone", "branch_accounts", "holding", "money", "recent_money")
@@ -99,6 +101,13 @@ def prepare() -> None:
     crates.prepare()
 
 
+def _while_it_lasts(seconds: float) -> Iterator[None]:
+    """Go on for so long, or until the run has seen enough; each role ends what it is in the midst of."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not points.is_open("enough"):
+        yield
+
+
 # -- writers
 # ----------------------------------------------------------------------------------------------------------
 
@@ -108,11 +117,10 @@ def writer(seconds: float, seed: int) -> dict[str, Any]:
     from django.db import DatabaseError, connection
 
     pick = random.Random(seed)
-    until = time.monotonic() + seconds
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     checks = 0
-    while time.monotonic() < until:
+    for _ in _while_it_lasts(seconds):
         level = pick.choice(LEVELS)
         try:
             if pick.random() < 0.3:
@@ -137,6 +145,8 @@ def writer(seconds: float, seed: int) -> dict[str, Any]:
                         told = compare(pick, some=2)
                         checks += told[0]
                         wrong += [f"in a {level} writer: {one}" for one in told[1]]
+                        if told[1]:
+                            points.say("wrong")
                     if pick.random() < 0.25:
                         raise _Undone
                 counts["committed"] += 1
@@ -406,8 +416,7 @@ def computer(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
     recount._takes_long = lambda *_: pick.random() < cuts  # type: ignore[assignment]
     MUTANTS.get(mutant, lambda: None)()
     counts: Counter[str] = Counter()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in _while_it_lasts(seconds):
         stock, found, alias = _stock(pick.choice(FAMILIES))
         try:
             outcome = recount.now(stock, found, alias, reason="oracle", force=True)
@@ -429,8 +438,7 @@ def folder(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
     _rewrite("settle", "interval '1 minute'", "interval '1 second'")
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in _while_it_lasts(seconds):
         try:
             with private.session("default") as session:
                 if pick.random() < 0.2:
@@ -458,8 +466,7 @@ def thief(seconds: float, seed: int) -> dict[str, Any]:
 
     pick = random.Random(seed)
     counts: Counter[str] = Counter()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in _while_it_lasts(seconds):
         time.sleep(pick.random() * 0.4)
         _sql(
             "UPDATE kck_refresh SET lease_until = NULL, lease_owner = '', token = token + 1, crashes = 0 "
@@ -508,8 +515,7 @@ def checker(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     checks = 0
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in _while_it_lasts(seconds):
         with _transaction("REPEATABLE READ"):
             if pick.random() < 0.2:
                 _sql("SELECT 1")  # an old snapshot: what was folded since is in it as deltas
@@ -518,6 +524,8 @@ def checker(seconds: float, seed: int, mutant: str = "") -> dict[str, Any]:
         checks += number
         counts["not primed"] += 8 - number
         wrong += told
+        if told:
+            points.say("wrong")
         if len(wrong) > 20:
             break
         time.sleep(pick.random() * 0.02)
@@ -785,7 +793,10 @@ CUT_MUTANTS = list(MUTANTS)[-4:]
 def run(
     crew: Any, seconds: float, *, writers: int = 4, mutant: str = "", seed: int = 0, kills: bool = True
 ) -> Report:
-    """Let everything happen at once for so long; returns what the checkers found."""
+    """Let everything happen at once for so long; returns what the checkers found.
+
+    A mutant's run is over once it has been found wrong.
+    """
     pick = random.Random(seed)
     report = Report()
     crew.spawn(prepare).result()
@@ -802,16 +813,28 @@ def run(
             *(crew.spawn(folder, left, pick.randint(0, 10**6), mutant) for _ in range(2)),
         ]
 
+    def found() -> bool:
+        return bool(mutant) and any(child.is_at("wrong") for child in [*roles, *steady])
+
     living = mortals()
     while time.monotonic() < until - 2:
+        if found():
+            break
+        if not kills:
+            time.sleep(0.05)
+            continue
         time.sleep(min(2.0 + pick.random(), max(until - time.monotonic() - 1, 0.1)))
-        if kills and time.monotonic() < until - 3:
+        if time.monotonic() < until - 3:
             victim = living.pop(pick.randrange(len(living)))
             os.kill(victim.pid, signal.SIGKILL)
             report.counts["killed"] += 1
             left = until - time.monotonic()
             role = computer if victim.target.endswith("computer") else folder
             living.append(crew.spawn(role, left, pick.randint(0, 10**6), mutant))
+    if found():
+        for child in [*roles, *steady, *living]:
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                child.go("enough")
     for child in [*roles, *steady, *living]:
         report.add(child.result(limit=seconds + 120))
     return report

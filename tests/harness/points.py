@@ -4,6 +4,7 @@ In a function that a test spawns, in any of its threads:
 
     say("computing")            the test's process.wait_for("computing") returns
     value = wait("go")          until the test calls process.go("go", value)
+    is_open("enough")           whether it has done so, without waiting
     stop_at("read")             both: say that we are there, wait to be let on
 
 In a process that no test spawned these do nothing, so that a primer may contain them for good.
@@ -61,6 +62,12 @@ def wait(name: str) -> Any:
     with _opened:
         _opened.wait_for(lambda: name in _open)
         return _open[name]
+
+
+def is_open(name: str) -> bool:
+    """Say whether the test has opened the gate `name`, without waiting."""
+    with _opened:
+        return name in _open
 
 
 def stop_at(name: str, value: Any = None) -> Any:
