@@ -845,6 +845,8 @@ def main(seconds: float, mutant: str = "") -> int:
     import postgres
     from tests.harness.processes import Crew
 
+    if mutant and mutant not in MUTANTS:
+        sys.exit(f"There is no mutant {mutant!r}; there are: {', '.join(MUTANTS)}")
     with postgres.server(options={"max_prepared_transactions": 50}) as server, Crew(server.url) as crew:
         migrated = crew.manage("migrate", "--run-syncdb", "-v0")
         assert migrated.wait() == 0, migrated.output
