@@ -255,10 +255,11 @@ def _flow(flow: Flow) -> Iterator[CheckMessage]:
                 obj=_who(type(flow)),
                 id="kck_flow.E010",
             )
-        if flow.record_events or flow.event_callables:
+        if not isinstance(flow.record_events, bool) or not _are_functions(flow.event_callables):
             yield Error(
-                f"{_place(type(flow))}: its transitions are told by a ModelTracker, and events are kept by triggers.",
-                hint="Leave record_events and event_callables out: in a receiver of your own, the states are at hand.",
+                f"{_place(type(flow))}: its transitions are told by a ModelTracker, which keeps events in the table "
+                f"that flows share, and calls functions; not {flow.record_events!r}, {flow.event_callables!r}.",
+                hint="Say record_events = True, and event_callables = [function, …].",
                 obj=_who(type(flow)),
                 id="kck_flow.E010",
             )
@@ -287,6 +288,10 @@ def _events(flow: Flow) -> Iterator[CheckMessage]:
             obj=who,
             id="kck_flow.W004",
         )
+
+
+def _are_functions(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and all(map(callable, given))
 
 
 def _own_augment(flow: Flow) -> tuple[str, str]:

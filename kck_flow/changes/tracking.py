@@ -11,6 +11,7 @@ What neither a save nor a deletion comes to (``update()``, ``bulk_create()``, SQ
 from __future__ import annotations
 
 import functools
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,14 +25,15 @@ from django.db import connections, models, transaction
 from django.db.models.signals import pre_delete
 from django.db.models.sql import DeleteQuery
 
+from .. import waking
 from ..conf import conf
 from ..definition import NotCaptured
 from ..entry import Row
 from ..errors import DeclarationError
 from ..registry import registry
-from ..spread import alias_of
+from ..spread import alias_of, plain
 from ..stock import Flow, Stock
-from ..store import deltas, generations
+from ..store import deltas, events, generations, pending, refreshes
 from ..store.session import Session, caller
 from ..tracked import State, TrackedDefinition, looks, tracked_definition, tracked_model, watched_fields
 from ..tracker import ModelTracker
@@ -48,11 +50,13 @@ class _Seen:
     """One look at a row.
 
     Attributes:
+        subject: Its primary key, as an event has it.
         rows: What each tracker watches.
         told: What has to be known of it for each flow and stock, by generation: its key, its facet values, its instant;
             text each, or None.
     """
 
+    subject: str
     rows: dict[ModelTracker, Row]
     told: dict[int, tuple[Any, Any, Any]]
 
@@ -101,13 +105,14 @@ class _Plan:
             if lock:
                 # In one order, whoever locks. An update of no key lets others refer to the row meanwhile.
                 rows = rows.order_by("pk").select_for_update(no_key=lock == "update")
-            found.update({row[0]: self._seen(row[1:]) for row in rows})
+            found.update({row[0]: self._seen(row[0], row[1:]) for row in rows})
         return found
 
-    def _seen(self, row: Sequence[Any]) -> _Seen:
+    def _seen(self, pk: Any, row: Sequence[Any]) -> _Seen:
         columns = dict(zip(self._attnames, row, strict=False))
         told = row[len(self._attnames) :]
         return _Seen(
+            json.dumps([plain(part) for part in pk]) if isinstance(pk, tuple) else str(pk),
             {tracker: Row({name: columns[name] for name in names}) for tracker, names in self._names.items()},
             {
                 one.generation: (told[3 * number], told[3 * number + 1], told[3 * number + 2])
@@ -427,6 +432,40 @@ def _append(
     deltas.append_transition(
         session, one.generation, args=args, facets=facets, ends=ends, at=at, window=one.window
     )
+    flow = registry.primers.get(one.key_base)
+    if isinstance(flow, Flow) and (flow.record_events or flow.event_callables):
+        _keep(session, flow, one, seen, source, sink, at)
+
+
+def _keep(
+    session: Session,
+    flow: Flow,
+    one: TrackedDefinition,
+    seen: _Seen,
+    source: State,
+    sink: State,
+    at: str | None,
+) -> None:
+    """Keep a transition as an event, as a trigger would, and wish for its callables to be called."""
+    assert flow.tracker is not None
+    args, facets, _ = seen.told[one.generation]
+    kept = events.append(
+        session,
+        one.key_base,
+        one.generation,
+        args=args,
+        subject=(tracked_model(flow.tracker.model)._meta.label, seen.subject),
+        ends=[None if state is None else str(state) for state in (source, sink)],
+        names=[split.name for split in one.splits],
+        facets=facets,
+        at=at,
+        due=bool(flow.event_callables),
+    )
+    if kept and flow.event_callables:
+        slot = events.slot_key(flow.name)
+        mark = pending.Mark(str(slot), "refresh", slot, source=str(refreshes.TRIGGERED), reason="events")
+        pending.append(session, [mark])
+        waking.soon(session)
 
 
 def _untold(session: Session, one: TrackedDefinition, old: _Seen | None, new: _Seen | None) -> None:

@@ -29,6 +29,7 @@ from ..stock import Flow
 from ..store import events, refreshes, runs
 from ..store.refreshes import Claim, Ending
 from ..store.session import caller
+from ..tracked import tracked_model
 
 logger = logging.getLogger("kck_flow")
 
@@ -180,7 +181,7 @@ def _row(flow: Flow, alias: str, subject: str | None) -> Any:
     """Return the row that an event tells of, as it is now; None where it is gone."""
     if subject is None:
         return None
-    model = model_of(registry.ends(flow)[2][0])
+    model = tracked_model(flow.tracker.model) if flow.tracker else model_of(registry.ends(flow)[2][0])
     composite = getattr(model._meta, "pk_fields", None) and len(model._meta.pk_fields) > 1
     pk: Any = tuple(json.loads(subject)) if composite else model._meta.pk.to_python(subject)
     return model._base_manager.using(alias).filter(pk=pk).first()

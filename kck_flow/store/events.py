@@ -136,6 +136,46 @@ def slot_key(name: str, *of: str) -> Key:
     return keys.internal(f"{EVENTS}{name}", *of)
 
 
+def append(
+    session: Session,
+    key_base: str,
+    generation: int,
+    *,
+    args: str,
+    subject: tuple[str, str],
+    ends: Sequence[str | None],
+    names: Sequence[str],
+    facets: str,
+    at: str | None,
+    due: bool,
+) -> bool:
+    """Keep one transition that Python has seen, in the table that flows share, in the caller's transaction; of a
+    definition that is not in force, nothing. Returns whether it is kept.
+
+    Args:
+        args: The key's parameters in their normal form, JSON.
+        subject: Label of the row's model, and its primary key.
+        ends: Source and sink.
+        names, facets: The facets' names, and their values, a JSON array.
+        at: Its instant, as PostgreSQL spells it; None for the transaction's.
+        due: Whether somebody has to be called for it.
+    """
+    params = {
+        "key_base": key_base,
+        "generation": generation,
+        "args": args,
+        "type": subject[0],
+        "id": subject[1],
+        "source": ends[0],
+        "sink": ends[1],
+        "names": list(names),
+        "facets": facets,
+        "at": at,
+        "state": "due" if due else "",
+    }
+    return bool(session.rows("append_event", params))
+
+
 def event_slot(name: str, place: Place, number: int) -> Key:
     """Return the key of the slot of one event."""
     return slot_key(name, str(number), *([place.model] if place.model else []))
