@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
-from django.db.models import Count, F, Sum
+from django.db.models import Avg, Count, F, Sum
 from django.db.models.functions import Cast, Collate
 from django.db.models.lookups import Exact
 from django.db.models.sql import Query
@@ -22,6 +22,7 @@ from .definition import (
     columns_of,
     condition_of,
     grouped,
+    is_distinct,
     is_star,
     model_of,
     part_of,
@@ -55,7 +56,10 @@ def count(stock: Stock, key: Key) -> Any:
     measured = _measured(stock)
     total, params = rows.values("pk", **measured).query.get_compiler(using=alias).as_sql()
     what = _aggregate(stock, measured)
-    texts, given = [f"SELECT 0, 'null'::jsonb, count(*), {what} FROM ({total}) AS rows"], list(params)
+    number = "count(*)"
+    if isinstance(stock.measure, Avg):  # of the rows that have a value
+        number = f"count({'DISTINCT ' if is_distinct(stock.measure) else ''}kck_m)"
+    texts, given = [f"SELECT 0, 'null'::jsonb, {number}, {what} FROM ({total}) AS rows"], list(params)
     if stock.facets:
         names = [[f"f{s}_{i}" for i in range(len(facet.lookups))] for s, facet in enumerate(stock.facets)]
         lookups = {
@@ -70,7 +74,7 @@ def count(stock: Stock, key: Key) -> Any:
             for one in names
         ]
         inner = f"SELECT {columns_of(splits)}{'kck_m' if measured else 'NULL AS kck_m'} FROM ({text}) AS s"
-        texts.append(grouped(inner, splits, measure=what, total=False))
+        texts.append(grouped(inner, splits, number=number, measure=what, total=False))
         given += params
     with connections[alias].cursor() as cursor:
         cursor.execute(" UNION ALL ".join(texts), given)
@@ -133,7 +137,9 @@ def _aggregate(stock: Stock, measured: Mapping[str, Any]) -> str:
     if not measured:
         return "count(*)"
     measure = stock.measure
-    return f"{measure.function}({'DISTINCT ' if measure.distinct else ''}kck_m)"
+    # An average is two sums, here and where triggers keep it, or its last digits would differ.
+    function = "sum" if isinstance(measure, Avg) else measure.function
+    return f"{function}({'DISTINCT ' if is_distinct(measure) else ''}kck_m)"
 
 
 def decoded(value: Any) -> Any:
@@ -158,6 +164,7 @@ class Shape:
         self._given = [*(facet.values for facet in facets), *(None for _ in ends)]
         self._typed = [_typing(query, facet.lookups) for facet in facets] + [_as_it_is for _ in ends]
         self._measure = _measuring(query, measure)
+        self._distinct = isinstance(measure, Count) and is_distinct(measure)
         self.zero = self._measure(0, None)
 
     def typed(self, facet: int, value: Any) -> Any:
@@ -179,6 +186,8 @@ class Shape:
 
         Values given by a facet come in their order, zeros included, and no others; those found are in order, None last.
         """
+        if self._distinct:
+            rows = self._told_apart(rows)
         total: Any = self.zero
         facets: list[dict[Any, Any]] = [{} for _ in self.names]
         for facet, value, n, amount in rows:
@@ -189,6 +198,22 @@ class Shape:
                 facets[facet - 1][self._typed[facet - 1](value)] = measured
         ordered = (self._in_order(found, given) for found, given in zip(facets, self._given, strict=True))
         return {"value": total, "facets": dict(zip(self.names, ordered, strict=True))}
+
+    def _told_apart(self, rows: Iterable[Told]) -> Iterable[Told]:
+        """Return what a distinct count comes to: where triggers keep it, each row tells of one value how many have it,
+        the value behind those of the facet (``definition.by_value``).
+        """
+        counts: dict[tuple[int, str], list[Any]] = {}
+        for facet, value, n, amount in rows:
+            if amount is not None:
+                yield facet, value, int(amount), amount  # counted by the database
+            elif facet and n > 0:
+                whole = facet > len(self.names)
+                of = None if whole else value[0] if len(value) == 2 else value[:-1]
+                found = counts.setdefault((0 if whole else facet, repr(of)), [of, 0])
+                found[1] += 1
+        for (facet, _), (of, n) in counts.items():
+            yield facet, of, n, n
 
     def _in_order(self, found: Mapping[Any, Any], given: Any) -> dict[Any, Any]:
         if given is not None:
@@ -216,13 +241,26 @@ def _measuring(query: Query, measure: Any) -> Callable[[int, Any], Any]:
     if measure is None or isinstance(measure, Count):
         # Of a captured stock the rows that count are told, of others what the database counted.
         return lambda n, amount: n if amount is None else int(amount)
-    if not isinstance(measure, Sum):
+    if not isinstance(measure, (Sum, Avg)):
         return lambda n, amount: amount
     given = measure.get_source_expressions()[0].resolve_expression(query.clone())
+    if isinstance(measure, Avg):
+        return _averaging(concrete(given.output_field))
     if isinstance(concrete(given.output_field), models.DecimalField):
         return lambda n, amount: Decimal(amount or 0)
     # A sum of whole numbers is one, whatever numeric says; of floats it is what the database made of them.
     return lambda n, amount: int(amount or 0) if (amount or 0) == int(amount or 0) else amount
+
+
+def _averaging(output: Any) -> Callable[[int, Any], Any]:
+    """Return what makes a mean of (number of values, their sum): of decimals a decimal, of whole numbers a float, of
+    nothing None.
+    """
+    if isinstance(output, models.DecimalField):
+        return lambda n, amount: Decimal(amount) / n if n else None
+    if isinstance(output, models.DurationField):
+        return lambda n, amount: amount / n if n else None
+    return lambda n, amount: float(Decimal(amount) / n) if n else None
 
 
 def _typing(query: Query, lookups: Sequence[str]) -> Callable[[Any], Any]:

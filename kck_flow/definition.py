@@ -20,7 +20,7 @@ from uuid import UUID
 from django.apps import apps
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connections, models
-from django.db.models import Aggregate, Count, F, Lookup, Q, Sum, Value
+from django.db.models import Aggregate, Avg, Count, F, Lookup, Q, Sum, Value
 from django.db.models.expressions import Col, CombinedExpression, Func, RawSQL, Subquery, Window
 from django.db.models.functions import Cast, Now, Random
 from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual
@@ -224,6 +224,20 @@ class Definition(Captured):
         return grouped(inner, self.splits, by=by, shown=shown, number="sum(sign)", measure="sum(m * sign)")
 
 
+def by_value(splits: Sequence[Split], counted: Part) -> tuple[Split, ...]:
+    """Return the facets of what is counted distinct: of each value that is counted, how many rows have it, for each of
+    a facet's; behind them, as a facet of its own, for the total.
+
+    Raises:
+        NotCaptured: they are too many.
+    """
+    if len(splits) >= MOST_FACETS:
+        raise NotCaptured(
+            f"what is counted distinct is one more facet, and {MOST_FACETS} are as many as can be"
+        )
+    return (*(Split(one.name, (*one.parts, counted)) for one in splits), Split("", (counted,)))
+
+
 def is_partial(found: Definition, end: str | None) -> bool:
     """Whether a stock counts fewer rows than it has members as an end of a flow (SQL): its measure leaves some out."""
     if end is None:
@@ -345,15 +359,18 @@ def definition(stock: Stock, alias: str) -> Definition:
     conditions, amount = [compiler.where(steady)], None
     begins, ends, more = compiler.dates(moments)
     conditions += more
+    splits = compiler.splits(stock.facets)
     if stock.measure is not None:
         more, amount = compiler.measure(stock.measure)
         conditions += more
+        if is_distinct(stock.measure):
+            splits = by_value(splits, compiler.counted(stock.measure))
     args = compiler.args(stock.parameters)
     conditions += [f"{part.raw} IS NOT NULL" for _, part in args]
     return Definition(
         key_base=stock.name,
         relation=compiler.relation,
-        splits=compiler.splits(stock.facets),
+        splits=splits,
         columns=tuple(sorted(compiler.columns)),
         member=f"coalesce({' AND '.join(conditions)}, false)",
         args=args,
@@ -499,7 +516,10 @@ def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
             yield f"members: {str(error).rstrip('.')}", "Write it as filter() takes it."
     if stock.measure is not None:
         if not isinstance(stock.measure, Aggregate):
-            yield f"measure is {stock.measure!r}", 'Give Count("*"), or Sum("column").'
+            yield (
+                f"measure is {stock.measure!r}",
+                'Give Count("*"), Count("column"), Sum("column") or Avg("column").',
+            )
             return
         try:
             stock.measure.resolve_expression(query_of(stock))
@@ -698,11 +718,13 @@ class _Compiler:
     def measure(self, measure: Any) -> tuple[list[str], str | None]:
         """Return (what else a row must be to be measured, what it adds to the sum or None)."""
         if not isinstance(measure, Aggregate):
-            raise DeclarationError(f"measure is Count('*') or Sum(…), not {measure!r}")
-        if type(measure) not in (Count, Sum):
+            raise DeclarationError(f"measure is Count('*'), Count(…), Sum(…) or Avg(…), not {measure!r}")
+        if type(measure) not in (Count, Sum, Avg):
             raise NotCaptured(f"a {type(measure).__name__} is not the sum of what its rows add")
-        if getattr(measure, "distinct", False):
-            raise NotCaptured("what is counted distinct is not the sum of what its rows add")
+        if is_distinct(measure) and type(measure) is not Count:
+            raise NotCaptured(
+                f"a distinct {type(measure).__name__.lower()} is not the sum of what its rows add"
+            )
         more = []
         if measure.filter is not None:
             try:
@@ -720,7 +742,19 @@ class _Compiler:
             raise NotCaptured(
                 f"a sum of {type(output).__name__} depends on the order of its rows; use a DecimalField"
             )
+        if type(measure) is Avg:  # two sums: of the values, and of the rows that have one
+            more.append(f"{self.sql(found)} IS NOT NULL")
         return more, f"({self.sql(found)})::numeric"
+
+    def counted(self, measure: Any) -> Part:
+        """Return what a distinct count tells apart. Raises NotCaptured: SQL cannot."""
+        found = self._expression(measure.get_source_expressions()[0])
+        part = part_of(self.sql(found), concrete(found.output_field))
+        if part is None:
+            raise NotCaptured(
+                f"the values of a {type(concrete(found.output_field)).__name__} cannot be told apart as text"
+            )
+        return part
 
     def _expression(self, given: Any) -> Any:
         try:
@@ -735,6 +769,11 @@ def condition_of(measure: Any) -> Any:
     """Return the condition of a measure's filter, as a Q (Django 6 wraps it)."""
     found = getattr(measure.filter, "condition", measure.filter)
     return found if isinstance(found, Q) else Q(found)
+
+
+def is_distinct(measure: Any) -> bool:
+    """Whether a measure takes each value once."""
+    return bool(getattr(measure, "distinct", False))
 
 
 def is_star(given: Any) -> bool:

@@ -96,7 +96,9 @@ class Stock(Primer):
         members: Which of them, a ``Q``; all where not given.
         queryset: Any queryset, in place of both.
         facets: How the total is split.
-        measure: What is counted: ``Count("*")``, or ``Sum("balance")`` over whole numbers or decimals.
+        measure: What is counted: ``Count("*")``; rows that have a value, ``Count("plan")``; how many values there are,
+            ``Count("plan", distinct=True)``; ``Sum("balance")`` and ``Avg("balance")`` over whole numbers or decimals.
+            A mean of decimals is a decimal, of whole numbers a float, of nothing None.
         capture: ``"triggers"``: what any program writes is in the value at its commit. ``"signals"``: which rows are in
             it only a ``ModelTracker`` can tell, and what this application saves is in the value. None: the value is
             computed, and kept as long as the expiries say.

@@ -14,7 +14,7 @@ from ...cache import counted, flows, processes
 from ...cache.processes import Member
 from ...changes import books as linking
 from ...changes import gaps as capturing
-from ...definition import Definition, model_of
+from ...definition import Definition, is_distinct, model_of
 from ...errors import KckFlowError, NotPrimed
 from ...primer import Primer
 from ...process import Process
@@ -86,14 +86,16 @@ def _snapshot(alias: str) -> Iterator[None]:
 
 def _differing(stock: Stock, found: Definition, one: levels.Drift) -> dict[str, Any]:
     sums = found.amount is not None and one.held == one.counted
-    facet = stock.facets[one.facet - 1].name if one.facet else ""
+    # Of what is counted distinct, each value is told apart, in all and by each facet: no rows can be named for that.
+    apart = is_distinct(stock.measure) and one.facet > 0
+    facet = stock.facets[one.facet - 1].name if 0 < one.facet <= len(stock.facets) else ""
     return {
         "key": "/".join([stock.name, *map(str, one.args.values())]),
         "facet": facet,
-        "facet_value": one.facet_value if facet else None,
+        "facet_value": one.facet_value if facet or apart else None,
         "held": one.held_amount if sums else one.held,
         "counted": one.counted_amount if sums else one.counted,
-        "rows": None if sums else _suspects(stock, facet, one),
+        "rows": None if sums or apart else _suspects(stock, facet, one),
         "text": "" if sums or one.held else "these rows",
         "state": "different",
     }
