@@ -22,6 +22,7 @@ from kck_flow import Cache, Facet, Flow, ModelParameter, Process, Stock
 from kck_flow.cache import counted
 from kck_flow.cache import counted as reading
 from kck_flow.changes import books, triggers
+from kck_flow.changes.tables import OPERATIONS
 from kck_flow.registry import registry
 from kck_flow.store import generations
 from kck_flow.store.session import caller
@@ -105,7 +106,7 @@ def unseen() -> Iterator[None]:
     """Triggers off, and the capture as it was before, as far as anybody can tell."""
     sql("ALTER TABLE accounts_account DISABLE TRIGGER USER")
     yield
-    for operation in triggers.OPERATIONS:
+    for operation in OPERATIONS:
         sql(f"ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_{operation}")
     for generation, _, relation, found, *_ in generations.in_force(caller("default")):
         flow = found["kind"] == "flow"
@@ -762,5 +763,5 @@ def test_a_process_is_not_called_balanced_whose_stock_is_worth_nothing(
         reading.forget()  # for a second, what captured is believed
         told = cache.picture("subscriptions")["stocks"]["trial"]
         assert (told["in"], told["out"], told["count"]) == (None, None, 1)
-        for operation in triggers.OPERATIONS:
+        for operation in OPERATIONS:
             sql(f"ALTER TABLE accounts_account ENABLE ALWAYS TRIGGER kck_capture_{operation}")
