@@ -204,6 +204,10 @@ def _counters() -> dict[str, Entrant]:
         "count-untracked": ("untracked: nobody counts", {}),
         "count-tally": ("counter rows, kept by a trigger", {"table": "bench_tallied"}),
         "count-kck": ("**kck_flow**, one stock", one),
+        "count-signals": (
+            "**kck_flow**, one stock, by signals",
+            {"table": "bench_signalled", "stocks": ("bench_signalled",)},
+        ),
         "count-kck-worker": ("**kck_flow**, one stock, a worker folds meanwhile", {**one, "worker": True}),
         "count-kck-divided": ("**kck_flow**, 16 stocks, each row in one", divided),
         "count-kck-sixteen": ("**kck_flow**, 16 stocks, each row in all", sixteen),

@@ -181,7 +181,7 @@ class Counted(Engine):
         folded = 0
         with private.session("default") as session:
             while found := levels.foldable(session):
-                folded += sum(levels.fold(session, [generation], 20_000) for generation in found)
+                folded += sum(levels.fold(session, [generation], 20_000) for generation, _ in found)
         return folded
 
     def waiting(self) -> int:

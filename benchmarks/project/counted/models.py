@@ -1,4 +1,4 @@
-"""One table, five times over: nobody counts it, a trigger keeps counter rows, kck_flow counts it."""
+"""One table, six times over: nobody counts it, a trigger keeps counter rows, kck_flow counts it."""
 
 from django.db import models
 
@@ -49,6 +49,14 @@ class Tracked(Account):
     class Meta:
         app_label = "bench_counted"
         db_table = "bench_tracked"
+
+
+class Signalled(Account):
+    """One stock of kck_flow, told by a ``ModelTracker``."""
+
+    class Meta:
+        app_label = "bench_counted"
+        db_table = "bench_signalled"
 
 
 class Divided(Account):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import Q
 
-from benchmarks.project.counted.models import Divided, Event, Sixteen, Tracked
-from kck_flow import Facet, Flow, Stock
+from benchmarks.project.counted.models import Divided, Event, Signalled, Sixteen, Tracked
+from kck_flow import Facet, Flow, ModelTracker, Stock
 
 FACETS = [Facet("plan"), Facet("country"), Facet("shop_id")]
 
@@ -16,6 +18,25 @@ class Active(Stock):
     key_base = "bench_active"
     model, members = Tracked, Q(state="active")
     facets = FACETS
+
+
+class ActiveBySignals(Stock):
+    """The same, told by a function."""
+
+    key_base, capture = "bench_signalled", "signals"
+    model = Signalled
+    facets = FACETS
+
+
+def _states(previous: Any, current: Any) -> tuple[tuple[Any], tuple[Any]]:
+    before, after = (
+        (ActiveBySignals if row is not None and row.state == "active" else None,)
+        for row in (previous, current)
+    )
+    return before, after
+
+
+ModelTracker(Signalled, ["state"], _states, [], stocks=[ActiveBySignals])
 
 
 class Happened(Stock):
