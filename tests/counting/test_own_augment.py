@@ -158,6 +158,9 @@ def test_pruned_events_leave_the_value_and_cannot_make_it_again() -> None:
     assert not Event.objects.exists()
     run_worker()
     assert cache.get(key) == value
+    compared = kck("check", "--augment", key)
+    assert (compared.code, "0 events of them are left" in compared.out) == (0, True)
+    assert "0 equal, 0 not, 1 skipped" in compared.out
     cache.unset(key)
     with pytest.raises(Exception, match="3 transitions were counted, and 0 events of them are left"):
         cache.get(key)
