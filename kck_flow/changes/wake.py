@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from .. import clock, spread
+from ..errors import InvalidKey
 from ..key import Key
 from ..primer import Primer, as_key, listed
 from ..registry import registry
@@ -52,7 +53,13 @@ def _targets(
         return [
             (as_key(primer, one), None) for one in listed(key(result, *args, **kwargs)) if one is not None
         ]
-    known = {p.name: p.clean(bound[p.name]) for p in primer.parameters if bound.get(p.name) is not None}
+    known = {}
+    for parameter in primer.parameters:
+        if bound.get(parameter.name) is not None:
+            try:
+                known[parameter.name] = parameter.clean(bound[parameter.name])
+            except (ValueError, TypeError) as error:
+                raise InvalidKey(f"{primer.name!r}: {parameter.name} {error}.") from None
     if len(known) == len(primer.parameters):
         return [(primer.build_key(**known), None)]
     return [(None, {p.name: p.to_json(known[p.name]) for p in primer.parameters if p.name in known} or None)]

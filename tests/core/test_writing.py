@@ -800,6 +800,23 @@ def test_a_stale_mark_of_a_product_that_declares_nothing_is_obeyed(declare: Decl
     assert declare.count("soft") == 2
 
 
+@pytest.mark.django_db
+def test_an_argument_of_updates_that_is_no_parameter_is_named_and_nothing_is_written(
+    declare: Declared,
+) -> None:
+    from kck_flow import updates
+
+    declare("page", 1, parameters=[IntegerParameter("number")])
+
+    @updates("page")
+    def add(number: object) -> None:
+        Author.objects.create(name="a")
+
+    with pytest.raises(InvalidKey, match="'page': number must be an int, not 'x'"):
+        add("x")
+    assert not Author.objects.exists()
+
+
 @pytest.mark.parametrize("context", ["open", "atomic", "test"])
 def test_a_refresh_is_queued_in_a_lane_that_some_worker_serves(
     declare: Declared, cache: Cache, context: str, request: Any
