@@ -155,7 +155,8 @@ def _told(told: dict[str, Any], key: Key, *, traceback: bool) -> Iterator[str]:
         yield _line("declares", ", ".join(told["declared_needs"]))
     yield from _neighbours("feeds", told["feeds"])
     if slot is not None:
-        yield _line("refresh", _slot_text(slot, told["waiting_for"], now))
+        wished = pending["mark"] == "refresh"  # nobody has taken it up: no refresh is due by it
+        yield _line("refresh", _slot_text(slot, told["waiting_for"], now, wished=wished))
         if told["paused"] is not None:
             note = f": {told['paused']['note']}" if told["paused"]["note"] else ""
             yield _line("paused", f"since {words.instant(told['paused']['since'], now)}{note}")
@@ -251,13 +252,13 @@ def _neighbours(name: str, found: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield _line(name, words.printable(", ".join(shown)) + more)
 
 
-def _slot_text(slot: dict[str, Any], waiting_for: str, now: datetime) -> str:
+def _slot_text(slot: dict[str, Any], waiting_for: str, now: datetime, *, wished: bool) -> str:
     if slot["running"]:
         return f"running, because: {slot['reason'] or 'schedule'}"
     if slot["parked_at"] is not None:
         return f"parked {words.instant(slot['parked_at'], now)} ({slot['parked_why']})"
     if slot["due_at"] is None:
-        return "none is wanted"
+        return "wanted, and not due yet" if wished else "none is wanted"
     due = words.ahead((slot["due_at"] - slot["now"]).total_seconds())
     if slot["want"] <= slot["have"]:
         return f"due {due}, by the schedule"
