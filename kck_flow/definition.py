@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from django.apps import apps
-from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
+from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet, ValidationError
 from django.db import connections, models
 from django.db.models import Aggregate, Avg, Count, F, Lookup, Q, Sum, Value
 from django.db.models.expressions import Col, CombinedExpression, Func, RawSQL, Subquery, Window
@@ -43,6 +43,8 @@ MOST_FACETS = 30
 LAG = "interval '1 minute'"
 # How far from now an instant may be that a stock is compared with.
 MOST_OFFSET = timedelta(days=365_000)
+# What a field raises of a value that is none of its own.
+NO_VALUE = (TypeError, ValueError, ValidationError)
 _COMPARISONS = (GreaterThan, GreaterThanOrEqual, LessThan, LessThanOrEqual)
 _SAFE = ("+", "-", "*")
 _UNSTEADY = (
@@ -512,7 +514,7 @@ def mistakes(stock: Stock) -> Iterator[tuple[str, str]]:
     if stock.members is not None:
         try:
             Query(model).add_q(stock.members)
-        except FieldError as error:
+        except (FieldError, *NO_VALUE) as error:
             yield f"members: {str(error).rstrip('.')}", "Write it as filter() takes it."
     if stock.measure is not None:
         if not isinstance(stock.measure, Aggregate):
@@ -561,6 +563,8 @@ def _where(stock: Stock, model: type[models.Model], compiler: _Compiler) -> Any:
         except FieldError as error:
             if "Joined field references" in str(error):
                 raise NotCaptured("members reaches into another table") from None
+            raise DeclarationError(f"members: {error}") from None
+        except NO_VALUE as error:
             raise DeclarationError(f"members: {error}") from None
     query = stock.queryset.query
     for what, is_so in (
@@ -738,10 +742,10 @@ class _Compiler:
             return more, None
         found = self._expression(given)
         output = concrete(found.output_field)
-        if isinstance(output, models.FloatField) or kind_of(output) not in ("plain", "number"):
-            raise NotCaptured(
-                f"a sum of {type(output).__name__} depends on the order of its rows; use a DecimalField"
-            )
+        if isinstance(output, models.FloatField):
+            raise NotCaptured("a sum of floats depends on the order of its rows; use a DecimalField")
+        if kind_of(output) not in ("plain", "number"):
+            raise NotCaptured(f"a {type(output).__name__} is no number that could be summed")
         if type(measure) is Avg:  # two sums: of the values, and of the rows that have one
             more.append(f"{self.sql(found)} IS NOT NULL")
         return more, f"({self.sql(found)})::numeric"

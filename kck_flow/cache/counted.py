@@ -63,6 +63,8 @@ def _known(stock: Stock, alias: str) -> tuple[int, Definition | None, str]:
             known = (id(stock), stock_definition(stock, alias), "")
         except NotCaptured as error:
             known = (id(stock), None, str(error))
+        except DeclarationError as error:
+            raise DeclarationError(f"{stock.name!r}: {error}") from None
         _definitions[alias, stock.name] = known
     return known
 

@@ -62,6 +62,8 @@ def _known(flow: Flow, alias: str) -> _Known:
             known = _Known(version, *_compiled(flow, alias))
         except NotCaptured as error:
             known = _Known(version, None, None, str(error))
+        except DeclarationError as error:
+            raise DeclarationError(f"{flow.name!r}: {error}") from None
         _definitions[alias, flow.name] = known
     return known
 
@@ -265,12 +267,12 @@ def around(stock: Stock) -> list[dict[str, Any]]:
             continue
         try:
             sources, sinks = _ends(flow)
+            for direction, name, ends in (("in", "sink", sinks), ("out", "source", sources)):
+                if stock.name in ends:
+                    moved = _moved(flow, stock, name, len(ends) > 1)
+                    found.append({"flow": flow.name, "direction": direction, "count": moved})
         except DeclarationError:
             continue  # told by the checks
-        for direction, name, ends in (("in", "sink", sinks), ("out", "source", sources)):
-            if stock.name in ends:
-                moved = _moved(flow, stock, name, len(ends) > 1)
-                found.append({"flow": flow.name, "direction": direction, "count": moved})
     return found
 
 

@@ -668,7 +668,12 @@ def test_before_the_table_is_migrated_writes_go_on_and_are_counted(
     ],
 )
 def test_a_table_that_is_not_as_declared_refuses_no_write(
-    there: str, back: str, why: str, cache: Cache, caplog: pytest.LogCaptureFixture
+    there: str,
+    back: str,
+    why: str,
+    cache: Cache,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     alter = "ALTER TABLE accounts_accountevent"
     with altered(f"{alter} {there}", f"{alter} {back}"), declared(Moving):
@@ -676,6 +681,8 @@ def test_a_table_that_is_not_as_declared_refuses_no_write(
         Account.objects.create(state="a", plan="long").delete()
         assert (cache.get("ty_moving")["value"], AccountEvent.objects.count()) == (2, 0)
         assert why in triggers.unkept("default")[0][2]
+        call_command("kck", "flows", "ty_moving", "--events")
+        assert why in capsys.readouterr().out
     with declared(Moving):
         Account.objects.create(state="a")
         assert ends() == [(None, "ty_first")]

@@ -15,7 +15,7 @@ from ...cache.processes import Member
 from ...changes import books as linking
 from ...changes import gaps as capturing
 from ...definition import Definition, is_distinct, model_of
-from ...errors import KckFlowError, NotPrimed
+from ...errors import DeclarationError, KckFlowError, NotPrimed
 from ...primer import Primer
 from ...process import Process
 from ...registry import registry
@@ -44,8 +44,12 @@ def stock_rows(stocks: Sequence[Stock], limit: int = 20) -> Iterator[Row]:
     """
     for stock in stocks:
         alias = spread.alias_of(stock)
-        found = counted.definition_of(stock, alias)
         row: dict[str, Any] = dict.fromkeys(NAMES) | {"stock": stock.name, "text": ""}
+        try:
+            found = counted.definition_of(stock, alias)
+        except DeclarationError as error:
+            yield row | {"state": "skipped", "text": f"declared wrongly: {error}"}
+            continue
         if found is None:
             yield row | {"state": "skipped", "text": f"not captured: {counted.why_not(stock, alias)}"}
             continue

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from ... import clock, spread
 from ...cache import counted, past
 from ...cache.facade import Cache
-from ...errors import KckFlowError
+from ...changes import triggers
+from ...errors import DeclarationError, KckFlowError
 from ...process import Process
 from ...registry import registry
 from ...stock import Flow, Stock
@@ -70,7 +71,10 @@ def _stocks(console: Console, options: Options) -> int:
 
 
 def _row(stock: Stock) -> dict[str, Any]:
-    why_not = counted.why_not(stock, spread.alias_of(stock))
+    try:
+        why_not = counted.why_not(stock, spread.alias_of(stock))
+    except DeclarationError as error:
+        why_not = str(error)
     row: dict[str, Any] = {
         "stock": stock.name,
         "value": None,
@@ -183,9 +187,23 @@ def _events(console: Console, options: Options, flows: list[Flow]) -> int:
         columns,
         rows,
         names=EVENT_NAMES,
-        empty="No event is kept. A flow keeps them with record_events = True.",
+        empty=_no_event(flows),
     )
     return DONE
+
+
+def _no_event(flows: Sequence[Flow]) -> str:
+    keeping = [flow for flow in flows if flow.record_events]
+    if not keeping:
+        return "No event is kept. A flow keeps them with record_events = True."
+    names = {flow.name for flow in keeping}
+    refused = [
+        f"{name}: {model} keeps no event: {why}"
+        for alias in dict.fromkeys(map(spread.alias_of, keeping))
+        for name, model, why in triggers.unkept(alias)
+        if name in names
+    ]
+    return "\n".join(["No event is kept.", *refused])
 
 
 def _ends(names: list[str | int | None]) -> str:
@@ -207,7 +225,11 @@ def _flow_row(flow: Flow) -> dict[str, Any]:
     if not all(parameter.has_default for parameter in flow.parameters):
         row["cause"] = f"a number for each {', '.join(parameter.name for parameter in flow.own_parameters)}"
         return row
-    found = Cache.get_instance().explain(flow.build_key())
+    try:
+        found = Cache.get_instance().explain(flow.build_key())
+    except DeclarationError as error:
+        row["cause"] = str(error)
+        return row
     told = found["counted"]
     row.update(
         sources=told.get("sources", []),
