@@ -23,7 +23,7 @@ from ..definition import literal
 from ..spread import CHANGE, STALE
 from ..store import pending
 from ..store.session import Session
-from .tables import OPERATIONS, SEEN, Table, is_last, patiently, table_of
+from .tables import OPERATIONS, SEEN, Table, about_to_change, is_last, patiently, table_of
 from .watches import PREFIX, Watch, functions, setting, watched
 
 logger = logging.getLogger("kck_flow")
@@ -187,7 +187,7 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     if not plan or not is_last(sender, using):
         return
     session = Session(connections[using])
-    labels = {migration.app_label for migration, _ in plan if migration.operations}
+    labels = about_to_change(plan)
     leaving = any(backwards and migration.app_label == "kck_flow" for migration, backwards in plan)
     names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}
     there = _installed(session)

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
 from django.db import OperationalError, connections, transaction
+from django.db.migrations.operations import (
+    AddIndex,
+    AlterModelManagers,
+    AlterModelOptions,
+    CreateModel,
+    RemoveIndex,
+)
 
 from ..conf import conf
 from ..store.session import Session
@@ -114,6 +122,20 @@ def patiently(session: Session, relation: str, work: Any) -> None:
                 ) from error
             logger.warning("capture.waiting attempt=%d error=%s", attempt, str(error).strip())
             time.sleep(0.2 * attempt)
+
+
+# What changes no table that is there already.
+_HARMLESS = (CreateModel, AlterModelOptions, AlterModelManagers, AddIndex, RemoveIndex)
+
+
+def about_to_change(plan: Iterable[tuple[Any, bool]]) -> set[str]:
+    """Return the labels of the apps some of whose tables a plan of ``migrate`` may change under a trigger."""
+    return {
+        migration.app_label
+        for migration, backwards in plan
+        # Backwards, what creates a table drops it.
+        if any(backwards or not isinstance(operation, _HARMLESS) for operation in migration.operations)
+    }
 
 
 def is_last(sender: Any, using: str) -> bool:

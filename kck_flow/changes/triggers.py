@@ -40,7 +40,7 @@ from ..walked import stock_definition
 from . import books, history
 from . import gaps as capturing
 from .bodies import functions, typed_of
-from .tables import SEEN, Table, is_last, patiently, table_of
+from .tables import SEEN, Table, about_to_change, is_last, patiently, table_of
 
 logger = logging.getLogger("kck_flow")
 
@@ -332,7 +332,7 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     if session.run("SELECT to_regclass('kck_generation')")[0][0] is None:
         return
     known = session.run("SELECT to_regclass('kck_gap')")[0][0] is not None
-    labels = {migration.app_label for migration, _ in plan if migration.operations}
+    labels = about_to_change(plan)
     # Without the tables that the triggers write to, nobody could write any more.
     leaving = any(backwards and migration.app_label == "kck_flow" for migration, backwards in plan)
     names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}

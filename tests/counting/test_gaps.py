@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection, migrations, transaction
 
 from kck_flow import Cache, Flow, Process
-from kck_flow.changes import gaps, triggers
+from kck_flow.changes import gaps, tables, triggers
 from kck_flow.store.session import caller
 from kck_flow.testing import registered, run_worker
 from tests.accounts.models import Account
@@ -323,3 +324,28 @@ def test_check_balance_says_of_a_process_what_its_flows_missed(
         said = capsys.readouterr().out
         assert "! signing_process: of converting, what moved" in said
         assert "0 balanced, 1 with a rest or skipped" in said
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("operation", "backwards", "off"),
+    [
+        (migrations.CreateModel("Other", []), False, False),
+        (migrations.AlterModelOptions("account", {}), False, False),
+        (migrations.CreateModel("Other", []), True, True),
+        (migrations.RenameField("account", "note", "notes"), False, True),
+    ],
+    ids=["another table", "options", "another table, back", "a column"],
+)
+def test_a_migration_that_changes_no_table_leaves_the_triggers_on(
+    operation: Any, backwards: bool, off: bool
+) -> None:
+    migration = migrations.Migration("0099_more", "accounts")
+    migration.operations = [operation]
+    last = next(one for one in apps.get_app_configs() if one.name == tables.last_app())
+    triggers.install("default")
+    try:
+        triggers._before_migrate(last, "default", plan=[(migration, backwards)])
+        assert (triggers.missing("default") != []) is off
+    finally:
+        triggers.install("default")
