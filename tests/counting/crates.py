@@ -137,13 +137,13 @@ WAYS: list[Callable[[random.Random], None]] = [
 ]
 
 
-def tamper(pick: random.Random, counts: Counter[str]) -> None:
-    """Do what no trigger sees: each is to be told by what the fingerprint of the capture says."""
+def tamper(pick: random.Random, counts: Counter[str], only: str | None = None) -> None:
+    """Do what no trigger sees (``only``: that one thing): each is to be told by what the fingerprint of the capture says."""
     part = pick.choice(["crates_near", "crates_far"])
     bounds = "FROM (0) TO (10)" if part == "crates_near" else "FROM (10) TO (20)"
     with transaction.atomic():
         _sql("SET LOCAL lock_timeout = '200ms'")
-        what = pick.choice(["detach", "disable", "disable and enable", "truncate"])
+        what = only or pick.choice(["detach", "disable", "disable and enable", "truncate"])
         if what == "detach":
             _sql(f"ALTER TABLE crates DETACH PARTITION {part}")
         elif what == "truncate":

@@ -16,6 +16,7 @@ from django.db.models import Q
 from kck_flow import Cache, Facet, Flow, Primer, Stock, every, scheduled
 from kck_flow.cache import counted as reading
 from kck_flow.changes import telling, triggers
+from kck_flow.registry import registry
 from kck_flow.store import levels
 from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time, registered, run_worker
@@ -243,6 +244,7 @@ def test_members_older_than_thirty_days_move_from_hot_to_warm_and_the_flow_count
             assert [cache.get(key)["value"] for key in ("hot_accounts", "warm_accounts")] == [1, 4]
             assert cache.get("cooling_accounts")["value"] == 4
             equal("hot_accounts", "warm_accounts")
+        registry.withdraw(type(registry.primers["cool_accounts"]))
 
 
 # -- 130
