@@ -138,7 +138,7 @@ WAYS: list[Callable[[random.Random], None]] = [
 
 
 def tamper(pick: random.Random, counts: Counter[str], only: str | None = None) -> None:
-    """Do what no trigger sees (``only``: that one thing): each is to be told by what the fingerprint of the capture says."""
+    """Do what no trigger sees (``only``: that one thing): each is to be told by the fingerprint of the capture."""
     part = pick.choice(["crates_near", "crates_far"])
     bounds = "FROM (0) TO (10)" if part == "crates_near" else "FROM (10) TO (20)"
     with transaction.atomic():
