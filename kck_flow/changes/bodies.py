@@ -16,7 +16,7 @@ from ..definition import ROW, Captured, Definition, FlowDefinition, Part, Split,
 from ..recorded import Recording, Typed
 from ..store import events, gaps
 from ..store.refreshes import TRIGGERED
-from .tables import OPERATIONS, Table
+from .tables import COLUMNS_FIRST, OPERATIONS, Table
 
 # How many columns one statement groups by, and from how many sets on alike rows are gathered first.
 MOST_COLUMNS, MANY_SETS = 400, 8
@@ -32,7 +32,8 @@ def functions(table: Table, definitions: Sequence[Captured]) -> dict[str, tuple[
         path = ", ".join(["pg_catalog", *table.path, "pg_temp"])
         rest = (
             "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-            f"SET search_path = {path} SET timezone = 'UTC' SET extra_float_digits = 1 AS $kck$ {body} $kck$"
+            f"SET search_path = {path} SET timezone = 'UTC' SET extra_float_digits = 1 "
+            f"AS $kck$ {COLUMNS_FIRST}{body} $kck$"
         )
         name = f"kck_{operation}_{sha256((table.relation + rest).encode()).hexdigest()[:20]}"
         made[operation] = name, f"CREATE FUNCTION {table.schema}{name}() {rest}"
@@ -346,7 +347,7 @@ def _pairs(flows: Sequence[FlowDefinition]) -> str:
     keys = ", ".join(quoted(column) for column in flows[0].identity)
     before, after = (_side(flows, keys, sign) for sign in ("< 0", "> 0"))
     return f"""
-                SELECT o AS o, n AS n FROM ({before}) AS o FULL JOIN ({after}) AS n USING ({keys})
+                SELECT kck_o AS o, kck_n AS n FROM ({before}) AS kck_o FULL JOIN ({after}) AS kck_n USING ({keys})
             """
 
 

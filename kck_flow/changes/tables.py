@@ -26,6 +26,8 @@ from ..store.session import Session
 
 logger = logging.getLogger("kck_flow")
 
+# What opens a function: a column named "found" or "new" is that column, whatever PL/pgSQL knows by that name.
+COLUMNS_FIRST = "#variable_conflict use_column "
 OPERATIONS = ("insert", "update", "delete", "truncate")
 SEEN = {
     "insert": "REFERENCING NEW TABLE AS new_rows ",
@@ -36,8 +38,33 @@ SEEN = {
 TRIES, LOCK_SECONDS = 5, 2
 # A lock that was not given in time; a look at the same flows meanwhile, which crossed ours.
 _HELD_UP = ("55P03", "40001", "40P01")
-# Types that PostgreSQL cannot group by.
-_UNGROUPABLE = ("json", "xml", "point", "polygon", "circle", "line", "box", "path", "lseg")
+# The columns of a table: which schemas their types need, whether their collation takes unlike texts for equal, whether
+# they can be compared. A domain is what it is made of, an array its elements.
+# What has no order and no hash (json, xml, points) PostgreSQL cannot group by.
+_COLUMNS = """
+WITH RECURSIVE columns AS (
+    SELECT a.attname, a.atttypid, a.attcollation FROM pg_attribute a
+    WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+), made AS (
+    SELECT c.attname, c.atttypid AS typid FROM columns c
+    UNION
+    SELECT m.attname, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.typelem END
+    FROM made m JOIN pg_type t ON t.oid = m.typid
+    WHERE t.typtype = 'd' OR (t.typcategory = 'A' AND t.typelem <> 0)
+)
+SELECT c.attname, array_agg(DISTINCT quote_ident(n.nspname)::text) FILTER (WHERE n.nspname <> 'pg_catalog'),
+    bool_or(c.attcollation <> 0 AND (n.nspname <> 'pg_catalog' OR NOT coalesce(k.collisdeterministic, true))),
+    bool_and(t.typtype IN ('d', 'e', 'r', 'm') OR (t.typcategory = 'A' AND t.typelem <> 0)
+        OR (t.typtype = 'b' AND EXISTS (
+            SELECT FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod
+            WHERE o.opcdefault AND m.amname IN ('btree', 'hash') AND (o.opcintype = t.oid OR EXISTS (
+                SELECT FROM pg_cast AS cast_ WHERE cast_.castsource = t.oid AND cast_.casttarget = o.opcintype
+                AND cast_.castmethod = 'b' AND cast_.castcontext = 'i')))))
+FROM columns c JOIN made m USING (attname) JOIN pg_type t ON t.oid = m.typid
+JOIN pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_collation k ON k.oid = c.attcollation
+GROUP BY c.attname
+"""
 
 
 @dataclass(frozen=True)
@@ -80,21 +107,14 @@ def table_of(session: Session, relation: str) -> Table | None:
         "SELECT quote_ident(n.nspname) || '.' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE c.oid = to_regclass('kck_delta')"
     )[0][0]
-    columns = session.run(
-        "SELECT a.attname, t.typname, quote_ident(n.nspname), n.nspname <> 'pg_catalog', "
-        "a.attcollation <> 0 AND (n.nspname <> 'pg_catalog' OR NOT coalesce(k.collisdeterministic, true)) "
-        "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace n ON n.oid = t.typnamespace "
-        "LEFT JOIN pg_collation k ON k.oid = a.attcollation "
-        "WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped",
-        [oid],
-    )
+    columns = session.run(_COLUMNS, [oid])
     return Table(
         relation,
         tuple(row[0] for row in parts),
         schema,
-        tuple(sorted({row[2] for row in columns if row[3]})),
-        tuple(sorted(row[0] for row in columns if row[4])),
-        not any(row[1] in _UNGROUPABLE for row in columns),
+        tuple(sorted({schema for row in columns for schema in row[1] or ()})),
+        tuple(sorted(row[0] for row in columns if row[2])),
+        all(row[3] for row in columns),
     )
 
 

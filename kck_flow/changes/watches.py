@@ -24,7 +24,7 @@ from ..spelling import Part
 from ..spread import AUGMENT, CHANGE, REFRESH, STALE, alias_of
 from ..stock import EventWindow, Flow
 from .bodies import quoted
-from .tables import OPERATIONS, Table
+from .tables import COLUMNS_FIRST, OPERATIONS, Table
 
 _OLD, _NEW = "(p.o).", "(p.n)."
 PREFIX = "kck_rows_"
@@ -238,7 +238,7 @@ def functions(table: Table, watches: Sequence[Watch]) -> dict[str, tuple[str, st
         rest = (
             "RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
             f"SET search_path = {path} SET timezone = 'UTC' SET datestyle = 'ISO' SET extra_float_digits = 1 "
-            f"SET bytea_output = 'hex' AS $kck$ {body} $kck$"
+            f"SET bytea_output = 'hex' AS $kck$ {COLUMNS_FIRST}{body} $kck$"
         )
         name = f"{PREFIX}{operation}_{sha256((table.relation + rest).encode()).hexdigest()[:20]}"
         made[operation] = name, f"CREATE FUNCTION {table.schema}{name}() {rest}"
@@ -305,16 +305,17 @@ def _body(operation: str, table: Table, watches: Sequence[Watch]) -> str:
         )
     found = (
         "SELECT coalesce(array_agg(DISTINCT digest) FILTER (WHERE digest IS NOT NULL AND kind = 'stale'), '{}') "
-        f"INTO stale FROM {'put' if marks else '(SELECT NULL::uuid AS digest, NULL::text AS kind) AS nothing'};"
+        f"INTO kck_stale FROM {'put' if marks else '(SELECT NULL::uuid AS digest, NULL::text AS kind) AS nothing'};"
     )
     statements.append(f"WITH {', '.join(parts)} {found}")
     if marks:
         # A statement of its own, whose snapshot sees the edges that were committed meanwhile (function_mark_below.sql).
         statements.append(
-            f"""IF stale <> '{{}}' AND EXISTS (SELECT 1 FROM {table.schema}kck_edge WHERE upstream = ANY(stale)) THEN
+            f"""IF kck_stale <> '{{}}'
+            AND EXISTS (SELECT 1 FROM {table.schema}kck_edge WHERE upstream = ANY(kck_stale)) THEN
             WITH RECURSIVE below AS (
                 SELECT e.upstream_key AS origin, e.downstream, e.downstream_key, e.mode
-                FROM {table.schema}kck_edge e WHERE e.upstream = ANY(stale)
+                FROM {table.schema}kck_edge e WHERE e.upstream = ANY(kck_stale)
                 UNION
                 SELECT b.origin, e.downstream, e.downstream_key, e.mode
                 FROM {table.schema}kck_edge e JOIN below b ON e.upstream = b.downstream
@@ -325,7 +326,7 @@ def _body(operation: str, table: Table, watches: Sequence[Watch]) -> str:
             END IF;"""
         )
     return (
-        f"DECLARE stale uuid[]; BEGIN {says} IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; "
+        f"DECLARE kck_stale uuid[]; BEGIN {says} IF NOT EXISTS (SELECT 1 FROM {some}) THEN RETURN NULL; END IF; "
         f"{' '.join(statements)} RETURN NULL; END"
     )
 
@@ -344,10 +345,10 @@ def _pairs(operation: str, watches: Sequence[Watch]) -> str:
     # The two sides of a row that moves from one product to another are one change.
     change = ", gen_random_uuid() AS id" if any(watch.then == AUGMENT for watch in watches) else ""
     if operation == "insert":
-        return f"SELECT n AS o, n AS n{change} FROM {new} AS n"
+        return f"SELECT kck_n AS o, kck_n AS n{change} FROM {new} AS kck_n"
     if operation == "delete":
-        return f"SELECT o AS o, o AS n{change} FROM {old} AS o"
-    return f"SELECT o AS o, n AS n{change} FROM {old} AS o FULL JOIN {new} AS n USING ({identity})"
+        return f"SELECT kck_o AS o, kck_o AS n{change} FROM {old} AS kck_o"
+    return f"SELECT kck_o AS o, kck_n AS n{change} FROM {old} AS kck_o FULL JOIN {new} AS kck_n USING ({identity})"
 
 
 def _sides(operation: str) -> tuple[str, ...]:
