@@ -28,7 +28,7 @@ from ..entry import Change, Row
 from ..primer import On, Primer
 from ..registry import registry
 from ..store.session import Session
-from . import rows
+from . import rows, watches
 from .bodies import quoted
 
 logger = logging.getLogger("kck_flow")
@@ -131,7 +131,7 @@ def _ours(model: type[models.Model], using: str) -> list[tuple[Primer, On]]:
     edges = registry.on_model(model)
     relation = rows_of(model)
     served = rows.served(Session(connections[using]), relation)
-    return [(primer, on) for primer, on in edges if f"{primer.name}:{on.then}" not in served]
+    return [(primer, on) for primer, on in edges if watches.name_of(primer, on, using) not in served]
 
 
 def rows_of(model: type[models.Model]) -> str:
@@ -174,7 +174,7 @@ def _tell(model: type[models.Model], old: Row | None, new: Row | None, using: st
         before, after = _picked(model, on, old), _picked(model, on, new)
         if before != after:
             if on.then == spread.AUGMENT:
-                # Put in place a moment ago: a change that both tell would be folded twice.
+                # Put in place a moment ago, or by another release: a change that both tell would be folded twice.
                 told = rows.told(session, rows_of(model)) if told is None else told
                 if f"{primer.name}:{on.then}" in told:
                     continue

@@ -24,7 +24,7 @@ from ..spread import CHANGE, STALE
 from ..store import pending
 from ..store.session import Session
 from .tables import OPERATIONS, SEEN, Table, about_to_change, is_last, patiently, table_of
-from .watches import PREFIX, Watch, functions, setting, watched
+from .watches import PREFIX, Watch, effect, functions, setting, watched
 
 logger = logging.getLogger("kck_flow")
 
@@ -217,7 +217,7 @@ def forget() -> None:
 
 
 def served(session: Session, relation: str) -> set[str]:
-    """Return the edges on a table, ``key_base:then`` each, that triggers serve, as seen a second ago at most."""
+    """Return the names of the edges on a table that triggers serve, as seen a second ago at most."""
     alias = session.alias
     known = _believed.get(alias)
     if known is None or time.monotonic() > known[0]:
@@ -235,8 +235,8 @@ def served(session: Session, relation: str) -> set[str]:
 
 
 def told(session: Session, relation: str) -> set[str]:
-    """Return the edges on a table that a trigger has served in this transaction, which has written to it: exact, where
-    ``served`` is a second old.
+    """Return the effects (``watches.effect``) that a trigger of a table has told in this transaction, which has written
+    to it: exact, where ``served`` is a second old.
     """
     found = session.run("SELECT current_setting(%s, true)", [setting(relation)])[0][0]
-    return set((found or "").split(", ")) - {""}
+    return {effect(name) for name in (found or "").split(", ")} - {""}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -63,10 +64,17 @@ class Watch:
     told: tuple[Told, ...]
     about: str = ""
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """What a trigger calls the edges that it serves."""
-        return f"{self.key_base}:{self.then}"
+        """What a trigger calls the edges that it serves: an edge that is declared otherwise is another."""
+        columns = sorted(_column(field) for field in self.columns.values())
+        said = repr((self.identity, columns, sorted(map(repr, self.told)), self.about))
+        return f"{self.key_base}:{self.then}:{sha256(said.encode()).hexdigest()[:12]}"
+
+
+def effect(name: str) -> str:
+    """Return which product an edge reaches, and how, of its name: as all edges alike are called."""
+    return name.rpartition(":")[0]
 
 
 _compiled: dict[str, tuple[int, dict[Any, tuple[Watch | None, str]]]] = {}
@@ -85,6 +93,12 @@ def why_not(primer: Primer, on: On, alias: str) -> str:
     """Return why no trigger can serve an edge on a model; empty where one can."""
     found = _all(alias).get((primer.name, id(on)))
     return found[1] if found is not None else "it names no model"
+
+
+def name_of(primer: Primer, on: On, alias: str) -> str:
+    """Return what a trigger calls an edge; empty where none can serve it."""
+    watch, _ = _all(alias).get((primer.name, id(on)), (None, ""))
+    return watch.name if watch is not None else ""
 
 
 def _all(alias: str) -> dict[Any, tuple[Watch | None, str]]:
@@ -269,7 +283,8 @@ def _body(operation: str, table: Table, watches: Sequence[Watch]) -> str:
             f"OR EXISTS (SELECT 1 FROM {table.schema}kck_refresh) "
             "OR current_setting('transaction_isolation') <> 'read committed'; RETURN NULL; END"
         )
-    some = "old_rows" if operation == "delete" else "new_rows"
+    # A row that left one partition, and was kept from the other, was there only before.
+    some = "new_rows" if operation == "insert" else "old_rows"
     verb = {"insert": "added", "update": "changed", "delete": "deleted"}[operation]
     pairs = f"pair AS MATERIALIZED ({_pairs(operation, watches)})"
     marks = list(dict.fromkeys(_marks(operation, table, watches)))
