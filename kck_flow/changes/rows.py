@@ -45,13 +45,13 @@ def install(alias: str) -> list[str]:
         return []
     there = _installed(session)
     changed = []
-    kept: set[str] = set()
+    tables = {relation: table_of(session, relation) for relation in watched(alias)}
+    kept = {part for table in tables.values() if table is not None for part in table.parts}
+    left = {_table(found) for part, found in there.items() if part not in kept}
     for relation, watches in watched(alias).items():
-        table = table_of(session, relation)
-        if table is None:
-            continue  # not migrated yet
-        kept.update(table.parts)
-        if _install(session, table, watches, there):
+        table = tables[relation]
+        # What is not there is not migrated yet.
+        if table is not None and _install(session, table, watches, there, left=relation in left):
             changed.append(relation)
     for part in sorted(there.keys() - kept):
         patiently(session, part, lambda part=part: _drop(session, part))
@@ -105,15 +105,18 @@ def _install(
     table: Table,
     watches: Sequence[Watch],
     there: Mapping[str, Mapping[str, tuple[str, str, str]]],
+    *,
+    left: bool,
 ) -> bool:
+    """Put the triggers of a table in place; ``left``: a partition has left it, and took its rows along untold."""
     made = functions(table, watches)
     wrong = _wrong(table, made, there)
-    if not wrong:
+    if not wrong and not left:
         return False
     names = sorted({watch.name for watch in watches})
     serves = json.dumps({"table": table.relation, "edges": names})
     # What was served without a gap before: on every part, by every operation, and enabled.
-    before: set[str] = set(names)
+    before: set[str] = set() if left else set(names)
     for part in table.parts:
         found = there.get(part, {})
         whole = found.keys() == set(OPERATIONS) and all(one[1] == "A" for one in found.values())
@@ -138,7 +141,8 @@ def _install(
             {(w.key_base, w.told[0].kind) for w in watches if w.name not in before and not fresh}
         ):
             kind = STALE if kind == CHANGE else kind
-            reason = f"{watches[0].label} is watched by triggers from now on"
+            what = "lost a partition" if left else "is watched by triggers from now on"
+            reason = f"{watches[0].label} {what}"
             pending.append(session, [pending.Mark(base, kind, source=watches[0].label, reason=reason)])
             if kind == STALE:
                 spread.from_family(session, base, at=clock.now(), reason=reason)
@@ -146,6 +150,11 @@ def _install(
     patiently(session, table.relation, replace)
     logger.info("rows.watched table=%s edges=%d", table.relation, len(watches))
     return True
+
+
+def _table(found: Mapping[str, tuple[str, str, str]]) -> str:
+    """Return the table that the triggers of a part serve; empty where that is not known."""
+    return next((_serves(one[2])[0] for one in found.values()), "")
 
 
 def _serves(comment: str) -> tuple[str, set[str]]:
@@ -192,7 +201,7 @@ def _before_migrate(sender: Any, using: str, plan: Any = (), **_: Any) -> None:
     names = {model._meta.db_table for model in apps.get_models() if model._meta.app_label in labels}
     there = _installed(session)
     for part, found in sorted(there.items()):
-        relation = next((_serves(one[2])[0] for one in found.values()), "")
+        relation = _table(found)
         if leaving or not relation or relation.strip('"').replace('""', '"') in names:
             patiently(session, part, lambda part=part: _drop(session, part))
             forget()
