@@ -256,6 +256,8 @@ class Flow(Primer):
             value["value"] += 1
             given = {**event.facets, "source": event.source, "sink": event.sink}
             for place, name in enumerate(self.shape.names, 1):
+                if name not in given:
+                    continue  # kept before the facet was declared: nobody knows its value
                 found = self.shape.typed(place, given[name])
                 counts = value["facets"][name]
                 # Where the values are given, others are not shown.

@@ -207,3 +207,46 @@ def test_what_cannot_be_is_told() -> None:
     assert "events are all that it is told of" in told
     assert "no trigger can spell the parameter 'plan'" in told
     assert "waits for the changes of 'own_active', which is counted" in told
+
+
+class Won(Flow):
+    """Accounts that begin to pay, as yesterday's code has it: it does not ask for their plan."""
+
+    key_base, sources, sinks = "own_won", [OwnTrial], [OwnActive]
+    record_events = True
+
+    def augment(self, key: Any, value: Any, changes: Any) -> Any:
+        value = super().augment(key, value, changes)
+        return {**value, "who": sorted({*value.get("who", []), *(c.new.subject_id for c in changes)})}
+
+
+class WonByPlan(Won):
+    """As today's code has it."""
+
+    key_base = "own_won"
+    facets = [Facet("plan")]
+
+
+def test_a_window_that_began_before_a_facet_was_asked_for_is_made_of_all_its_events() -> None:
+    old, waiting, new = some("trial", 3, plan="pro")
+    with registered(Won):
+        triggers.install("default")
+        rows.install("default")
+        key = window("own_won")
+        Account.objects.filter(pk=old.pk).update(state="active")
+        assert cache.get(key)["value"] == 1
+        Account.objects.filter(pk=waiting.pk).update(state="active")
+    with registered(WonByPlan):
+        triggers.install("default")
+        rows.install("default")
+        Account.objects.filter(pk=new.pk).update(state="active")
+        run_worker()
+        value = cache.get(key)
+        assert value["value"] == 3
+        assert value["who"] == sorted(str(one.pk) for one in (old, waiting, new))
+        cache.refresh(key)
+        assert cache.get(key) == {
+            "value": 3,
+            "facets": {"plan": {"pro": 1}},  # of the others nobody knows
+            "who": value["who"],
+        }
