@@ -270,6 +270,10 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if isinstance(value, dict):
         return {str(name): plain(one) for name, one in value.items()}
+    if hasattr(value, "lower_inc") and hasattr(value, "isempty"):
+        bounds = ("[" if value.lower_inc else "(") + ("]" if value.upper_inc else ")")
+        ends = {"lower": plain(value.lower), "upper": plain(value.upper)}
+        return {**ends, "bounds": bounds, "empty": value.isempty}
     return str(value)
 
 
@@ -280,7 +284,20 @@ def typed(model: type[Model], attname: str, value: Any) -> Any:
     field = next((field for field in model._meta.concrete_fields if field.attname == attname), None)
     if field is None:
         return value
-    target: Any = getattr(field, "target_field", field) if field.is_relation else field
+    return _of_field(getattr(field, "target_field", field) if field.is_relation else field, value)
+
+
+def _of_field(field: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    target = (
+        getattr(field, "output_field", None) or field
+    )  # what the database computes is of another field's kind
+    if hasattr(target, "range_type"):
+        lower, upper = (_of_field(target.base_field, value[end]) for end in ("lower", "upper"))
+        return target.range_type(lower, upper, value["bounds"], value["empty"])
+    if hasattr(target, "base_field") and isinstance(value, list):
+        return [_of_field(target.base_field, one) for one in value]
     if target.get_internal_type() == "DurationField":
         return timedelta(seconds=float(value))
     if target.get_internal_type() == "BinaryField":

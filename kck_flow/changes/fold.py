@@ -71,8 +71,9 @@ def fold(session: Session, primer: Primer, key: Key) -> int:
             products.remember_applied(session, key.digest, ids)
             pending.delete_told(session, key, ids)
             return len(ids)
-        changes = fresh_changes(waiting, held.applied)
         try:
+            # What is told of a row may be no value of its field any more, where that is declared otherwise by now.
+            changes = fresh_changes(waiting, held.applied)
             with session.transaction():  # what a failing hook would leave behind goes with it
                 _store(session, primer, key, held, changes)
                 pending.delete_told(session, key, ids)

@@ -440,7 +440,16 @@ def _row(watch: Watch, side: str) -> str:
         final: Any = field
         while final.is_relation:
             final = final.target_field
-        if final.get_internal_type() == "DurationField":
+        if hasattr(getattr(final, "output_field", None) or final, "range_type"):
+            bounds = (
+                f"CASE WHEN lower_inc({sql}) THEN '[' ELSE '(' END || "
+                f"CASE WHEN upper_inc({sql}) THEN ']' ELSE ')' END"
+            )
+            ends = (
+                f"'lower', lower({sql}), 'upper', upper({sql}), 'bounds', {bounds}, 'empty', isempty({sql})"
+            )
+            sql = f"CASE WHEN {sql} IS NOT NULL THEN jsonb_build_object({ends}) END"
+        elif final.get_internal_type() == "DurationField":
             sql = f"extract(epoch FROM {sql})"
         elif final.get_internal_type() == "DecimalField":
             sql = f"({sql})::text"  # a number of JSON would be a float to some
