@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from kck_flow import Cache
-from kck_flow.models import Pending, Run
+from kck_flow.models import Run
 
 from flights import primers
 from flights.models import Flight
@@ -20,7 +20,6 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         cache = Cache.get_instance()
         primers.invalidate_all()
-        settle()
         keys = list(overview_keys().values())
         cold, warm = Asked(keys), Asked(keys)
         width = max(len(key) for key in keys)
@@ -55,15 +54,6 @@ class Command(BaseCommand):
         finally:  # the flights stay what they were
             flight.departure_delay = delay
             flight.save()
-
-
-def settle(limit: float = 10.0) -> None:
-    """Wait until the marks of what was invalidated have been brought home, for so many seconds at most. A computation
-    that one of them meets on its way is refused, rightly, and made again: then the warm round would have a compute.
-    """
-    until = time.monotonic() + limit
-    while Pending.objects.exclude(kind=Pending.CHANGE).exists() and time.monotonic() < until:
-        time.sleep(0.01)
 
 
 class Asked:
