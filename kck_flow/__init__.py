@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .entry import Point as Point
     from .entry import Row as Row
     from .key import Key as Key
+    from .message import Message as Message
+    from .message import Source as Source
     from .parameter import BooleanParameter as BooleanParameter
     from .parameter import ChoiceParameter as ChoiceParameter
     from .parameter import DateParameter as DateParameter
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .stock import Facet as Facet
     from .stock import Flow as Flow
     from .stock import Stock as Stock
+    from .stream import Stream as Stream
     from .tracker import ModelTracker as ModelTracker
 
 __version__ = "0.1.0"
@@ -72,7 +75,10 @@ _HOMES = {
     "Facet": "stock",
     "Flow": "stock",
     "Stock": "stock",
+    "Message": "message",
     "ModelTracker": "tracker",
+    "Source": "message",
+    "Stream": "stream",
     "On": "primer",
     "Primer": "primer",
     "Process": "process",

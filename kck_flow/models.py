@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.backends.utils import names_digest
-from django.db.models import Q, Value
+from django.db.models import Func, Q, Value
 from django.db.models.signals import class_prepared
 
 if TYPE_CHECKING:
@@ -485,3 +485,151 @@ class Permit(models.Model):
 
     class Meta:
         db_table = "kck_permit"
+
+
+class Xid8(models.Field):  # type: ignore[type-arg]
+    """The number of a transaction, as PostgreSQL counts them: 64 bits, never the same again."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return "xid8"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> int | None:
+        return int(value) if value is not None else None
+
+
+class Outbox(models.Model):
+    """The log of messages: what the project sent in its own transactions, and what sources brought. Appended only."""
+
+    id = models.BigAutoField(primary_key=True)
+    # Of the source and the message's id: one that comes again finds itself there.
+    digest = models.UUIDField(unique=True)
+    # Empty: the project itself.
+    source = models.TextField(db_default="")
+    topic = models.TextField()
+    message_id = models.TextField()
+    partition_key = models.TextField(db_default="")
+    # Of the partition key: topics that are split read some of them each.
+    shard = models.SmallIntegerField(db_default=0)
+    at = models.DateTimeField()
+    body = models.JSONField(null=True)
+    headers = models.JSONField(null=True)
+    # Key bases of the topics that it was fetched for, from history; null: whoever reads its topic.
+    audience = models.JSONField(null=True)
+    # Of the transaction that appended it: whoever has read up to a snapshot knows by it what has come since.
+    xact = Xid8(db_default=Func(function="pg_current_xact_id"), editable=False)
+    received_at = models.DateTimeField(db_default=Func(function="clock_timestamp"), editable=False)
+
+    class Meta:
+        db_table = "kck_outbox"
+        indexes = [
+            models.Index(fields=["xact", "id"], name="kck_outbox_log"),
+            models.Index(fields=["topic", "at"], name="kck_outbox_topic"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.message_id}"
+
+
+class Cursor(models.Model):
+    """How far a reader has come: a topic in a partition of the log, a source, a stream."""
+
+    pk = models.CompositePrimaryKey("reader", "part")
+    # The key base of a topic, "source:NAME" or "stream:NAME".
+    reader = models.TextField()
+    part = models.SmallIntegerField(db_default=0)
+    position = models.JSONField(null=True)
+    # Nothing before it is counted or asked for.
+    since = models.DateTimeField(null=True)
+    watermark = models.DateTimeField(null=True)
+    # Since it began: how many it took, and how many of them came after their window was taken to be complete, or too
+    # late to be told from one that had been there.
+    messages = models.BigIntegerField(db_default=0)
+    late = models.BigIntegerField(db_default=0)
+    refused = models.BigIntegerField(db_default=0)
+    # Intervals: what was fetched from history, what is known to be missing.
+    fetched = models.JSONField(null=True)
+    missing = models.JSONField(null=True)
+    begun_at = models.DateTimeField()
+    moved_at = models.DateTimeField(null=True)
+    error = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "kck_cursor"
+
+
+class Held(models.Model):
+    """A message that a topic has set aside: to be enriched first, or because its handler failed."""
+
+    WAITING, READY, PARKED = "waiting", "ready", "parked"
+
+    id = models.BigAutoField(primary_key=True)
+    key_base = models.TextField()
+    part = models.SmallIntegerField(db_default=0)
+    message = models.BigIntegerField()
+    source = models.TextField(db_default="")
+    topic = models.TextField()
+    message_id = models.TextField()
+    partition_key = models.TextField(db_default="")
+    at = models.DateTimeField()
+    body = models.JSONField(null=True)
+    headers = models.JSONField(null=True)
+    state = models.CharField(max_length=7)
+    enriched = models.JSONField(null=True)
+    attempts = models.IntegerField(db_default=0)
+    # When it is tried again; null: not by itself.
+    retry_at = models.DateTimeField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    error = models.TextField(db_default="")
+    traceback = models.TextField(db_default="")
+    held_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "kck_held"
+        constraints = [models.UniqueConstraint(fields=["key_base", "message"], name="kck_held_once")]
+        indexes = [models.Index(fields=["key_base", "state", "id"], name="kck_held_family")]
+
+
+class Frame(models.Model):
+    """A time frame: one window of a stream, planned, closed or skipped. Its value is a record."""
+
+    PLANNED, CLOSED, SKIPPED = "planned", "closed", "skipped"
+
+    # Of its key.
+    digest = models.UUIDField(primary_key=True)
+    key = models.TextField()
+    key_base = models.TextField()
+    args = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
+    # 128 bits of its key without the window: the frames of one product.
+    series = models.UUIDField()
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField()
+    state = models.CharField(max_length=7, db_default=PLANNED)
+    # Why it was skipped.
+    reason = models.TextField(db_default="")
+    # How often it was asked for, and what of that its value has seen.
+    want = models.BigIntegerField(db_default=1)
+    have = models.BigIntegerField(db_default=0)
+    # Of the lease under which it is being computed.
+    token = models.BigIntegerField(null=True)
+    revision = models.IntegerField(db_default=0)
+    primer_version = models.IntegerField(db_default=1)
+    items = models.BigIntegerField(null=True)
+    late = models.BigIntegerField(db_default=0)
+    # Whether the source had all of it.
+    complete = models.BooleanField(db_default=True)
+    planned_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    cleaned_at = models.DateTimeField(null=True)
+    compute_ms = models.FloatField(null=True)
+    cleanup_ms = models.FloatField(null=True)
+    cleanup_error = models.TextField(db_default="")
+
+    class Meta:
+        db_table = "kck_frame"
+        indexes = [
+            models.Index(fields=["series", "start_at"], name="kck_frame_series"),
+            models.Index(fields=["key_base", "state", "start_at"], name="kck_frame_family"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,7 +1,8 @@
-"""Windows of a flow: where each begins, how it is spelled, and the SQL that says which one an instant is in."""
+"""Windows of time: where each begins, how it is spelled, and the SQL that says which one an instant is in."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,6 +13,9 @@ from .errors import DeclarationError
 
 UNITS = ("hour", "day", "week", "month")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT = re.compile(r"([1-9]\d{0,5})([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_CALENDAR = {"1h": "hour", "1d": "day", "1w": "week"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,24 @@ class Window:
         if self.tz is not None:
             return ZoneInfo(self.tz)
         return ZoneInfo("UTC" if self.size == "hour" else settings.TIME_ZONE or "UTC")
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether its windows begin with days of the zone."""
+        return isinstance(self.size, str) and self.size != "hour"
+
+    def day(self, text: str) -> datetime:
+        """Return the instant at which a day of the zone begins that ``text`` spells, or the first of a week
+        (``2026-W05``) or month (``2026-01``). Raises ValueError: it spells none.
+        """
+        if "W" in text:
+            text = text if text.count("-") == 2 else f"{text}-1"
+        elif text.count("-") == 1:
+            text = f"{text}-01"
+        day = datetime.fromisoformat(text)
+        if not 2 <= day.year <= 9998:
+            raise ValueError(f"{text!r} is out of range")
+        return Window("day", self.tz).start_of(day.replace(hour=12, tzinfo=self.zone))
 
     def start_of(self, at: datetime) -> datetime:
         """Return the beginning of the window that an aware instant is in, in UTC."""
@@ -128,3 +150,21 @@ class Window:
             return f"regexp_replace({text}, '(:00){{1,2}}$', '')" if self.size == "hour" else f"{text} || 'Z'"
         form = {"day": "YYYY-MM-DD", "week": 'IYYY-"W"IW', "month": "YYYY-MM"}[self.size]
         return f"to_char({start} AT TIME ZONE '{self.zone.key}', '{form}')"
+
+
+def as_window(size: str | timedelta, tz: str | None = None) -> Window:
+    """Return the windows of a size: a timedelta, ``"hour" "day" "week" "month"``, or short, ``"15s" "5m" "1h" "1d"``.
+
+    ``1h``, ``1d`` and ``1w`` are those of the calendar; ``7d`` is a timedelta, counted from 1970-01-01 UTC.
+
+    Raises:
+        DeclarationError: there is no such size or zone.
+    """
+    if isinstance(size, str) and size not in UNITS:
+        short = _SHORT.fullmatch(size)
+        if short is None:
+            raise DeclarationError(
+                f"a window is a timedelta, one of {', '.join(UNITS)}, or short, as in 15s, 5m, 1h, 1d; not {size!r}."
+            )
+        size = _CALENDAR.get(size) or timedelta(seconds=int(short[1]) * _SECONDS[short[2]])
+    return Window(size, tz)

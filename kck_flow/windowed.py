@@ -1,0 +1,137 @@
+"""Primers whose products are windows of time: one size of window, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from . import key as keys
+from .errors import DeclarationError, InvalidKey
+from .key import Key
+from .parameter import ChoiceParameter, Parameter
+from .primer import Primer
+from .windows import Window, as_window
+
+
+class Windowed(Primer):
+    """Base of what has a product for each window: time frames, and topics with windows.
+
+    With one size, a key ends in its window: ``weather/JFK/2026-01-31T10``. With several, the size stands before it:
+    ``weather/JFK/1h/2026-01-31T10``. A window is spelled by its first instant: a day, a week or a month by its first
+    day in the zone of the primer, anything else in UTC.
+
+    Attributes:
+        windows: Sizes by name, the finest first, such as ``["1m", "1h", "1d"]``; empty for one size alone.
+        tz: Zone in which days, weeks and months begin; the project's ``TIME_ZONE`` where not given.
+    """
+
+    windows: Sequence[str] = ()
+    tz: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own_parameters: tuple[Parameter[Any], ...] = self.parameters
+        one = self.one_size()
+        names = self.windows
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise DeclarationError(f"windows is a list of sizes, such as ['1m', '1h', '1d'], not {names!r}.")
+        if one is not None and names:
+            raise DeclarationError("give either one size of window or several, not both.")
+        if len(set(names)) < len(names):
+            raise DeclarationError(f"windows names a size twice: {', '.join(names)}.")
+        # Sizes by name; the only one has no name.
+        self.sizes: dict[str, Window] = (
+            {"": as_window(one, self.tz)}
+            if one is not None
+            else {name: as_window(name, self.tz) for name in names}
+        )
+        if names:
+            self.parameters = (*self.parameters, ChoiceParameter("size", list(names)))
+        if self.sizes:
+            self.parameters = (*self.parameters, StartParameter(self.sizes))
+
+    def one_size(self) -> str | timedelta | None:
+        """Return the size of a window where there is one size only."""
+        return None
+
+    def parse_key(self, text: str) -> Key:
+        key = super().parse_key(text)
+        self._refuse_crooked(key)
+        return key
+
+    def build_key(self, **params: Any) -> Key:
+        key = super().build_key(**params)
+        self._refuse_crooked(key)
+        return key
+
+    def _refuse_crooked(self, key: Key) -> None:
+        window, start = self.window_of(key), key.params.get("window")
+        if window is not None and start is not None and window.start_of(start) != start:
+            near = window.start_of(start)
+            raise InvalidKey(
+                f"{str(key)!r}: no window begins there. The window around it is "
+                f"{str(self.key_at(key.params, key.params.get('size', ''), near))!r}."
+            )
+
+    def window_of(self, key: Key) -> Window | None:
+        """Return the size of a key's window; None of a primer without windows."""
+        return self.sizes.get(key.params.get("size", ""))
+
+    def key_at(self, params: Mapping[str, Any], size: str, at: datetime) -> Key:
+        """Return the key of the window around an instant: of the own parameters in ``params``, and a size's name."""
+        own = {one.name: params[one.name] for one in self.own_parameters if one.name in params}
+        more = {"size": size} if size else {}
+        return keys.build(
+            self.name, self.parameters, {**own, **more, "window": self.sizes[size].start_of(at)}
+        )
+
+    def series_key(self, params: Mapping[str, Any], size: str) -> Key:
+        """Return the key of what the windows of one product and size have in common."""
+        own = {one.name: params[one.name] for one in self.own_parameters if one.name in params}
+        base = keys.build(self.name, self.own_parameters, own)
+        return Key(f"{base}/{size}" if size else str(base), base.key_base, {**base.params, "size": size})
+
+    def bounds(self, key: Key) -> tuple[datetime, datetime]:
+        """Return (start, end) of a key's window. Raises InvalidKey: it names none."""
+        window, start = self.window_of(key), key.params.get("window")
+        if window is None or start is None:
+            raise InvalidKey(f"{str(key)!r} names no window: {keys.usage(self.name, self.parameters)}.")
+        return start, window.after(start)
+
+
+class StartParameter(Parameter[datetime]):
+    """Which window is meant: by its first instant."""
+
+    def __init__(self, sizes: Mapping[str, Window]) -> None:
+        self._sizes = sizes
+        self._dated = next((window for window in sizes.values() if window.is_dated), None)
+        self.expected = "the first instant of a window, such as 2026-01-31T10 or 2026-01-31"
+        super().__init__("window")
+
+    def parse(self, text: str) -> datetime:
+        if "T" in text:
+            at = datetime.fromisoformat(text)
+            at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+            if not 2 <= at.year <= 9998:
+                raise ValueError(f"{text!r} is out of range")
+            return at
+        # A date, a week or a month, as the size that has such days says.
+        return (self._dated or Window("day", "UTC")).day(text)
+
+    def to_text(self, value: Any) -> str:
+        if not isinstance(value, datetime):
+            return str(value)
+        if value.tzinfo is None:
+            raise ValueError("a naive instant")
+        at = value.astimezone(UTC)
+        zone = self._dated.zone if self._dated is not None else UTC
+        local = at.astimezone(zone)
+        if (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0) and (
+            local.replace(tzinfo=None).replace(tzinfo=zone).astimezone(UTC) == at
+        ):
+            return local.strftime("%Y-%m-%d")
+        text = at.strftime("%Y-%m-%dT%H:%M:%S")
+        if at.microsecond:
+            return f"{text}.{at.microsecond:06}Z"
+        return text.removesuffix(":00").removesuffix(":00") if at.second == 0 else f"{text}Z"
