@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .stock import Flow as Flow
     from .stock import Stock as Stock
     from .stream import Stream as Stream
+    from .topic import Topic as Topic
     from .tracker import ModelTracker as ModelTracker
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ _HOMES = {
     "ModelTracker": "tracker",
     "Source": "message",
     "Stream": "stream",
+    "Topic": "topic",
     "On": "primer",
     "Primer": "primer",
     "Process": "process",

@@ -435,3 +435,72 @@ def soften_family(
 def fence_missing(session: Session, digest: UUID, key: str, key_base: str) -> None:
     """Leave a tombstone where nothing is stored, so that a computation that began before is refused."""
     session.rows("fence_missing", {"digest": digest, "key": key, "key_base": key_base})
+
+
+# -- products that messages feed
+# -------------------------------------------------------------------------------------------
+
+
+def held_for_writing(
+    session: Session, keys: Sequence[Key], args: Sequence[Mapping[str, Any]]
+) -> list[str | None]:
+    """Hold the rows of some products until the transaction ends, made where there are none; returns their values' texts.
+
+    Whoever holds some of them waits for nobody who waits for him: they are taken in one order.
+    """
+    digests = [key.digest for key in keys]
+    known = session.rows("lock_products", {"digests": digests})
+    if len(known) < len(keys):
+        there = {row[0] for row in known}
+        new = [place for place, key in enumerate(keys) if key.digest not in there]
+        session.rows(
+            "hold_products",
+            {
+                "digests": [digests[place] for place in new],
+                "keys": [str(keys[place]) for place in new],
+                "key_bases": [keys[place].key_base for place in new],
+                "params": [dumps(dict(args[place])) for place in new],
+            },
+        )
+        known = session.rows("lock_products", {"digests": digests})
+    texts = {row[0]: row[1] for row in known}
+    return [texts[digest] for digest in digests]
+
+
+def put_many(
+    session: Session, values: Sequence[tuple[Key, str | None, str | None]], *, primer_version: int
+) -> dict[Key, tuple[int, float]]:
+    """Give new values to products that this transaction holds, (key, text, public text) each; returns of each its
+    version and when it was made (POSIX seconds).
+    """
+    by_digest = {key.digest: key for key, _, _ in values}
+    rows = session.rows(
+        "put_products",
+        {
+            "digests": [key.digest for key, _, _ in values],
+            "values": [text for _, text, _ in values],
+            "publics": [public for _, _, public in values],
+            "primer_version": primer_version,
+        },
+    )
+    return {by_digest[digest]: (version, at) for digest, version, at in rows}
+
+
+def texts_of(session: Session, key_base: str) -> list[str]:
+    """Return the keys of a family's products that have a value."""
+    rows = session.run(
+        "SELECT key FROM kck_product WHERE key_base = %(key_base)s AND state <> 'unset' ORDER BY key",
+        {"key_base": key_base},
+    )
+    return [row[0] for row in rows]
+
+
+def empty(session: Session, digests: Sequence[UUID]) -> int:
+    """Take the values of products away; their versions go on. Returns how many had one."""
+    rows = session.run(
+        "UPDATE kck_product SET state = 'unset', value = NULL, public = NULL, version = version + 1, computed_at = NULL "
+        "WHERE digest IN (SELECT digest FROM kck_product WHERE digest = ANY(%(digests)s::uuid[]) AND state <> 'unset' "
+        "ORDER BY digest FOR UPDATE) RETURNING 1",
+        {"digests": list(digests)},
+    )
+    return len(rows)

@@ -1,0 +1,390 @@
+"""The log of messages: appended to by the project and by sources, read by topics, each from where it was."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+from zlib import crc32
+
+from ..codec import JSON
+from ..message import Message
+from .session import Session, dumps, plain
+
+# A partition key belongs to one of so many shards; topics that are split read some of them each.
+SHARDS = 64
+# The name under which is kept how far the log has been deleted.
+LOG = "log"
+
+
+def digest_of(source: str, message: Message, body: str) -> UUID:
+    """Return what tells a message from every other: its source and id; without an id, what it says and when."""
+    if message.id:
+        told = f"{source}\0{message.id}"
+    else:
+        at = message.at.isoformat() if message.at is not None else ""
+        told = f"{source}\0\0{message.topic}\0{at}\0{body}"
+    return UUID(bytes=sha256(told.encode("utf-8", "surrogatepass")).digest()[:16])
+
+
+def text_of(body: Any) -> str:
+    """Return a body as it stands in the log: plain JSON wherever that says all of it, else with the codec's marks.
+
+    Raises:
+        UnstorableValue: it cannot be kept.
+    """
+    try:
+        text = json.dumps(body, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):
+        return JSON.encode(body)
+    # What only the codec can carry: names that look like its marks, NUL and lone surrogates.
+    if '"$' in text or "\\u0000" in text or "\\ud" in text:
+        return JSON.encode(body)
+    return text
+
+
+def body_of(text: str | None) -> Any:
+    """Return a body from its text in the log; each call a copy of its own."""
+    if text is None:
+        return None
+    return JSON.decode(text) if '"$' in text else json.loads(text)
+
+
+def shard_of(key: str, digest: UUID) -> int:
+    """Return the shard of a partition key; a message without one is in any."""
+    return (crc32(key.encode()) if key else digest.int) % SHARDS
+
+
+def append(
+    session: Session,
+    source: str,
+    messages: Sequence[Message],
+    now: datetime,
+    audience: Sequence[str] | None = None,
+) -> int:
+    """Append messages, in their order, in the session's transaction; returns how many had not been there.
+
+    Args:
+        source: Where they come from; empty for the project itself.
+        now: The instant of those that have none.
+        audience: Key bases of the topics that they are for; None for all that read their topic.
+
+    Raises:
+        UnstorableValue: a body cannot be kept; nothing was appended.
+    """
+    if not messages:
+        return 0
+    bodies = [text_of(message.body) for message in messages]
+    digests = [digest_of(source, message, body) for message, body in zip(messages, bodies, strict=True)]
+    keys = [plain(message.key) if message.key else "" for message in messages]
+    row = session.row(
+        "append_messages",
+        {
+            "source": source,
+            "digests": digests,
+            "topics": [plain(message.topic) for message in messages],
+            "ids": [
+                plain(message.id) if message.id else digest.hex
+                for message, digest in zip(messages, digests, strict=True)
+            ],
+            "keys": keys,
+            "shards": [shard_of(key, digest) for key, digest in zip(keys, digests, strict=True)],
+            "ats": [message.at or now for message in messages],
+            "bodies": bodies,
+            "headers": [text_of(dict(message.headers)) if message.headers else None for message in messages],
+            "audience": dumps(list(audience)) if audience is not None else None,
+        },
+    )
+    return int(row[0]) if row else 0
+
+
+# -- where a reader is
+# -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a transaction saw: all transactions below ``end`` but those in ``running``.
+
+    PostgreSQL's own ``pg_snapshot``, of numbers of transactions (xid8).
+    """
+
+    end: int
+    running: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, text: str, own: int | None = None) -> Snapshot:
+        """Return the snapshot that PostgreSQL spells; without what the transaction ``own`` writes itself, which
+        PostgreSQL counts as seen.
+        """
+        _, end, running = text.split(":")
+        numbers = {int(one) for one in running.split(",") if one}
+        if own is not None and own < int(end):
+            numbers.add(own)
+        return cls(int(end), tuple(sorted(numbers)))
+
+    def sees(self, xact: int) -> bool:
+        return xact < self.end and xact not in self.running
+
+    def text(self) -> str:
+        """Return it as PostgreSQL reads it."""
+        begin = min((*self.running, self.end))
+        return f"{begin}:{self.end}:{','.join(map(str, self.running))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a reader has come.
+
+    Attributes:
+        done: The snapshot of which it has read everything; None before the first round is over.
+        until: The snapshot that it reads up to in the round that is under way; None between two rounds.
+        xact, id: The last that it has read in this round.
+        counted: What it had read before it went back, or before it was split otherwise: places, each with the instant
+            before which what was read stays counted (None: always), and the shards that this was so of (None: all).
+        floor, extra: Of a log that was restored into another server, whose transactions have other numbers: what stood
+            in it is told by its id, read if among ``extra``.
+    """
+
+    done: Snapshot | None = None
+    until: Snapshot | None = None
+    xact: int = 0
+    id: int = 0
+    counted: tuple[tuple[Place, datetime | None, tuple[int, ...] | None], ...] = ()
+    floor: int = 0
+    extra: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "done": self.done.text() if self.done is not None else None,
+            "until": self.until.text() if self.until is not None else None,
+            "after": [self.xact, self.id],
+        }
+        if self.counted:
+            found["counted"] = [
+                [place.to_json(), at.isoformat() if at is not None else None, shards]
+                for place, at, shards in self.counted
+            ]
+        if self.floor:
+            found |= {"floor": self.floor, "extra": list(self.extra)}
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any] | None) -> Place:
+        if not found:
+            return cls()
+        return cls(
+            Snapshot.of(found["done"]) if found["done"] else None,
+            Snapshot.of(found["until"]) if found["until"] else None,
+            *found["after"],
+            tuple(
+                (
+                    cls.from_json(place),
+                    datetime.fromisoformat(at) if at is not None else None,
+                    tuple(shards) if shards is not None else None,
+                )
+                for place, at, shards in found.get("counted", ())
+            ),
+            found.get("floor", 0),
+            tuple(found.get("extra", ())),
+        )
+
+    def sql(self, row: str = "o") -> str:
+        """Return SQL of whether a row of the log has been read by a reader that is here."""
+        parts = [f"pg_visible_in_snapshot({row}.xact, '{self.done.text()}')"] if self.done is not None else []
+        if self.until is not None:
+            parts.append(
+                f"(pg_visible_in_snapshot({row}.xact, '{self.until.text()}') "
+                f"AND ({row}.xact, {row}.id) <= ('{self.xact}'::xid8, {self.id}))"
+            )
+        read = f"({' OR '.join(parts)})" if parts else "false"
+        if self.floor:
+            extra = f"'{{{','.join(map(str, self.extra))}}}'::bigint[]"
+            return f"(CASE WHEN {row}.id <= {self.floor} THEN NOT ({row}.id = ANY({extra})) ELSE {read} END)"
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A message of the log, its body still text."""
+
+    id: int
+    xact: int
+    source: str
+    topic: str
+    message_id: str
+    key: str
+    at: datetime
+    text: str | None
+    headers: str | None
+    shard: int
+
+    def message(self) -> Message:
+        """Return a copy of its own of the message."""
+        return Message(
+            self.topic,
+            body_of(self.text),
+            self.message_id,
+            self.at,
+            self.key,
+            body_of(self.headers) or {},
+        )
+
+
+def pattern_sql(patterns: Sequence[str], column: str = "o.topic") -> tuple[str, dict[str, Any]]:
+    """Return SQL, and its parameters, of whether a topic's name is one of some patterns: ``*`` stands for anything."""
+    if any(pattern == "*" for pattern in patterns):
+        return "true", {}
+    exact = [pattern for pattern in patterns if "*" not in pattern]
+    forms = [
+        "^" + ".*".join(map(re.escape, pattern.split("*"))) + "$" for pattern in patterns if "*" in pattern
+    ]
+    parts, params = [], {}
+    if exact:
+        parts.append(f"{column} = ANY(%(exact)s)")
+        params["exact"] = exact
+    if forms:
+        parts.append(f"{column} ~ ANY(%(forms)s)")
+        params["forms"] = forms
+    return f"({' OR '.join(parts)})" if parts else "false", params
+
+
+def read(
+    session: Session,
+    place: Place,
+    *,
+    reader: str,
+    patterns: Sequence[str],
+    shards: Sequence[int] | None,
+    since: datetime | None,
+    limit: int,
+) -> tuple[list[Logged], Place]:
+    """Return what is next for a reader, and where it is after that. In one transaction with what it makes of them.
+
+    Args:
+        reader: The key base of the topic.
+        patterns: The topics that it reads.
+        shards: Which of them; None for all.
+        since: What happened before is not read; None for all.
+    """
+    now, own = session.run("SELECT pg_current_snapshot()::text, pg_current_xact_id_if_assigned()::text")[0]
+    seen = Snapshot.of(now, int(own) if own else None)
+    if place.done is not None and place.done.end > seen.end:
+        place = _restored(session, place, seen)
+    until = place.until or seen
+    topics, params = pattern_sql(patterns)
+    rest = ["(o.audience IS NULL OR o.audience @> to_jsonb(%(reader)s::text))"]
+    if shards is not None:
+        rest.append("o.shard = ANY(%(read)s::smallint[])")
+        params["read"] = list(shards)
+    if since is not None:
+        rest.append("o.at >= %(since)s")
+        params["since"] = since
+    for number, (earlier, before, of) in enumerate(place.counted):
+        parts = [earlier.sql()]
+        if place.floor and not earlier.floor:
+            # Read before the log was restored elsewhere: what has come since has other numbers.
+            parts.append("o.id <= %(floor)s")
+        if before is not None:
+            parts.append(f"o.at < %(before{number})s")
+            params[f"before{number}"] = before
+        if of is not None:
+            parts.append(f"o.shard = ANY(%(of{number})s::smallint[])")
+            params[f"of{number}"] = list(of)
+        rest.append(f"NOT ({' AND '.join(parts)})")
+    if place.floor:
+        params["floor"] = place.floor
+    if place.extra:
+        return _read_extra(session, place, topics, rest, {**params, "reader": reader}, limit)
+    if place.floor:
+        rest.append("o.id > %(floor)s")
+    rows = session.rows(
+        "read_log",
+        {
+            **params,
+            "reader": reader,
+            "running": [str(one) for one in place.done.running] if place.done is not None else [],
+            "from": str(place.done.end) if place.done is not None else "0",
+            "until": until.text(),
+            "xact": str(place.xact),
+            "id": place.id,
+            "limit": limit,
+        },
+        topics=topics,
+        rest="".join(f" AND {one}" for one in rest),
+        until=" AND pg_visible_in_snapshot(o.xact, %(until)s::pg_snapshot)",
+    )
+    found = [_logged(row) for row in rows]
+    if len(found) < limit:
+        # The round is over: all that its snapshot saw has been read, what was counted before with it.
+        after = Place(until, floor=place.floor)
+    else:
+        last = found[-1]
+        after = Place(place.done, until, last.xact, last.id, place.counted, place.floor, place.extra)
+    return found, after
+
+
+def _logged(row: Sequence[Any]) -> Logged:
+    number, xact, source, topic, message_id, key, at, text, headers, shard = row
+    return Logged(
+        number,
+        int(xact),
+        source,
+        topic,
+        message_id,
+        key,
+        datetime.fromtimestamp(at, UTC),
+        text,
+        headers,
+        shard,
+    )
+
+
+def _restored(session: Session, place: Place, seen: Snapshot) -> Place:
+    """Return a place in the log as it was restored into a server whose transactions have smaller numbers."""
+    top = session.run("SELECT coalesce(max(id), 0) FROM kck_outbox")[0][0]
+    extra = session.run(f"SELECT o.id FROM kck_outbox o WHERE NOT {place.sql()} ORDER BY o.xact, o.id")
+    # What of that was counted before is told by the numbers that it has kept.
+    return Place(
+        Snapshot(seen.end, seen.running), None, 0, 0, place.counted, int(top), tuple(row[0] for row in extra)
+    )
+
+
+def _read_extra(
+    session: Session, place: Place, topics: str, rest: Sequence[str], params: dict[str, Any], limit: int
+) -> tuple[list[Logged], Place]:
+    taken, left = place.extra[:limit], place.extra[limit:]
+    rows = session.run(
+        "SELECT o.id, o.xact::text, o.source, o.topic, o.message_id, o.partition_key, extract(epoch FROM o.at)::float8, "
+        "o.body::text, o.headers::text, o.shard FROM kck_outbox o "
+        f"WHERE o.id = ANY(%(ids)s) AND {topics} AND {' AND '.join(rest)} ORDER BY array_position(%(ids)s::bigint[], o.id)",
+        {**params, "ids": list(taken)},
+    )
+    after = replace(place, extra=left)
+    return [_logged(row) for row in rows], after
+
+
+def from_floor(session: Session, place: Place) -> Place:
+    """Return the place of a reader that begins again in a log that was restored: what was restored is told by its id."""
+    rows = session.run(
+        "SELECT id FROM kck_outbox WHERE id <= %(floor)s ORDER BY xact, id", {"floor": place.floor}
+    )
+    return replace(place, extra=tuple(row[0] for row in rows))
+
+
+def pruned_before(session: Session) -> datetime | None:
+    """Return the instant before which messages have been deleted from the log; None where none was."""
+    rows = session.run(
+        "SELECT extract(epoch FROM since)::float8 FROM kck_cursor WHERE reader = %(log)s", {"log": LOG}
+    )
+    return datetime.fromtimestamp(rows[0][0], UTC) if rows and rows[0][0] is not None else None
+
+
+def names_of(patterns: Iterable[str]) -> str:
+    """Return patterns of topics for people."""
+    return ", ".join(patterns) or "none"

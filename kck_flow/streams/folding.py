@@ -1,0 +1,185 @@
+"""A batch of messages becomes new states of products: in memory, each product once.
+
+A handler that raises has no part in what comes of it: what it did is taken back, whatever else the batch did is done
+again without its message. Most batches have none, and are handled once.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import Error as DatabaseErrors
+from django.db import transaction
+
+from ..cache.failures import describe
+from ..errors import UnstorableValue
+from ..key import Key
+from ..message import Message
+from ..store.outbox import Logged
+from ..storing import encode
+from ..topic import Topic
+
+# How often a batch is begun again without the messages whose handlers failed, before a smaller one is tried.
+ROUNDS = 5
+
+
+class TooManyFail(Exception):
+    """In every round other messages failed: fewer of them at a time will show which they are."""
+
+
+@dataclass(slots=True)
+class Given:
+    """A message as a batch has it.
+
+    Attributes:
+        logged: The message, as it is in the log.
+        enriched: What enriching it gave.
+        at: The instant by which its window is found.
+        first: A copy of it that no handler has had; None once one has.
+    """
+
+    logged: Logged
+    enriched: Any = None
+    at: datetime | None = None
+    first: Message | None = None
+
+    def copy(self) -> Message:
+        """Return a copy of its own of the message."""
+        message, self.first = self.first, None
+        return message if message is not None else self.again()
+
+    def again(self) -> Message:
+        message = self.logged.message()
+        message.enriched = self.enriched
+        return message
+
+
+@dataclass(slots=True)
+class Failure:
+    """A message whose handler failed: the error as text, and where."""
+
+    given: Given
+    error: str
+    trace: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a batch of messages comes to.
+
+    Attributes:
+        products: For each product the messages that belong to it, in their order.
+        failures: The messages that have no part in it.
+    """
+
+    products: dict[Key, list[Given]] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
+
+
+def sorted_out(topic: Topic, messages: Sequence[Given]) -> Batch:
+    """Return which messages belong to which products."""
+    batch = Batch()
+    known: dict[Any, Key] = {}
+    names = [one.name for one in topic.own_parameters]
+    for given in messages:
+        try:
+            message = given.first = given.again()
+            given.at = topic.happened_at(message)
+            keys = []
+            for params in topic.own_params(message):
+                if topic.sizes:
+                    for size, window in topic.sizes.items():
+                        start = window.start_of(given.at)
+                        place = (size, start, *map(params.get, names))
+                        keys.append(
+                            known.get(place) or known.setdefault(place, topic.key_at(params, size, start))
+                        )
+                else:
+                    place = tuple(map(params.get, names))
+                    keys.append(known.get(place) or known.setdefault(place, topic.build_key(**params)))
+        except Exception as error:
+            _fail(batch, given, error)
+            continue
+        for key in dict.fromkeys(keys) if len(keys) > 1 else keys:
+            batch.products.setdefault(key, []).append(given)
+    return batch
+
+
+def folded(
+    topic: Topic, alias: str, batch: Batch, states: Callable[[], dict[Key, Any]]
+) -> dict[Key, tuple[str | None, str, Any]]:
+    """Return what each product is after its messages: (text, state of the entry, value).
+
+    Args:
+        states: Gives a fresh copy of what each product is before them; ``initial()`` where it is not.
+
+    Raises:
+        TooManyFail: it could not be told which handlers fail.
+    """
+    for _ in range(ROUNDS):
+        # What a handler has written goes with what it made of its state.
+        with transaction.atomic(using=alias):
+            before = set(batch.failures)
+            found = _round(topic, alias, batch, states())
+            if set(batch.failures) == before:
+                return found
+            transaction.set_rollback(True, using=alias)
+    raise TooManyFail
+
+
+def _round(
+    topic: Topic, alias: str, batch: Batch, states: dict[Key, Any]
+) -> dict[Key, tuple[str | None, str, Any]]:
+    process, failures = topic.process, batch.failures
+    found: dict[Key, tuple[str | None, str, Any]] = {}
+    for key, messages in batch.products.items():
+        state = states[key]
+        begun = False
+        for given in messages:
+            if given.logged.id in failures:
+                continue
+            begun = True
+            try:
+                after = process(state, given.copy())
+            except DatabaseErrors as error:
+                _fail(batch, given, error)
+                return found  # the transaction is of no use any more
+            except Exception as error:
+                _fail(batch, given, error)
+                continue
+            if after is not None:
+                state = after
+        if not begun:
+            continue
+        try:
+            found[key] = (*encode(key, topic, topic.codec, state), state)
+        except UnstorableValue as error:
+            _blame(topic, batch, key, messages, error)
+    return found
+
+
+def _blame(topic: Topic, batch: Batch, key: Key, messages: Sequence[Given], error: UnstorableValue) -> None:
+    """Find the message after which a state cannot be stored; the last one where none does it alone."""
+    state = topic.initial()
+    left = [given for given in messages if given.logged.id not in batch.failures]
+    for given in left:
+        try:
+            after = topic.process(state, given.again())
+            state = after if after is not None else state
+            encode(key, topic, topic.codec, state)
+        except UnstorableValue as found:
+            _fail(batch, given, found)
+            return
+        except Exception as found:
+            _fail(batch, given, found)
+            return
+    _fail(batch, left[-1], error)
+
+
+def _fail(batch: Batch, given: Given, error: BaseException) -> None:
+    trace = "".join(traceback.format_exception(error))
+    batch.failures[given.logged.id] = Failure(given, describe(error), trace)

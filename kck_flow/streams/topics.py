@@ -1,0 +1,445 @@
+"""Topics read the log: a batch of messages, what it made of their products, and how far they are now, in one transaction.
+
+A part of a topic is held by the lock of its cursor's row, for one transaction: whoever dies with it lets go of it, and
+has done nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from .. import clock, hooks, spread, waking
+from ..cache import tier
+from ..cache.failures import backoff_seconds
+from ..entry import Entry
+from ..errors import KckFlowError, NotPrimed
+from ..key import Key
+from ..registry import registry
+from ..store import cursors, families, held, outbox, pending, products
+from ..store.cursors import Cursor
+from ..store.outbox import SHARDS, Place
+from ..store.refreshes import instant
+from ..store.session import Session, caller
+from ..storing import args_of, public_of
+from ..topic import Topic
+from . import folding
+from .folding import Batch, Given
+
+logger = logging.getLogger("kck_flow")
+
+# A topic whose messages are rare says that often, at least, how far it has looked.
+LOOKED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one transaction of a part did.
+
+    Attributes:
+        messages: How many it took.
+        more: Whether there are more, at once.
+        parked: How many handlers failed.
+    """
+
+    messages: int = 0
+    more: bool = False
+    parked: int = 0
+
+
+def topics(names: Sequence[str] | None = None, alias: str | None = None) -> list[Topic]:
+    """Return the topics that are declared, or those named; of one database, where it is given.
+
+    Raises:
+        UnknownPrimer: a name is none.
+        KckFlowError: it is no topic.
+    """
+    if names is None:
+        found = [one for one in registry.unique() if isinstance(one, Topic)]
+    else:
+        found = []
+        for name in names:
+            primer = registry.primer(name)
+            if not isinstance(primer, Topic):
+                raise KckFlowError(f"{name!r} is no topic: it is not made of messages.")
+            found.append(primer)
+    return [one for one in found if alias is None or spread.alias_of(one) == alias]
+
+
+def begin(topic: Topic, now: datetime | None = None) -> None:
+    """Let a topic begin, where it has not; and go on no further back than ``max_replay``, where it has been down."""
+    now = now or clock.now()
+    earliest = [
+        one for one in (topic.epoch, now - topic.max_replay if topic.max_replay is not None else None) if one
+    ]
+    since = max(earliest, default=None)
+    session = caller(spread.alias_of(topic))
+    with session.transaction():
+        known = cursors.listed(session, topic.name)
+        if not known:
+            parts = range(topic.partitions)
+            cursors.begin(session, topic.name, parts, _position(Place(), topic.partitions), since)
+            return
+        if {_parts_of(one.position) for one in known} != {topic.partitions}:
+            _split_otherwise(session, topic)
+        for one in known:
+            behind = one.moved_at or one.begun_at
+            if topic.max_replay is None or since is None or behind >= since or (one.since or since) > since:
+                continue
+            missing = cursors.joined([*one.missing, (behind, since)])
+            cursors.change(
+                session,
+                topic.name,
+                one.part,
+                since=max(since, one.since or since),
+                missing=cursors.told(missing),
+            )
+            logger.warning(
+                "topic.cut family=%s part=%d from=%s to=%s: longer down than max_replay; windows of then are incomplete",
+                topic.name,
+                one.part,
+                behind.isoformat(),
+                since.isoformat(),
+            )
+
+
+def _position(place: Place, parts: int) -> dict[str, Any]:
+    return {**place.to_json(), "of": parts}
+
+
+def _parts_of(position: Any) -> int:
+    return int((position or {}).get("of", 1))
+
+
+def _shards(part: int, parts: int) -> list[int] | None:
+    return [shard for shard in range(SHARDS) if shard % parts == part] if parts > 1 else None
+
+
+def _split_otherwise(session: Session, topic: Topic) -> None:
+    """Split a topic into another number of parts: each reads the log again, but what one of the old parts had read."""
+    rows = session.run(
+        "SELECT part FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE",
+        {"reader": topic.name},
+    )
+    known = [one for one in cursors.listed(session, topic.name) if (one.part,) in rows]
+    if not known or {_parts_of(one.position) for one in known} == {topic.partitions}:
+        return  # somebody else has done it
+    counted: list[tuple[Place, datetime | None, tuple[int, ...] | None]] = []
+    for one in known:
+        shards = _shards(one.part, _parts_of(one.position))
+        of = tuple(shards) if shards is not None else None
+        counted.append((replace(one.place, counted=()), None, of))
+        counted += [
+            (place, before, merged) for place, before, merged in one.place.counted if merged in (None, of)
+        ]
+    first = known[0]
+    since = max((one.since for one in known if one.since is not None), default=None)
+    moved = [one.moved_at for one in known]
+    cursors.forget(session, topic.name)
+    place = Place(counted=tuple(counted), floor=first.place.floor)
+    cursors.begin(session, topic.name, range(topic.partitions), _position(place, topic.partitions), since)
+    cursors.change(
+        session,
+        topic.name,
+        missing=cursors.told(cursors.joined([gap for one in known for gap in one.missing])),
+        moved_at=min(one for one in moved if one is not None) if all(moved) else None,
+        watermark=max((one.watermark for one in known if one.watermark is not None), default=None),
+        begun_at=min(one.begun_at for one in known),
+    )
+    # What was counted so far is told by the first part.
+    cursors.add(
+        session,
+        topic.name,
+        0,
+        messages=sum(one.messages for one in known),
+        late=sum(one.late for one in known),
+        refused=sum(one.refused for one in known),
+    )
+    session.run("UPDATE kck_held SET part = 0 WHERE key_base = %(reader)s", {"reader": topic.name})
+    logger.info("topic.split family=%s parts=%d before=%d", topic.name, topic.partitions, len(known))
+
+
+def turn(topic: Topic, part: int, limit: int | None = None) -> Turn | None:
+    """Handle one batch of a part, on this thread's connection; None where somebody else is at it, or it has not begun.
+
+    Raises:
+        django.db.Error: the database failed; nothing has happened.
+    """
+    alias = spread.alias_of(topic)
+    most = limit or topic.batch
+    while True:
+        try:
+            return _turn(topic, part, alias, most)
+        except folding.TooManyFail:
+            most = max(most // 4, 1)
+
+
+def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
+    session = caller(alias)
+    alone = not session.connection.in_atomic_block
+    with session.transaction():
+        if alone:
+            # Each statement sees what is there by then: a lock that was waited for is worth nothing in an old snapshot.
+            session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor = cursors.lock(session, topic.name, part)
+        if cursor is None:
+            return None
+        began = clock.now()
+        place = cursor.place
+        logged, after = outbox.read(
+            session,
+            place,
+            reader=topic.name,
+            patterns=topic.patterns,
+            shards=_shards(part, _parts_of(cursor.position)),
+            since=cursor.since,
+            limit=most,
+        )
+        aside = held.ready(session, topic.name, part, most)
+        if not logged and not aside:
+            if cursor.moved_at is None or (began - cursor.moved_at).total_seconds() >= LOOKED_SECONDS:
+                cursors.move(
+                    session, cursor, _position(after, _parts_of(cursor.position)),
+                    moved_at=began if after.until is None else None,
+                )  # fmt: skip
+            return Turn(more=after.until is not None or bool(after.extra))
+        done = _handle(session, topic, part, alias, logged, aside)
+        whole = after.until is None and not after.extra
+        cursors.move(
+            session,
+            cursor,
+            _position(after, _parts_of(cursor.position)),
+            messages=len(logged),
+            late=_late(topic, cursor, logged),
+            watermark=max((one.at for one in logged), default=None),
+            moved_at=began if whole else None,
+        )
+        return Turn(len(logged) + len(aside), not whole or len(aside) >= most, len(done.failures))
+
+
+def _late(topic: Topic, cursor: Cursor, logged: Sequence[outbox.Logged]) -> int:
+    """Return how many messages came after the (finest) window that they belong to was taken to be complete."""
+    if not topic.sizes or cursor.moved_at is None:
+        return 0
+    window = next(iter(topic.sizes.values()))
+    by = cursor.moved_at - topic.lateness
+    ends: dict[datetime, bool] = {}
+    late = 0
+    for one in logged:
+        start = window.start_of(one.at)
+        if start not in ends:
+            ends[start] = window.after(start) <= by
+        late += ends[start]
+    return late
+
+
+def _handle(
+    session: Session,
+    topic: Topic,
+    part: int,
+    alias: str,
+    logged: Sequence[outbox.Logged],
+    aside: Sequence[held.Aside],
+) -> Batch:
+    """Fold messages into their products, and set aside those that cannot be handled yet, or at all."""
+    if topic.enriches:
+        held.hold(session, topic.name, part, [(one, "", "", None) for one in logged], held.WAITING)
+        now: Sequence[outbox.Logged] = ()
+    else:
+        now = logged
+    given = [Given(one.logged, held.body(one.enriched)) for one in aside]
+    given += [Given(one) for one in now]
+    batch = folding.sorted_out(topic, given)
+    if batch.products:
+        _write(session, topic, alias, batch)
+    _park(session, topic, part, batch, aside)
+    return batch
+
+
+def _write(session: Session, topic: Topic, alias: str, batch: Batch) -> None:
+    keys = list(batch.products)
+    before = products.held_for_writing(session, keys, [args_of(topic, key) for key in keys])
+    decode = topic.codec.decode
+
+    def states() -> dict[Key, Any]:
+        return {
+            key: decode(text) if text is not None else topic.initial()
+            for key, text in zip(keys, before, strict=True)
+        }
+
+    found = folding.folded(topic, alias, batch, states)
+    if not found:
+        return
+    listened = hooks.anything(topic)
+    edges = registry.on_product(topic.name)
+    old = states() if listened or edges else {}
+    if listened:
+        for key, (_, _, value) in found.items():
+            hooks.run(topic, "pre_augment", key, session=session, changes=[])
+            hooks.run(topic, "pre_write", key, session=session, value=value)
+    stored = products.put_many(
+        session,
+        [(key, text, public_of(topic.codec, text)) for key, (text, _, _) in found.items()],
+        primer_version=topic.version,
+    )
+    if pending.append_unmarked_downstream(
+        session, [(key.digest, str(key)) for key in found], reason="message"
+    ):
+        waking.soon(session)
+    if not (listened or edges or topic.keep_history):
+        for key in found:
+            tier.drop(key)
+        return
+    for key, (text, _, value) in found.items():
+        version, at = stored[key]
+        computed_at = instant(at)
+        assert computed_at is not None
+        spread.declared_from_product(
+            session,
+            key,
+            version=version,
+            old=old.get(key),
+            new=value,
+            at=computed_at,
+            reason=f"{key} message",
+        )
+        if topic.keep_history:
+            hooks.record(session, topic, key, text, version=version, at=at)
+        if listened:
+            entry = Entry(str(key), value, version, computed_at, None, None, "fresh", timedelta(0))
+            hooks.run(topic, "post_write", key, session=session, entry=entry, old=old.get(key))
+            hooks.run(topic, "post_augment", key, session=session, entry=entry, old=old.get(key))
+        tier.drop(key)
+
+
+def _park(session: Session, topic: Topic, part: int, batch: Batch, aside: Sequence[held.Aside]) -> None:
+    """Set aside, or leave aside, the messages whose handlers failed; forget what had been and is handled now."""
+    before = {one.logged.id: one for one in aside}
+    first = []
+    for number, failure in batch.failures.items():
+        known = before.get(number)
+        attempts = known.attempts + 1 if known is not None else 1
+        pause = backoff_seconds(topic, attempts) if attempts <= topic.retries else None
+        if known is not None:
+            held.failed(session, replace(known, state=held.PARKED), failure.error, failure.trace, pause)
+        else:
+            first.append((failure.given.logged, failure.error, failure.trace, pause))
+        logger.warning(
+            "message.parked family=%s topic=%s id=%s attempts=%d again_in_s=%s error=%s",
+            topic.name,
+            failure.given.logged.topic,
+            failure.given.logged.message_id,
+            attempts,
+            f"{pause:.1f}" if pause is not None else "never: kck retry",
+            failure.error,
+        )
+    held.hold(session, topic.name, part, first, held.PARKED)
+    held.done(session, [one.id for one in aside if one.logged.id not in batch.failures])
+
+
+def rewind(topic: Topic, to: datetime) -> datetime:
+    """Take a topic back: what it made of messages from the window around ``to`` on goes, and they are read again.
+
+    Of a topic without windows, all of it goes: what it was at some instant is not known any more.
+
+    Returns:
+        From when on it reads again.
+
+    Raises:
+        KckFlowError: some of what it has to read again is not in the log any more; nothing has happened.
+    """
+    alias = spread.alias_of(topic)
+    session = caller(alias)
+    start = _start_of_all(topic, to) if topic.sizes else None
+    with session.transaction():
+        # Whoever is at one of its parts is waited for.
+        session.run(
+            "SELECT 1 FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE",
+            {"reader": topic.name},
+        )
+        known = cursors.listed(session, topic.name)
+        if not known:
+            raise NotPrimed(f"{topic.name!r} has not begun, and cannot go back. Run: manage.py kck consume")
+        since = max((one.since for one in known if one.since is not None), default=None)
+        begin_at = max((one for one in (start, since) if one is not None), default=None)
+        pruned = outbox.pruned_before(session)
+        if pruned is not None and (begin_at is None or begin_at < pruned):
+            raise KckFlowError(
+                f"{topic.name!r} cannot go back to {(begin_at or to).isoformat()}: messages from before {pruned.isoformat()} "
+                "are not in the log any more. Nothing was changed."
+            )
+        gone = [
+            key
+            for key in map(topic.parse_key, products.texts_of(session, topic.name))
+            if start is None or key.params["window"] >= start
+        ]
+        products.empty(session, [key.digest for key in gone])
+        held.forget(session, topic.name, start)
+        for one in known:
+            place = one.place
+            counted = ()
+            if start is not None:
+                counted = (
+                    (replace(place, counted=()), start, None),
+                    *((old, min(before or start, start), of) for old, before, of in place.counted),
+                )
+            again = Place(counted=counted, floor=place.floor)
+            if place.floor:
+                again = outbox.from_floor(session, again)
+            cursors.change(
+                session,
+                topic.name,
+                one.part,
+                position=cursors.dumped(_position(again, _parts_of(one.position))),
+                moved_at=None,
+            )
+        for key in gone:
+            tier.drop(key)
+        if gone:
+            spread.from_family(session, topic.name, at=clock.now(), reason="rewind")
+    logger.info(
+        "topic.rewound family=%s to=%s products=%d", topic.name, begin_at or "the beginning", len(gone)
+    )
+    return begin_at or known[0].begun_at
+
+
+def _start_of_all(topic: Topic, at: datetime) -> datetime:
+    """Return the last instant before ``at`` at which a window of each size begins."""
+    for _ in range(100):
+        start = min(window.start_of(at) for window in topic.sizes.values())
+        if start == at:
+            return start
+        at = start
+    raise KckFlowError(
+        f"{topic.name!r} cannot go back: its windows of {', '.join(topic.sizes)} begin nowhere near together."
+    )
+
+
+def is_paused(session: Session, topic: Topic) -> bool:
+    """Return whether a topic takes no messages for now."""
+    return topic.name in families.paused(session)
+
+
+def drain(names: Sequence[str] | None = None) -> int:
+    """Handle what has come, until nothing is left, on this thread's connection; returns how many messages."""
+    taken = 0
+    for topic in topics(names):
+        begin(topic)
+        if is_paused(caller(spread.alias_of(topic)), topic):
+            continue
+        for part in range(topic.partitions):
+            while (done := turn(topic, part)) is not None:
+                taken += done.messages
+                if not done.more:
+                    break
+    return taken
+
+
+def in_transaction(alias: str) -> bool:
+    """Return whether this thread is inside a transaction of a database."""
+    return transaction.get_connection(alias).in_atomic_block

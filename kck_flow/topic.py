@@ -1,0 +1,130 @@
+"""Topic: products that messages feed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from .errors import DeclarationError
+from .key import Key
+from .message import Message
+from .windowed import Windowed
+
+
+class Topic(Windowed):
+    """Products fed by messages: each message is handled once, in the transaction that remembers that it was.
+
+    Without windows, ``cache.get("orders_by_shop/7")`` is what all messages so far have made of it; with one (or
+    several), ``cache.get("orders_by_shop/7/2026-01-31T10")`` is what those made of it that happened in that hour.
+
+    Attributes:
+        topics: Names of the messages that it reads, ``*`` for anything, such as ``["orders.*"]``; its key base where not
+            given.
+        window: The size of its windows, where it has one: ``"1m"``, ``"hour"``, ``"day"``, a timedelta. None: no windows.
+        windows: Several sizes side by side, filled in one pass.
+        tz: Zone in which days, weeks and months begin.
+        lateness: How long after its end a window still counts as incomplete. What comes later is in its window all the
+            same, and counted as late.
+        epoch: What happened before is neither asked for nor counted.
+        max_replay: How far back at most it begins, or goes on after having been down.
+        partitions: In how many parts its messages may be handled beside each other; those of one key stay in order.
+        batch: How many messages are handled in one transaction, at most.
+        retries: How often a message whose handler failed is tried again by itself, with ``backoff``.
+    """
+
+    topics: Sequence[str] = ()
+    window: str | timedelta | None = None
+    lateness: timedelta = timedelta(0)
+    epoch: datetime | None = None
+    max_replay: timedelta | None = None
+    partitions: int = 1
+    batch: int = 5000
+    prime_on_cache_miss = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        named = self.topics if self.topics else self.key_base_list[:1]
+        if not isinstance(named, (list, tuple)) or not all(isinstance(one, str) and one for one in named):
+            raise DeclarationError(f"topics is a list of names, such as ['orders.*'], not {self.topics!r}.")
+        self.patterns: tuple[str, ...] = tuple(named)
+        if self.epoch is not None and (not isinstance(self.epoch, datetime) or self.epoch.tzinfo is None):
+            raise DeclarationError(f"epoch is an aware datetime, not {self.epoch!r}.")
+        if not isinstance(self.partitions, int) or not 1 <= self.partitions <= 64:
+            raise DeclarationError(f"partitions is a number from 1 to 64, not {self.partitions!r}.")
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise DeclarationError(f"batch is a number of messages, not {self.batch!r}.")
+        self.enriches = type(self).enrich is not Topic.enrich
+
+    def one_size(self) -> str | timedelta | None:
+        return self.window
+
+    # -- what a declaration defines
+    # ---------------------------------------------------------------------------------
+
+    def initial(self) -> Any:
+        """Return the state of a product that no message has reached: 0."""
+        return 0
+
+    def process(self, state: Any, message: Message) -> Any:
+        """Return the state of a product after one more message: by default, one more.
+
+        A dict or list may be changed in place; None that is returned stands for the state as it is then. What it writes
+        to the same database commits or vanishes with the state. Where it raises, the message is parked, and nothing
+        that it did is kept.
+
+        Args:
+            state: The product's value so far: a copy of its own.
+            message: A copy of its own, too.
+        """
+        return state + 1
+
+    def keys(self, message: Message) -> Any:
+        """Return to which product a message belongs: a dict of parameters, a list of them for several, None for none.
+
+        By default, its body's values of the parameters' names; a message that lacks one belongs to none.
+        """
+        if not self.own_parameters:
+            return {}
+        body = message.body
+        if not isinstance(body, Mapping):
+            return None
+        try:
+            return {one.name: body[one.name] for one in self.own_parameters}
+        except KeyError:
+            return None
+
+    def happened_at(self, message: Message) -> datetime:
+        """Return the instant by which a message's window is found: when it happened."""
+        assert message.at is not None
+        return message.at
+
+    def enrich(self, message: Message) -> Any:
+        """Return what ``process`` needs to know besides, as ``message.enriched``: what takes long to find out.
+
+        Called in background threads, at least once for each message, and as often as ``retries`` says where it raises;
+        messages that are enriched are handled in the order in which that is done.
+        """
+        return None
+
+    # -- what the rest of the package asks
+    # --------------------------------------------------------------------------
+
+    def compute(self, key: Key) -> Any:
+        raise NotImplementedError(f"{self.name!r} is made of messages: there is nothing to compute it from.")
+
+    def own_params(self, message: Message) -> Iterable[Mapping[str, Any]]:
+        """Return the parameters of each product that a message belongs to."""
+        found = self.keys(message)
+        if found is None:
+            return ()
+        if isinstance(found, Mapping):
+            return (found,)
+        return [self._as_params(one) for one in found]
+
+    def _as_params(self, one: Any) -> Mapping[str, Any]:
+        if isinstance(one, Mapping):
+            return one
+        if len(self.own_parameters) == 1:
+            return {self.own_parameters[0].name: one}
+        raise ValueError(f"keys() of {self.name!r} returns dicts of parameters, not {one!r}.")
