@@ -19,9 +19,9 @@ class Topic(Windowed):
     several), ``cache.get("orders_by_shop/7/2026-01-31T10")`` is what those made of it that happened in that hour.
 
     Attributes:
-        topics: Names of the messages that it reads, ``*`` for anything, such as ``["orders.*"]``; its key base where not
-            given.
-        window: The size of its windows, where it has one: ``"1m"``, ``"hour"``, ``"day"``, a timedelta. None: no windows.
+        topics: Names of the messages that it reads, ``*`` for anything, such as ``["orders.*"]``; its key base where
+            not given.
+        window: The size of its windows, where it has one: ``"1m"``, ``"hour"``, a timedelta. None: no windows.
         windows: Several sizes side by side, filled in one pass.
         tz: Zone in which days, weeks and months begin.
         lateness: How long after its end a window still counts as incomplete. What comes later is in its window all the

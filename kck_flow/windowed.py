@@ -47,7 +47,7 @@ class Windowed(Primer):
             else {name: as_window(name, self.tz) for name in names}
         )
         if names:
-            self.parameters = (*self.parameters, ChoiceParameter("size", list(names)))
+            self.parameters = (*self.parameters, ChoiceParameter("size", list(names), default=None))
         if self.sizes:
             self.parameters = (*self.parameters, StartParameter(self.sizes))
 
@@ -67,16 +67,20 @@ class Windowed(Primer):
 
     def _refuse_crooked(self, key: Key) -> None:
         window, start = self.window_of(key), key.params.get("window")
-        if window is not None and start is not None and window.start_of(start) != start:
-            near = window.start_of(start)
+        if start is None:
+            return
+        if window is None:
+            raise InvalidKey(f"{str(key)!r} says no size of its window: {', '.join(self.sizes)}.")
+        near = window.start_of(start)
+        if near != start:
+            around = self.key_at(key.params, key.params.get("size") or "", near)
             raise InvalidKey(
-                f"{str(key)!r}: no window begins there. The window around it is "
-                f"{str(self.key_at(key.params, key.params.get('size', ''), near))!r}."
+                f"{str(key)!r}: no window begins there. The window around it is {str(around)!r}."
             )
 
     def window_of(self, key: Key) -> Window | None:
         """Return the size of a key's window; None of a primer without windows."""
-        return self.sizes.get(key.params.get("size", ""))
+        return self.sizes.get(key.params.get("size") or "")
 
     def key_at(self, params: Mapping[str, Any], size: str, at: datetime) -> Key:
         """Return the key of the window around an instant: of the own parameters in ``params``, and a size's name."""
@@ -87,10 +91,9 @@ class Windowed(Primer):
         )
 
     def series_key(self, params: Mapping[str, Any], size: str) -> Key:
-        """Return the key of what the windows of one product and size have in common."""
+        """Return the key of what the windows of one product and size have in common: without a window."""
         own = {one.name: params[one.name] for one in self.own_parameters if one.name in params}
-        base = keys.build(self.name, self.own_parameters, own)
-        return Key(f"{base}/{size}" if size else str(base), base.key_base, {**base.params, "size": size})
+        return keys.build(self.name, self.parameters, {**own, **({"size": size} if size else {})})
 
     def bounds(self, key: Key) -> tuple[datetime, datetime]:
         """Return (start, end) of a key's window. Raises InvalidKey: it names none."""
@@ -107,7 +110,8 @@ class StartParameter(Parameter[datetime]):
         self._sizes = sizes
         self._dated = next((window for window in sizes.values() if window.is_dated), None)
         self.expected = "the first instant of a window, such as 2026-01-31T10 or 2026-01-31"
-        super().__init__("window")
+        # Left out, it is all of them: ``cache.series("weather/JFK", …)``.
+        super().__init__("window", default=None)
 
     def parse(self, text: str) -> datetime:
         if "T" in text:

@@ -18,7 +18,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import families, products, refreshes
 from ..store.session import caller
-from . import aio, counted, explaining, flight, flows, frame, history, many, processes, read, write
+from . import aio, counted, explaining, flight, flows, frame, history, many, processes, read, topics, write
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
@@ -197,6 +197,8 @@ class Cache:
             return flows.entry(found, flow)
         if isinstance(primer, Process):
             return processes.refresh(found, primer)
+        if topics.fed(found) is not None:
+            return read.get_entry(found)
         if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
@@ -252,7 +254,7 @@ class Cache:
         facet: str | None = None,
     ) -> list[Point]:
         """Return what a product with ``keep_history``, or a stock with a ``schedule``, held over ``[start, end)``,
-        oldest first; of a flow, what it counted.
+        oldest first; of a flow, what it counted; of a topic with windows, what each of them is.
 
         Args:
             start, end: Aware instants; the first is included, the second is not.
@@ -274,6 +276,11 @@ class Cache:
         history.bounds(start, end)
         if isinstance(primer, Flow):
             return flows.series(found, primer, start, end, by, facet)
+        topic = topics.fed(found)
+        if topic is not None and topic.sizes:
+            if facet is not None:
+                raise ValueError(f"{topic.name!r} is made of messages, and has no facet {facet!r}.")
+            return topics.series(found, topic, start, end, by)
         return history.series(found, start, end, by=by, facet=facet)
 
     def value_at(self, key: str, at: datetime) -> Any:

@@ -16,6 +16,7 @@ from django.db import Error as DatabaseErrors
 from django.db import connections
 
 from .. import clock, hooks, spread, waking
+from .. import key as keys
 from ..entry import Entry
 from ..errors import InvalidKey, NotPrimed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
@@ -28,6 +29,7 @@ from ..store.products import Published
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, encode, expiries, public_of
+from ..topic import Topic
 from . import counted, frame, tier
 from .flight import is_lock_timeout
 
@@ -200,8 +202,18 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
     return entry
 
 
+def _no_topic(name: str, key_base: str) -> None:
+    if isinstance(registry.primers.get(key_base), Topic):
+        raise UnstorableValue(
+            f"{name!r} is what its messages add up to, and cannot be changed by hand: send messages, or have them handled "
+            f"again with manage.py kck rewind {key_base} --to INSTANT."
+        )
+
+
 def _no_stock(key: Key) -> None:
-    if counted.counted(key) is not None or isinstance(registry.primers.get(key.key_base), (Flow, Process)):
+    _no_topic(str(key), key.key_base)
+    primer = registry.primers.get(key.key_base)
+    if counted.counted(key) is not None or isinstance(primer, (Flow, Process)):
         raise UnstorableValue(
             f"{str(key)!r} is what its rows add up to, and cannot be set: change the rows, or count them anew with "
             f"manage.py kck refresh {key}."
@@ -211,6 +223,7 @@ def _no_stock(key: Key) -> None:
 def unset(text: str, *, run_hooks: bool = True) -> bool:
     """Remove a product's value; see ``Cache.unset``."""
     key = registry.key(text)
+    _no_topic(str(key), key.key_base)
     of_stock = counted.counted(key)
     if of_stock is not None:
         return generations.void(caller(of_stock[2]), key.key_base) > 0
@@ -245,10 +258,12 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
             raise TypeError(
                 "invalidate(key) takes no parameters: they are in the key. Use invalidate(key_base=..., **params)."
             )
+        _no_topic(text, keys.base_of(text))
         return _invalidate_one(registry.key(text))
     assert key_base is not None
     if not isinstance(key_base, str):
         raise InvalidKey(f"A key base is a text, not {key_base!r}.")
+    _no_topic(key_base, key_base)
     primer = registry.primers.get(key_base)
     if primer is None and params:
         raise UnknownPrimer(registry.unknown(key_base))

@@ -23,6 +23,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import events, families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
+from ..topic import Topic
 from . import calls, plan, recording
 
 logger = logging.getLogger("kck_flow")
@@ -71,7 +72,7 @@ def run(
     of_stock = counted.counted(key)
     if of_stock is not None:
         return _pass_on(claim, of_stock[0], sessions)
-    if isinstance(primer, Process) or flows.counted(key) is not None:
+    if isinstance(primer, (Process, Topic)) or flows.counted(key) is not None:
         return _skip(primer, claim, sessions)  # there is nothing to compute it from
     if _is_of_another_release(primer, claim):
         late = claim.started - (claim.nominal or claim.started)

@@ -11,6 +11,10 @@ from .outbox import Place
 from .session import Session, dumps, loads
 
 Interval = tuple[datetime, datetime]
+_COLUMNS = (
+    "position::text, extract(epoch FROM since)::float8, extract(epoch FROM watermark)::float8, fetched::text, "
+    "missing::text, extract(epoch FROM begun_at)::float8, extract(epoch FROM moved_at)::float8"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Standing(Cursor):
     """A cursor, and what it has counted.
 
     Attributes:
-        messages, late, refused: How many it has taken since it began; how many of them came too late for their window to
-            be complete; how many were refused as too old.
+        messages, late, refused: How many it has taken since it began; how many of them came too late for their window
+            to be complete; how many were refused as too old.
         error: What it failed of last, where it has not gone on since.
     """
 
@@ -179,9 +183,7 @@ def listed(session: Session, reader: str | None = None) -> list[Standing]:
     """Return the cursors of a reader, or of all, in order."""
     where = "WHERE reader = %(reader)s" if reader is not None else ""
     rows = session.run(
-        "SELECT position::text, extract(epoch FROM since)::float8, extract(epoch FROM watermark)::float8, fetched::text, "
-        "missing::text, extract(epoch FROM begun_at)::float8, extract(epoch FROM moved_at)::float8, reader, part, messages, "
-        f"late, refused, error FROM kck_cursor {where} ORDER BY reader, part",
+        f"SELECT {_COLUMNS}, reader, part, messages, late, refused, error FROM kck_cursor {where} ORDER BY reader, part",
         {"reader": reader} if reader is not None else None,
     )
     found = []

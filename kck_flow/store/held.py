@@ -12,8 +12,8 @@ from .session import Session, plain
 
 WAITING, READY, PARKED = "waiting", "ready", "parked"
 _COLUMNS = (
-    "h.id, h.message, h.source, h.topic, h.message_id, h.partition_key, extract(epoch FROM h.at)::float8, h.body::text, "
-    "h.headers::text, h.state, h.enriched::text, h.attempts, h.part"
+    "h.id, h.message, h.source, h.topic, h.message_id, h.partition_key, extract(epoch FROM h.at)::float8, "
+    "h.body::text, h.headers::text, h.state, h.enriched::text, h.attempts, h.part"
 )
 
 

@@ -181,7 +181,8 @@ class Place:
         return cls(
             Snapshot.of(found["done"]) if found["done"] else None,
             Snapshot.of(found["until"]) if found["until"] else None,
-            *found["after"],
+            found["after"][0],
+            found["after"][1],
             tuple(
                 (
                     cls.from_json(place),
@@ -360,9 +361,10 @@ def _read_extra(
 ) -> tuple[list[Logged], Place]:
     taken, left = place.extra[:limit], place.extra[limit:]
     rows = session.run(
-        "SELECT o.id, o.xact::text, o.source, o.topic, o.message_id, o.partition_key, extract(epoch FROM o.at)::float8, "
-        "o.body::text, o.headers::text, o.shard FROM kck_outbox o "
-        f"WHERE o.id = ANY(%(ids)s) AND {topics} AND {' AND '.join(rest)} ORDER BY array_position(%(ids)s::bigint[], o.id)",
+        "SELECT o.id, o.xact::text, o.source, o.topic, o.message_id, o.partition_key, "
+        "extract(epoch FROM o.at)::float8, o.body::text, o.headers::text, o.shard FROM kck_outbox o "
+        f"WHERE o.id = ANY(%(ids)s) AND {topics} AND {' AND '.join(rest)} "
+        "ORDER BY array_position(%(ids)s::bigint[], o.id)",
         {**params, "ids": list(taken)},
     )
     after = replace(place, extra=left)
@@ -370,7 +372,7 @@ def _read_extra(
 
 
 def from_floor(session: Session, place: Place) -> Place:
-    """Return the place of a reader that begins again in a log that was restored: what was restored is told by its id."""
+    """Return the place of a reader that begins again in a restored log: what was restored is told by its id."""
     rows = session.run(
         "SELECT id FROM kck_outbox WHERE id <= %(floor)s ORDER BY xact, id", {"floor": place.floor}
     )

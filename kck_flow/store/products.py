@@ -444,7 +444,7 @@ def fence_missing(session: Session, digest: UUID, key: str, key_base: str) -> No
 def held_for_writing(
     session: Session, keys: Sequence[Key], args: Sequence[Mapping[str, Any]]
 ) -> list[str | None]:
-    """Hold the rows of some products until the transaction ends, made where there are none; returns their values' texts.
+    """Hold the rows of some products until the transaction ends, made where there are none; returns their texts.
 
     Whoever holds some of them waits for nobody who waits for him: they are taken in one order.
     """
@@ -498,9 +498,18 @@ def texts_of(session: Session, key_base: str) -> list[str]:
 def empty(session: Session, digests: Sequence[UUID]) -> int:
     """Take the values of products away; their versions go on. Returns how many had one."""
     rows = session.run(
-        "UPDATE kck_product SET state = 'unset', value = NULL, public = NULL, version = version + 1, computed_at = NULL "
-        "WHERE digest IN (SELECT digest FROM kck_product WHERE digest = ANY(%(digests)s::uuid[]) AND state <> 'unset' "
+        "UPDATE kck_product SET state = 'unset', value = NULL, public = NULL, version = version + 1, "
+        "computed_at = NULL WHERE digest IN (SELECT digest FROM kck_product WHERE digest = ANY(%(digests)s::uuid[]) AND state <> 'unset' "
         "ORDER BY digest FOR UPDATE) RETURNING 1",
         {"digests": list(digests)},
     )
     return len(rows)
+
+
+def texts_by_digest(session: Session, digests: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the values' texts of those of some products that have one."""
+    rows = session.run(
+        "SELECT digest, value::text FROM kck_product WHERE digest = ANY(%(digests)s::uuid[]) AND state = 'value'",
+        {"digests": list(digests)},
+    )
+    return dict(rows)

@@ -1,4 +1,4 @@
-"""Topics read the log: a batch of messages, what it made of their products, and how far they are now, in one transaction.
+"""Topics read the log: a batch of messages, what it made of their products, and their place, in one transaction.
 
 A part of a topic is held by the lock of its cursor's row, for one transaction: whoever dies with it lets go of it, and
 has done nothing.
@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-
-from django.db import transaction
 
 from .. import clock, hooks, spread, waking
 from ..cache import tier
@@ -100,7 +98,7 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
                 missing=cursors.told(missing),
             )
             logger.warning(
-                "topic.cut family=%s part=%d from=%s to=%s: longer down than max_replay; windows of then are incomplete",
+                "topic.cut family=%s part=%d from=%s to=%s: down for longer than max_replay; windows of then lack data",
                 topic.name,
                 one.part,
                 behind.isoformat(),
@@ -370,8 +368,8 @@ def rewind(topic: Topic, to: datetime) -> datetime:
         pruned = outbox.pruned_before(session)
         if pruned is not None and (begin_at is None or begin_at < pruned):
             raise KckFlowError(
-                f"{topic.name!r} cannot go back to {(begin_at or to).isoformat()}: messages from before {pruned.isoformat()} "
-                "are not in the log any more. Nothing was changed."
+                f"{topic.name!r} cannot go back to {(begin_at or to).isoformat()}: messages from before "
+                f"{pruned.isoformat()} are not in the log any more. Nothing was changed."
             )
         gone = [
             key
@@ -382,7 +380,7 @@ def rewind(topic: Topic, to: datetime) -> datetime:
         held.forget(session, topic.name, start)
         for one in known:
             place = one.place
-            counted = ()
+            counted: tuple[tuple[Place, datetime | None, tuple[int, ...] | None], ...] = ()
             if start is not None:
                 counted = (
                     (replace(place, counted=()), start, None),
@@ -438,8 +436,3 @@ def drain(names: Sequence[str] | None = None) -> int:
                 if not done.more:
                     break
     return taken
-
-
-def in_transaction(alias: str) -> bool:
-    """Return whether this thread is inside a transaction of a database."""
-    return transaction.get_connection(alias).in_atomic_block
