@@ -210,7 +210,7 @@ class Registry:
         primer = self.primers.get(keys.base_of(text))
         if type(text) is Key and text.key_base.startswith(keys.INTERNAL):
             return text
-        found = keys.parse(text, primer.parameters) if primer is not None else keys.general(text)
+        found = primer.parse_key(str(text)) if primer is not None else keys.general(text)
         if len(self._parsed) >= PARSED_KEYS:
             self._parsed.clear()
         self._parsed[str(text)] = found

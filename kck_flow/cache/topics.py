@@ -39,7 +39,7 @@ def untouched(key: Key, topic: Topic) -> Entry:
             raise NotPrimed(f"{str(key)!r} has not begun: its window begins at {start.isoformat()}.")
         if since is not None and end <= since:
             raise NotPrimed(
-                f"{str(key)!r} lies before {since.isoformat()}, from when on {topic.name!r} reads messages."
+                f"{str(key)!r} lies before {since.isoformat()}, when {topic.name!r} begins to read."
             )
     at = max((one.moved_at for one in known if one.moved_at is not None), default=known[0].begun_at)
     return Entry(str(key), topic.initial(), 0, at, None, None, "fresh", timedelta(0))
@@ -123,6 +123,5 @@ def _size(topic: Topic, key: Key, by: str | timedelta | None) -> str:
     for name, window in topic.sizes.items():
         if window == wanted:
             return name
-    raise ValueError(
-        f"{topic.name!r} has no windows of {by!r}. It has: {', '.join(name or repr(topic.window) for name in topic.sizes)}."
-    )
+    there = ", ".join(name or repr(topic.window) for name in topic.sizes)
+    raise ValueError(f"{topic.name!r} has no windows of {by!r}. It has: {there}.")

@@ -205,8 +205,8 @@ def patch(text: str, path: str | Sequence[str | int], value: Any) -> Entry:
 def _no_topic(name: str, key_base: str) -> None:
     if isinstance(registry.primers.get(key_base), Topic):
         raise UnstorableValue(
-            f"{name!r} is what its messages add up to, and cannot be changed by hand: send messages, or have them handled "
-            f"again with manage.py kck rewind {key_base} --to INSTANT."
+            f"{name!r} is what its messages add up to, and cannot be changed by hand: send messages, or have them "
+            f"handled again with manage.py kck rewind {key_base} --to INSTANT."
         )
 
 

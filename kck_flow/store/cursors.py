@@ -183,7 +183,8 @@ def listed(session: Session, reader: str | None = None) -> list[Standing]:
     """Return the cursors of a reader, or of all, in order."""
     where = "WHERE reader = %(reader)s" if reader is not None else ""
     rows = session.run(
-        f"SELECT {_COLUMNS}, reader, part, messages, late, refused, error FROM kck_cursor {where} ORDER BY reader, part",
+        f"SELECT {_COLUMNS}, reader, part, messages, late, refused, error FROM kck_cursor {where} "
+        "ORDER BY reader, part",
         {"reader": reader} if reader is not None else None,
     )
     found = []

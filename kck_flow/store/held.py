@@ -131,15 +131,16 @@ def done(session: Session, ids: Sequence[int]) -> None:
         session.run("DELETE FROM kck_held WHERE id = ANY(%(ids)s)", {"ids": list(ids)})
 
 
-def retry(session: Session, key_base: str, ids: Sequence[int] | None = None) -> int:
+def retry(session: Session, key_base: str, enriches: bool, ids: Sequence[int] | None = None) -> int:
     """Have parked messages of a topic tried again now; returns how many."""
     which = "AND id = ANY(%(ids)s)" if ids is not None else ""
     return len(
         session.run(
             # One that could not be enriched is enriched again; whatever has been enriched is handled.
-            "UPDATE kck_held SET retry_at = clock_timestamp(), attempts = 0 "
+            "UPDATE kck_held SET retry_at = clock_timestamp(), attempts = 0, "
+            "state = CASE WHEN %(enriches)s AND enriched IS NULL THEN 'waiting' ELSE state END "
             f"WHERE key_base = %(key_base)s AND state = 'parked' {which} RETURNING 1",
-            {"key_base": key_base, "ids": list(ids) if ids is not None else None},
+            {"key_base": key_base, "ids": list(ids) if ids is not None else None, "enriches": enriches},
         )
     )
 

@@ -499,8 +499,8 @@ def empty(session: Session, digests: Sequence[UUID]) -> int:
     """Take the values of products away; their versions go on. Returns how many had one."""
     rows = session.run(
         "UPDATE kck_product SET state = 'unset', value = NULL, public = NULL, version = version + 1, "
-        "computed_at = NULL WHERE digest IN (SELECT digest FROM kck_product WHERE digest = ANY(%(digests)s::uuid[]) AND state <> 'unset' "
-        "ORDER BY digest FOR UPDATE) RETURNING 1",
+        "computed_at = NULL WHERE digest IN (SELECT digest FROM kck_product "
+        "WHERE digest = ANY(%(digests)s::uuid[]) AND state <> 'unset' ORDER BY digest FOR UPDATE) RETURNING 1",
         {"digests": list(digests)},
     )
     return len(rows)

@@ -199,19 +199,21 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             limit=most,
         )
         aside = held.ready(session, topic.name, part, most)
+        # Of a round that was begun in another transaction, more has come since.
+        whole = place.until is None and after.until is None and not after.extra
+        position = _position(after, _parts_of(cursor.position))
         if not logged and not aside:
-            if cursor.moved_at is None or (began - cursor.moved_at).total_seconds() >= LOOKED_SECONDS:
-                cursors.move(
-                    session, cursor, _position(after, _parts_of(cursor.position)),
-                    moved_at=began if after.until is None else None,
-                )  # fmt: skip
-            return Turn(more=after.until is not None or bool(after.extra))
+            looked = (
+                cursor.moved_at is not None and (began - cursor.moved_at).total_seconds() < LOOKED_SECONDS
+            )
+            if not (looked and whole):
+                cursors.move(session, cursor, position, moved_at=began if whole else None)
+            return Turn(more=not whole)
         done = _handle(session, topic, part, alias, logged, aside)
-        whole = after.until is None and not after.extra
         cursors.move(
             session,
             cursor,
-            _position(after, _parts_of(cursor.position)),
+            position,
             messages=len(logged),
             late=_late(topic, cursor, logged),
             watermark=max((one.at for one in logged), default=None),
