@@ -83,6 +83,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "TIER_ENTRIES": Setting(10_000, (int,), "How many values that memory holds."),
     "POLL_SECONDS": Setting(1.0, NUMBER, "Seconds between two looks of a worker that was not woken."),
+    "FLUSH_INTERVAL": Setting(
+        1.0, NUMBER, "Seconds at most between a message and its products, where topics keep up."
+    ),
     "PENDING_LIMIT": Setting(
         1000, (int,), "Changes a read applies in memory; with more, the product is computed."
     ),
@@ -107,6 +110,7 @@ POSITIVE = {
     "STATEMENT_TIMEOUT",
     "PRIVATE_CONNECTIONS",
     "POLL_SECONDS",
+    "FLUSH_INTERVAL",
     "TIER_ENTRIES",
     "KEY_MAX_CHARS",
     "PENDING_LIMIT",

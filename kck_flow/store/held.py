@@ -104,6 +104,17 @@ def claim(session: Session, key_bases: Sequence[str], lease: float) -> tuple[str
     return (row[13], _aside(row[:13])) if row is not None else None
 
 
+def waits(session: Session, key_bases: Sequence[str]) -> bool:
+    """Return whether any message of some topics waits to be enriched, and may be now."""
+    return bool(
+        session.run(
+            "SELECT EXISTS (SELECT 1 FROM kck_held WHERE key_base = ANY(%(key_bases)s) AND state = 'waiting' "
+            "AND (retry_at IS NULL OR retry_at <= clock_timestamp()))",
+            {"key_bases": list(key_bases)},
+        )[0][0]
+    )
+
+
 def enriched(session: Session, aside: Aside, found: Any) -> bool:
     """Keep what enriching gave: the message can be handled. False where it has been given to somebody else."""
     return bool(

@@ -56,3 +56,9 @@ def enrich_one(names: Sequence[str], alias: str) -> bool:
             describe(error),
         )
     return True
+
+
+def waits(alias: str, names: Sequence[str] | None = None) -> bool:
+    """Return whether any message waits to be enriched, and may be now."""
+    enriched = enriching(alias, names)
+    return bool(enriched) and held.waits(caller(alias), enriched)

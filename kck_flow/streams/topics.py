@@ -342,10 +342,13 @@ def _park(session: Session, topic: Topic, part: int, batch: Batch, aside: Sequen
     held.done(session, [one.id for one in aside if one.logged.id not in batch.failures])
 
 
-def rewind(topic: Topic, to: datetime) -> datetime:
+def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     """Take a topic back: what it made of messages from the window around ``to`` on goes, and they are read again.
 
     Of a topic without windows, all of it goes: what it was at some instant is not known any more.
+
+    Args:
+        to: An aware instant; None, and only that, of a topic without windows.
 
     Returns:
         From when on it reads again.
@@ -353,9 +356,16 @@ def rewind(topic: Topic, to: datetime) -> datetime:
     Raises:
         KckFlowError: some of what it has to read again is not in the log any more; nothing has happened.
     """
+    if topic.sizes and to is None:
+        raise KckFlowError(f"{topic.name!r} has windows: say from when on they are to be made again.")
+    if not topic.sizes and to is not None:
+        raise KckFlowError(
+            f"{topic.name!r} has no windows: what it was at {to.isoformat()} is not known any more. Without an "
+            "instant, all of it is made again."
+        )
     alias = spread.alias_of(topic)
     session = caller(alias)
-    start = _start_of_all(topic, to) if topic.sizes else None
+    start = _start_of_all(topic, to) if to is not None else None
     with session.transaction():
         # Whoever is at one of its parts is waited for.
         session.run(
@@ -370,7 +380,7 @@ def rewind(topic: Topic, to: datetime) -> datetime:
         pruned = outbox.pruned_before(session)
         if pruned is not None and (begin_at is None or begin_at < pruned):
             raise KckFlowError(
-                f"{topic.name!r} cannot go back to {(begin_at or to).isoformat()}: messages from before "
+                f"{topic.name!r} cannot go back to {begin_at or 'its beginning'}: messages from before "
                 f"{pruned.isoformat()} are not in the log any more. Nothing was changed."
             )
         gone = [

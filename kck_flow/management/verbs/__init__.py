@@ -10,6 +10,7 @@ from .products import VERBS as PRODUCTS
 from .pruning import VERBS as PRUNING
 from .refreshes import VERBS as REFRESHES
 from .starting import VERBS as STARTING
+from .streaming import VERBS as STREAMING
 from .watching import VERBS as WATCHING
 from .workers import VERBS as WORKERS
 
@@ -19,6 +20,7 @@ ALL: dict[str, Verb] = {
         *PRODUCTS,
         *REFRESHES,
         *COUNTING,
+        *STREAMING,
         *WATCHING,
         *WORKERS,
         *CHECKING,

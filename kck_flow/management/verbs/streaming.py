@@ -1,0 +1,107 @@
+"""``consume`` and ``rewind``: messages are brought and handled; a topic goes back."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from datetime import datetime
+
+from ...errors import KckFlowError
+from ...streams import consuming, topics
+from .. import words
+from ..arguments import Options, Verb, failed, usage
+from ..console import DONE, PARTLY, Console
+from .workers import log_to_stderr
+
+
+def _add_consume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--once", action="store_true", help="Handle what is there, then end; exit 3 where some failed."
+    )
+    parser.add_argument(
+        "--topics",
+        type=words.names,
+        metavar="A,B",
+        help="Only these topics; all that are declared where not given.",
+    )
+    parser.add_argument(
+        "--enrichers",
+        type=words.at_least(1),
+        default=4,
+        metavar="N",
+        help="Threads that enrich messages (4).",
+    )
+    parser.add_argument(
+        "--grace",
+        type=words.seconds,
+        default=25.0,
+        metavar="DURATION",
+        help="How long sources and enrichers may take to end on SIGTERM (25s).",
+    )
+    parser.add_argument("--alive-file", metavar="PATH", help="Touched whenever the loop turns.")
+
+
+def _consume(console: Console, options: Options) -> int:
+    try:
+        declared = topics.topics(options["topics"])
+    except KckFlowError as error:
+        raise usage(str(error)) from None
+    if not declared:
+        raise failed("No topics found: declare a Topic in <app>/primers.py.")
+    log_to_stderr(console.verbosity)
+    consumer = consuming.Consumer(
+        consuming.Options(
+            topics=[one.name for one in declared] if options["topics"] is not None else None,
+            enrichers=options["enrichers"],
+            once=options["once"],
+            alive_file=options["alive_file"],
+            grace=options["grace"],
+        )
+    )
+    if console.verbosity:
+        console.note(f"consumer · topics {', '.join(one.name for one in declared)}")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: consumer.stop())
+    consumer.serve()
+    if console.verbosity:
+        parked = f", {consumer.parked:,} parked" if consumer.parked else ""
+        console.note(f"{consumer.messages:,} messages handled{parked}")
+    return PARTLY if options["once"] and (consumer.parked or consumer.failed) else DONE
+
+
+def _add_rewind(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("topic", metavar="TOPIC", help="The key base of a topic.")
+    parser.add_argument(
+        "--to",
+        type=words.aware,
+        metavar="INSTANT",
+        help="Handle again what happened from then on; of a topic without windows, leave it out: all of it.",
+    )
+
+
+def rewind(name: str, to: datetime | None = None) -> datetime:
+    """Take a topic back to an instant (of one without windows: to its beginning); returns from when on it reads again.
+
+    Raises:
+        UnknownPrimer, KckFlowError: it is no topic, has not begun, or what it would read is not there any more.
+    """
+    return topics.rewind(topics.topics([name])[0], to)
+
+
+def _rewind(console: Console, options: Options) -> int:
+    begin_at = rewind(options["topic"], options["to"])
+    if console.verbosity:
+        console.write(
+            f"{options['topic']} reads again from {begin_at.isoformat()} on, as soon as one runs: manage.py kck consume"
+        )
+    return DONE
+
+
+VERBS = (
+    Verb(
+        "consume", "Bring messages, and let topics handle them, for ever.", _add_consume, _consume,
+        more="SIGTERM or Ctrl+C: end after the batch that is under way. Several may run: a part of a topic is handled "
+        "by one at a time.",
+    ),
+    Verb("rewind", "Have a topic handle its messages again, from an instant on.", _add_rewind, _rewind),
+)  # fmt: skip

@@ -1,0 +1,155 @@
+"""Sources bring messages to the log, each in a thread of its own: fetched, appended in one transaction, acknowledged.
+
+Whoever dies before the commit is brought them again; whoever dies after it, too, and they find themselves there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from django.db import Error as DatabaseErrors
+from django.db import connections
+
+from .. import clock
+from ..cache.failures import describe
+from ..conf import conf
+from ..errors import UnstorableValue
+from ..message import Message, Source
+from ..store import cursors
+from ..store.session import Session, caller
+from . import log
+
+logger = logging.getLogger("kck_flow")
+
+BATCH = 500
+# How long is waited after a source was lost, at first and at most.
+PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+def reader_of(name: str) -> str:
+    """Return the name under which is kept how far a source has been read."""
+    return f"source:{name}"
+
+
+class Bridge(threading.Thread):
+    """One source, and the logs that it feeds.
+
+    Args:
+        name: The source's, in ``KCK_FLOW["SOURCES"]``.
+        make: Makes it anew, where it was lost.
+        aliases: The databases whose topics read it.
+        stopping: Set when it is to end.
+        brought: Called after each batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Source],
+        aliases: Sequence[str],
+        stopping: threading.Event,
+        brought: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(name=f"kck-source-{name}", daemon=True)
+        self.source_name, self._make, self._aliases = name, make, list(aliases)
+        self._stopping, self._brought = stopping, brought
+        # Whether the last fetch found nothing.
+        self.idle = threading.Event()
+        self.messages = 0
+
+    def run(self) -> None:
+        pause = PAUSE
+        try:
+            while not self._stopping.is_set():
+                source: Source | None = None
+                try:
+                    source = self._make()
+                    for alias in self._aliases:
+                        cursors.begin(caller(alias), reader_of(self.source_name), [0], None, None)
+                    source.open(self._position())
+                    logger.info("source.opened source=%s", self.source_name)
+                    pause = PAUSE
+                    while not self._stopping.is_set():
+                        self.turn(source)
+                except Exception as error:  # whatever it raises: the others go on, and it is tried again
+                    self.idle.set()
+                    if not self._stopping.is_set():
+                        logger.error(
+                            "source.lost source=%s again_in_s=%.1f error=%s",
+                            self.source_name,
+                            pause,
+                            describe(error),
+                        )
+                        self._say(describe(error))
+                    self._stopping.wait(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE)
+                finally:
+                    if source is not None:
+                        try:
+                            source.close()
+                        except Exception as error:
+                            logger.warning(
+                                "source.unclosed source=%s error=%s", self.source_name, describe(error)
+                            )
+        finally:
+            connections.close_all()
+
+    def turn(self, source: Source) -> int:
+        """Bring one batch; returns how many messages it had."""
+        batch = source.fetch(BATCH, conf.FLUSH_INTERVAL)
+        if not batch:
+            self.idle.set()
+            return 0
+        self.idle.clear()
+        try:
+            for alias in self._aliases:
+                keep(caller(alias), self.source_name, batch, source.position() if source.seekable else None)
+        except Exception:
+            source.nack(batch)
+            raise
+        source.ack(batch)
+        self.messages += len(batch)
+        self._brought()
+        return len(batch)
+
+    def _position(self) -> object:
+        found = cursors.listed(caller(self._aliases[0]), reader_of(self.source_name))
+        return found[0].position if found else None
+
+    def _say(self, error: str) -> None:
+        for alias in self._aliases:
+            try:
+                cursors.change(caller(alias), reader_of(self.source_name), error=error)
+            except DatabaseErrors:
+                connections[alias].close()  # it is the database that is lost
+
+
+def keep(session: Session, name: str, batch: Sequence[Message], position: object = None) -> int:
+    """Append what a source brought, and how far it is by that, in one transaction; returns how many were new.
+
+    A message that cannot be kept as it is leaves its place to one that says so.
+    """
+    with session.transaction():
+        try:
+            with session.transaction():
+                new = log.append(session, name, batch)
+        except (UnstorableValue, ValueError):
+            new = sum(_keep_one(session, name, message) for message in batch)
+        cursor = cursors.listed(session, reader_of(name))
+        if cursor:
+            cursors.move(session, cursor[0], position, messages=new, moved_at=clock.now())
+    return new
+
+
+def _keep_one(session: Session, name: str, message: Message) -> int:
+    try:
+        with session.transaction():
+            return log.append(session, name, [message])
+    except (UnstorableValue, ValueError) as error:
+        logger.error("message.unreadable source=%s id=%s error=%s", name, message.id, describe(error))
+        told = {"unreadable": describe(error)}
+        topic = message.topic if isinstance(message.topic, str) and message.topic else "unreadable"
+        return log.append(session, name, [replace(message, topic=topic, at=None, body=None, headers=told)])
