@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines() | _counters()
+    return found | _engines() | _counters() | _takers()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -230,6 +230,19 @@ def _counters() -> dict[str, Entrant]:
     return {
         name: Entrant(label, "psycopg2", place, ("postgres",), needs, options)
         for name, (label, options) in given.items()
+    }
+
+
+def _takers() -> dict[str, Entrant]:
+    place, needs = "benchmarks.contestants.topics:Taking", ("psycopg2-binary", "django")
+    given = {
+        "topic-kck": ("**kck_flow**, a topic that counts", "bench_counts"),
+        "topic-kck-windows": ("**kck_flow**, by carrier and hour", "bench_by_carrier"),
+        "topic-insert": ("floor: an INSERT for each message", ""),
+    }
+    return {
+        name: Entrant(label, "psycopg2", place, ("postgres",), needs, {"topic": topic})
+        for name, (label, topic) in given.items()
     }
 
 
