@@ -200,7 +200,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
         )
         aside = held.ready(session, topic.name, part, most)
         # Of a round that was begun in another transaction, more has come since.
-        whole = place.until is None and after.until is None and not after.extra
+        whole = place.until is None and after.until is None and not place.extra and len(logged) < most
         position = _position(after, _parts_of(cursor.position))
         if not logged and not aside:
             looked = (
