@@ -97,6 +97,11 @@ SETTINGS: dict[str, Setting] = {
     ),
     "KEY_MAX_CHARS": Setting(100_000, (int,), "Characters a key may have."),
     "RUN_RETENTION_DAYS": Setting(30, NUMBER, "Days that runs are kept by ``kck prune``."),
+    "MESSAGE_RETENTION_DAYS": Setting(
+        8,
+        NUMBER,
+        "Days that handled messages stay in the log: for topics that go back, and to know one that comes again.",
+    ),
     "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -398,6 +398,57 @@ def pruned_before(session: Session) -> datetime | None:
     return datetime.fromtimestamp(rows[0][0], UTC) if rows and rows[0][0] is not None else None
 
 
-def names_of(patterns: Iterable[str]) -> str:
-    """Return patterns of topics for people."""
-    return ", ".join(patterns) or "none"
+# -- what nobody needs any more
+# --------------------------------------------------------------------------------------------
+
+
+def read_by_all(session: Session, readers: Sequence[str], days: float) -> int | None:
+    """Return the number of the transaction below which every topic has read all that was appended; None where it cannot
+    be told: one has not been through the log yet, or there is none.
+
+    A topic that is not among ``readers`` counts, too, while it has moved within so many days: another release knows it.
+    """
+    rows = session.run(
+        "SELECT position -> 'done' #>> '{}' FROM kck_cursor WHERE reader NOT LIKE '%%:%%' AND reader <> %(log)s "
+        "AND (reader = ANY(%(readers)s) OR moved_at > clock_timestamp() - %(days)s * interval '1 day')",
+        {"log": LOG, "readers": list(readers), "days": days},
+    )
+    if not rows or any(done is None for (done,) in rows):
+        return None
+    return min(min((*seen.running, seen.end)) for seen in (Snapshot.of(done) for (done,) in rows))
+
+
+_OLD = "FROM kck_outbox WHERE xact < %(below)s::xid8 AND received_at < clock_timestamp() - %(days)s * interval '1 day'"
+
+
+def old(session: Session, readers: Sequence[str], days: float) -> int:
+    """Return how many messages were appended more than so many days ago, and have been read by every topic."""
+    below = read_by_all(session, readers, days)
+    if below is None:
+        return 0
+    return int(session.run(f"SELECT count(*) {_OLD}", {"below": str(below), "days": days})[0][0])
+
+
+def prune(session: Session, readers: Sequence[str], days: float, batch: int) -> Iterator[int]:
+    """Delete those, and remember up to when; yields how many each batch had."""
+    while True:
+        below = read_by_all(session, readers, days)
+        if below is None:
+            return
+        with session.transaction():
+            rows = session.run(
+                f"DELETE FROM kck_outbox WHERE id IN (SELECT id {_OLD} ORDER BY id LIMIT %(limit)s "
+                "FOR UPDATE SKIP LOCKED) RETURNING extract(epoch FROM at)::float8",
+                {"below": str(below), "days": days, "limit": batch},
+            )
+            if rows:
+                session.run(
+                    "INSERT INTO kck_cursor (reader, part, since, begun_at) VALUES (%(log)s, 0, to_timestamp(%(at)s), "
+                    "clock_timestamp()) ON CONFLICT (reader, part) DO UPDATE SET since = greatest(kck_cursor.since, "
+                    "EXCLUDED.since)",
+                    {"log": LOG, "at": max(row[0] for row in rows) + 1e-6},
+                )
+        if rows:
+            yield len(rows)
+        if len(rows) < batch:
+            return

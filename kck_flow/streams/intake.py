@@ -18,7 +18,7 @@ from ..cache.failures import describe
 from ..conf import conf
 from ..errors import UnstorableValue
 from ..message import Message, Source
-from ..store import cursors
+from ..store import cursors, outbox
 from ..store.session import Session, caller
 from . import log
 
@@ -133,6 +133,7 @@ def keep(session: Session, name: str, batch: Sequence[Message], position: object
     A message that cannot be kept as it is leaves its place to one that says so.
     """
     with session.transaction():
+        batch = _known_or_new(session, name, batch)
         try:
             with session.transaction():
                 new = log.append(session, name, batch)
@@ -142,6 +143,25 @@ def keep(session: Session, name: str, batch: Sequence[Message], position: object
         if cursor:
             cursors.move(session, cursor[0], position, messages=new, moved_at=clock.now())
     return new
+
+
+def _known_or_new(session: Session, name: str, batch: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages of which it can be told whether they have been here. Those from before the log was last
+    deleted from are refused, and counted.
+    """
+    pruned = outbox.pruned_before(session)
+    if pruned is None:
+        return batch
+    kept = [message for message in batch if message.at is None or message.at >= pruned]
+    if len(kept) < len(batch):
+        cursors.add(session, reader_of(name), 0, refused=len(batch) - len(kept))
+        logger.warning(
+            "message.too_old source=%s messages=%d before=%s: the log knows no more whether they have been there",
+            name,
+            len(batch) - len(kept),
+            pruned.isoformat(),
+        )
+    return kept
 
 
 def _keep_one(session: Session, name: str, message: Message) -> int:

@@ -11,8 +11,9 @@ from ...conf import conf
 from ...primer import Primer
 from ...registry import registry
 from ...stock import Flow
-from ...store import events, leftovers, runs
+from ...store import events, leftovers, outbox, runs
 from ...store.session import Session, caller
+from ...topic import Topic
 from .. import words
 from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, family
 from ..console import DONE, Console
@@ -26,7 +27,7 @@ class Leftover:
     """Something that may be deleted.
 
     Attributes:
-        what: ``expired``, ``above max_entries``, ``unset``, ``records``, ``events`` or ``runs``.
+        what: ``expired``, ``above max_entries``, ``unset``, ``records``, ``events``, ``messages`` or ``runs``.
         product: The family, or "" for all.
         count: Returns how many rows there are.
         prune: Deletes them; yields how many each batch had.
@@ -83,6 +84,16 @@ def leftovers_of(
         for base in events.bases(session):
             if not isinstance(registry.primers.get(base), Flow):  # it was taken out
                 yield _of_flow(session, base, older_events, waited_for=False)
+    if product is None:
+        readers = [primer.name for primer in primers if isinstance(primer, Topic)]
+        kept = float(conf.MESSAGE_RETENTION_DAYS)
+        yield Leftover(
+            "messages",
+            "",
+            session,
+            lambda: outbox.old(session, readers, kept),
+            lambda: outbox.prune(session, readers, kept, leftovers.BATCH),
+        )
     if product is None:
         yield Leftover(
             "runs",
@@ -221,7 +232,8 @@ VERBS = (
         "prune", "Delete expired products, families above max_entries, old records and runs.", _add_prune, _prune,
         more="Products past their hard expiry · those above a primer's max_entries, the long unread first · "
         "what unset left behind and\n"
-        "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · records older than a primer's retention · with --events 90d, "
+        "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · messages that every topic has handled, after "
+        "KCK_FLOW['MESSAGE_RETENTION_DAYS'] · records older than a primer's retention · with --events 90d, "
         "events of flows that are older.",
     ),
 )  # fmt: skip
