@@ -3,8 +3,8 @@
 E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
-is declared wrongly · E011 a process is · E012 a model of events could refuse them · W001 an attribute of a primer that
-is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this
+is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
+W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this
 application saves · W004 a model of events whose foreign key overlooks some
 """
 
@@ -28,6 +28,7 @@ from .primer import On, Primer, names_of, where
 from .process import Process
 from .registry import home_of, registry
 from .stock import Flow, Stock
+from .topic import Topic
 from .tracked import tracked_definition
 from .walked import stock_definition
 
@@ -64,7 +65,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E012, W001 to W004: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E014, W001 to W004: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -122,6 +123,11 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             found.extend(_flow(primer))
         if isinstance(primer, Process):
             found.extend(_process(primer))
+        if isinstance(primer, Topic):
+            found.extend(
+                Error(f"{primer.where()}: {what}.", hint=hint, obj=_who(type(primer)), id="kck_flow.E014")
+                for what, hint in primer.problems()
+            )
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()

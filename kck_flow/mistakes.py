@@ -27,6 +27,7 @@ from .primer import (
     is_duration,
     is_whole,
     names_of,
+    takes,
 )
 from .schedule import as_schedule
 
@@ -174,19 +175,8 @@ def _methods(primer: type[Primer]) -> Iterable[tuple[str, str]]:
                 signature.bind(given.pop("key"), **given)
         except TypeError:
             yield f"{name} takes {inspect.signature(getattr(primer, name))}", hint
-    if callable(primer.domain) and not _takes(object.__new__(primer).domain):
+    if callable(primer.domain) and not takes(object.__new__(primer).domain):
         yield "domain cannot be called without arguments", "Define domain(self)."
-
-
-def _takes(function: Any, *given: Any) -> bool:
-    """Whether a function can be called so, as far as it tells what it takes."""
-    try:
-        inspect.signature(function).bind(*given)
-    except TypeError:
-        return False
-    except ValueError:  # written in C
-        return True
-    return True
 
 
 def _numbers(primer: type[Primer]) -> Iterable[tuple[str, str]]:
@@ -270,7 +260,7 @@ def _edge_problems(
                 f"{on!r}: key does not say where {unsaid[0]!r} comes from",
                 "Name a column for each parameter without a default; without a key the whole family is meant.",
             )
-    elif callable(on.key) and not _takes(on.key, None):
+    elif callable(on.key) and not takes(on.key, None):
         yield f"{on!r}: key cannot be called with a change", "Give a function of the change."
     elif on.key is not None and not isinstance(on.key, str) and not callable(on.key):
         yield (

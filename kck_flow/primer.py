@@ -364,6 +364,17 @@ def is_whole(value: Any, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def takes(function: Any, *given: Any) -> bool:
+    """Whether a function can be called so, as far as it tells what it takes."""
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError:
+        return False
+    except ValueError:  # written in C
+        return True
+    return True
+
+
 def as_key(primer: Primer, one: Any) -> Key:
     """Return the key that ``one`` means: a key, a dict or tuple of parameters, or the only parameter's value."""
     if isinstance(one, Key) and one.key_base in primer.key_base_list:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from .errors import DeclarationError
 from .key import Key
 from .message import Message
+from .primer import Primer, is_duration, takes
 from .windowed import Windowed
 
 
@@ -108,6 +109,37 @@ class Topic(Windowed):
         return None
 
     # -- what the rest of the package asks
+    # --------------------------------------------------------------------------
+
+    @classmethod
+    def problems(cls) -> Iterator[tuple[str, str]]:
+        """Yield what is declared wrongly, as (what is wrong, what to do); the checks show it."""
+        for name in ("schedule", "domain", "soft_expire", "hard_expire"):
+            if getattr(cls, name) is not None:
+                yield (
+                    f"a topic has no use for {name}: it is made of messages, as they come",
+                    f"Remove {name}; how long its windows are kept is told by retention.",
+                )
+        if cls.depends_on or cls.always_fresh:
+            yield (
+                "a topic depends on nothing but its messages",
+                "Remove depends_on and always_fresh; send a message where something else has changed.",
+            )
+        if cls.compute is not Topic.compute or cls.augment is not Primer.augment:
+            yield (
+                "a topic has no compute and no augment: nobody would call them",
+                "Define process(self, state, message), and initial(self) for what it is before the first message.",
+            )
+        if not is_duration(cls.lateness):
+            yield f"lateness is {cls.lateness!r}", "Give a timedelta of zero or more."
+        if cls.max_replay is not None and not is_duration(cls.max_replay):
+            yield f"max_replay is {cls.max_replay!r}", "Give a timedelta, or None."
+        for name, given in (("process", 2), ("keys", 1), ("happened_at", 1), ("enrich", 1), ("initial", 0)):
+            if not takes(getattr(object.__new__(cls), name, None), *[None] * given):
+                shown = ", ".join(["self", *(("state", "message")[-given:] if given else ())])
+                yield f"{name} cannot be called as {name}({shown})", f"Define {name}({shown})."
+
+    # -- what the consumer asks
     # --------------------------------------------------------------------------
 
     def compute(self, key: Key) -> Any:

@@ -18,7 +18,8 @@ from ..stock import Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
-from . import counted, flows, processes
+from ..topic import Topic
+from . import counted, flows, processes, topics
 from . import verdict as verdicts
 
 
@@ -32,7 +33,8 @@ def explain(key: Key) -> dict[str, Any]:
         ``slot`` (lease, want, due, attempts, error, reason), ``paused``, ``next`` (scheduled instants to
         come), ``last_run`` and ``runs``; of a stock or flow ``counted`` (its table, columns, members or ends, deltas
         waiting), of a stock ``flows`` (into and out of it, with what each moved in the last day), and, where no
-        trigger can follow it, ``not_captured``: why, and when it is counted anew, in words.
+        trigger can follow it, ``not_captured``: why, and when it is counted anew, in words; of a topic ``messages``: up
+        to when its messages are handled, and how many are set aside.
 
     Raises:
         UnknownPrimer: neither a primer nor a stored product has this key.
@@ -99,6 +101,7 @@ def explain(key: Key) -> dict[str, Any]:
         **({"not_captured": _recounted(primer)} if isinstance(primer, Stock) and of_stock is None else {}),
         **(flows.told(key, flow) if flow is not None else {}),
         **(processes.told(key, primer) if isinstance(primer, Process) else {}),
+        **(topics.told(key, primer, stored) if isinstance(primer, Topic) else {}),
     }
 
 

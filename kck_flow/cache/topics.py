@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from .. import clock, spread
 from ..entry import Entry, Point
-from ..errors import NotPrimed
+from ..errors import InvalidKey, NotPrimed
 from ..key import Key
 from ..registry import registry
 from ..store import cursors, held, products
+from ..store.products import Stored
 from ..store.session import caller
 from ..topic import Topic
 from ..windows import as_window
@@ -43,6 +45,30 @@ def untouched(key: Key, topic: Topic) -> Entry:
             )
     at = max((one.moved_at for one in known if one.moved_at is not None), default=known[0].begun_at)
     return Entry(str(key), topic.initial(), 0, at, None, None, "fresh", timedelta(0))
+
+
+def told(key: Key, topic: Topic, stored: Stored | None) -> dict[str, Any]:
+    """Return what ``explain`` tells of a topic's product: it is not computed, and does not expire."""
+    session = caller(spread.alias_of(topic))
+    known = cursors.listed(session, topic.name)
+    aside = {one.state: one.messages for one in held.counted(session, topic.name)}
+    found: dict[str, Any] = {
+        "messages": {
+            "handled": sum(one.messages for one in known),
+            "until": complete_until(topic, known) if known else None,
+            "since": _since(known),
+            "waiting": aside.get(held.WAITING, 0) + aside.get(held.READY, 0),
+            "parked": aside.get(held.PARKED, 0),
+            "error": next((one.error for one in known if one.error), ""),
+        }
+    }
+    if stored is not None and stored.state == "value":
+        return found
+    try:
+        entry = untouched(key, topic)
+    except (NotPrimed, InvalidKey) as error:
+        return {**found, "state": "empty", "cause": str(error)}
+    return {**found, "state": "fresh", "cause": "no message has reached it", "value": entry.value}
 
 
 def _standing(topic: Topic) -> list[cursors.Standing]:

@@ -256,26 +256,55 @@ def pattern_sql(patterns: Sequence[str], column: str = "o.topic") -> tuple[str, 
     return f"({' OR '.join(parts)})" if parts else "false", params
 
 
-def read(
-    session: Session,
-    place: Place,
-    *,
-    reader: str,
-    patterns: Sequence[str],
-    shards: Sequence[int] | None,
-    since: datetime | None,
-    limit: int,
-) -> tuple[list[Logged], Place]:
-    """Return what is next for a reader, and where it is after that. In one transaction with what it makes of them.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads the log, and what of it.
 
-    Inside of a TestCase, all of which is one transaction, what that has written itself is read, too; elsewhere, what a
-    handler sends in the transaction that handles its message is read in the next.
-
-    Args:
-        reader: The key base of the topic.
+    Attributes:
+        name: The key base of a topic.
         patterns: The topics that it reads.
         shards: Which of them; None for all.
         since: What happened before is not read; None for all.
+    """
+
+    name: str
+    patterns: tuple[str, ...]
+    shards: tuple[int, ...] | None = None
+    since: datetime | None = None
+
+    def sql(self, place: Place) -> tuple[str, dict[str, Any]]:
+        """Return SQL, and its parameters, of which rows are his, and were not counted before he went back."""
+        topics, params = pattern_sql(self.patterns)
+        parts = [topics, "(o.audience IS NULL OR o.audience @> to_jsonb(%(reader)s::text))"]
+        params["reader"] = self.name
+        if self.shards is not None:
+            parts.append("o.shard = ANY(%(read)s::smallint[])")
+            params["read"] = list(self.shards)
+        if self.since is not None:
+            parts.append("o.at >= %(since)s")
+            params["since"] = self.since
+        if place.floor:
+            params["floor"] = place.floor
+        for number, (earlier, before, of) in enumerate(place.counted):
+            counted = [earlier.sql()]
+            if place.floor and not earlier.floor:
+                # Read before the log was restored elsewhere: what has come since has other numbers.
+                counted.append("o.id <= %(floor)s")
+            if before is not None:
+                counted.append(f"o.at < %(before{number})s")
+                params[f"before{number}"] = before
+            if of is not None:
+                counted.append(f"o.shard = ANY(%(of{number})s::smallint[])")
+                params[f"of{number}"] = list(of)
+            parts.append(f"NOT ({' AND '.join(counted)})")
+        return " AND ".join(parts), params
+
+
+def read(session: Session, place: Place, reader: Reader, limit: int) -> tuple[list[Logged], Place]:
+    """Return what is next for a reader, and where he is after that. In one transaction with what it makes of them.
+
+    Inside of a TestCase, all of which is one transaction, what that has written itself is read, too; elsewhere, what a
+    handler sends in the transaction that handles its message is read in the next.
     """
     now, own = session.run("SELECT pg_current_snapshot()::text, pg_current_xact_id_if_assigned()::text")[0]
     seen = Snapshot.of(now, int(own) if own else None)
@@ -285,47 +314,15 @@ def read(
     if in_test and own is not None:
         seen = Snapshot(max(seen.end, int(own) + 1), tuple(one for one in seen.running if one != int(own)))
     until = seen if in_test else place.until or seen
-    topics, params = pattern_sql(patterns)
-    rest = ["(o.audience IS NULL OR o.audience @> to_jsonb(%(reader)s::text))"]
-    if shards is not None:
-        rest.append("o.shard = ANY(%(read)s::smallint[])")
-        params["read"] = list(shards)
-    if since is not None:
-        rest.append("o.at >= %(since)s")
-        params["since"] = since
-    for number, (earlier, before, of) in enumerate(place.counted):
-        parts = [earlier.sql()]
-        if place.floor and not earlier.floor:
-            # Read before the log was restored elsewhere: what has come since has other numbers.
-            parts.append("o.id <= %(floor)s")
-        if before is not None:
-            parts.append(f"o.at < %(before{number})s")
-            params[f"before{number}"] = before
-        if of is not None:
-            parts.append(f"o.shard = ANY(%(of{number})s::smallint[])")
-            params[f"of{number}"] = list(of)
-        rest.append(f"NOT ({' AND '.join(parts)})")
-    if place.floor:
-        params["floor"] = place.floor
+    his, params = reader.sql(place)
     if place.extra:
-        return _read_extra(session, place, topics, rest, {**params, "reader": reader}, limit)
-    if place.floor:
-        rest.append("o.id > %(floor)s")
+        return _read_extra(session, place, his, params, limit)
     rows = session.rows(
         "read_log",
-        {
-            **params,
-            "reader": reader,
-            "running": [str(one) for one in place.done.running] if place.done is not None else [],
-            "from": str(place.done.end) if place.done is not None else "0",
-            "until": until.text(),
-            "xact": str(place.xact),
-            "id": place.id,
-            "limit": limit,
-        },
-        topics=topics,
-        rest="".join(f" AND {one}" for one in rest),
+        {**params, **_ahead(place), "until": until.text(), "limit": limit},
+        his=his,
         until=" AND pg_visible_in_snapshot(o.xact, %(until)s::pg_snapshot)",
+        floor=" AND o.id > %(floor)s" if place.floor else "",
     )
     found = [_logged(row) for row in rows]
     if in_test:
@@ -339,6 +336,29 @@ def read(
         last = found[-1]
         after = Place(place.done, until, last.xact, last.id, place.counted, place.floor, place.extra)
     return found, after
+
+
+def _ahead(place: Place) -> dict[str, Any]:
+    """Return the parameters that say what lies ahead of a place."""
+    return {
+        "running": [str(one) for one in place.done.running] if place.done is not None else [],
+        "from": str(place.done.end) if place.done is not None else "0",
+        "xact": str(place.xact),
+        "id": place.id,
+    }
+
+
+def waiting(session: Session, place: Place, reader: Reader, most: int) -> int:
+    """Return how many messages wait for a reader, counted up to ``most``."""
+    his, params = reader.sql(place)
+    rows = session.rows(
+        "read_log",
+        {**params, **_ahead(place), "limit": most},
+        his=his,
+        until="",
+        floor=" AND o.id > %(floor)s" if place.floor else "",
+    )
+    return min(len(rows) + len(place.extra), most)
 
 
 def _logged(row: Sequence[Any]) -> Logged:
@@ -368,18 +388,16 @@ def _restored(session: Session, place: Place, seen: Snapshot) -> Place:
 
 
 def _read_extra(
-    session: Session, place: Place, topics: str, rest: Sequence[str], params: dict[str, Any], limit: int
+    session: Session, place: Place, his: str, params: dict[str, Any], limit: int
 ) -> tuple[list[Logged], Place]:
     taken, left = place.extra[:limit], place.extra[limit:]
     rows = session.run(
         "SELECT o.id, o.xact::text, o.source, o.topic, o.message_id, o.partition_key, "
         "extract(epoch FROM o.at)::float8, o.body::text, o.headers::text, o.shard FROM kck_outbox o "
-        f"WHERE o.id = ANY(%(ids)s) AND {topics} AND {' AND '.join(rest)} "
-        "ORDER BY array_position(%(ids)s::bigint[], o.id)",
+        f"WHERE o.id = ANY(%(ids)s) AND {his} ORDER BY array_position(%(ids)s::bigint[], o.id)",
         {**params, "ids": list(taken)},
     )
-    after = replace(place, extra=left)
-    return [_logged(row) for row in rows], after
+    return [_logged(row) for row in rows], replace(place, extra=left)
 
 
 def from_floor(session: Session, place: Place) -> Place:

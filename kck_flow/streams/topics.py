@@ -114,6 +114,14 @@ def _parts_of(position: Any) -> int:
     return int((position or {}).get("of", 1))
 
 
+def reader_of(topic: Topic, cursor: Cursor) -> outbox.Reader:
+    """Return what of the log a part of a topic reads."""
+    shards = _shards(cursor.part, _parts_of(cursor.position))
+    return outbox.Reader(
+        topic.name, topic.patterns, tuple(shards) if shards is not None else None, cursor.since
+    )
+
+
 def _shards(part: int, parts: int) -> list[int] | None:
     return [shard for shard in range(SHARDS) if shard % parts == part] if parts > 1 else None
 
@@ -189,15 +197,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             return None
         began = clock.now()
         place = cursor.place
-        logged, after = outbox.read(
-            session,
-            place,
-            reader=topic.name,
-            patterns=topic.patterns,
-            shards=_shards(part, _parts_of(cursor.position)),
-            since=cursor.since,
-            limit=most,
-        )
+        logged, after = outbox.read(session, place, reader_of(topic, cursor), most)
         aside = held.ready(session, topic.name, part, most)
         # Of a round that was begun in another transaction, more has come since.
         whole = place.until is None and after.until is None and not place.extra and len(logged) < most
@@ -428,6 +428,58 @@ def _start_of_all(topic: Topic, at: datetime) -> datetime:
     raise KckFlowError(
         f"{topic.name!r} cannot go back: its windows of {', '.join(topic.sizes)} begin nowhere near together."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a topic is behind.
+
+    Attributes:
+        topic: Its key base.
+        begun: Whether it has begun to read.
+        messages: How many wait, counted up to ``most``.
+        seconds: How long ago it had handled all that had come; None where it never had.
+        handled, late: How many messages it has taken since it began; how many of them too late.
+        waiting, parked: How many are set aside, to be enriched or because their handler failed.
+        error: What it fails of, where it does.
+    """
+
+    topic: str
+    begun: bool = False
+    messages: int = 0
+    seconds: float | None = None
+    handled: int = 0
+    late: int = 0
+    waiting: int = 0
+    parked: int = 0
+    error: str = ""
+
+
+def lag(topic: Topic, most: int = 10_000) -> Lag:
+    """Return how far a topic is behind what is in the log."""
+    session = caller(spread.alias_of(topic))
+    known = cursors.listed(session, topic.name)
+    if not known:
+        return Lag(topic.name)
+    now = clock.now()
+    moved = [one.moved_at for one in known if one.moved_at is not None]
+    aside = {one.state: one.messages for one in held.counted(session, topic.name)}
+    return Lag(
+        topic.name,
+        True,
+        min(sum(outbox.waiting(session, one.place, reader_of(topic, one), most) for one in known), most),
+        (now - min(moved)).total_seconds() if len(moved) == len(known) else None,
+        sum(one.messages for one in known),
+        sum(one.late for one in known),
+        aside.get(held.WAITING, 0) + aside.get(held.READY, 0),
+        aside.get(held.PARKED, 0),
+        next((one.error for one in known if one.error), ""),
+    )
+
+
+def retry(topic: Topic) -> int:
+    """Have the parked messages of a topic handled again, with its next batch; returns how many."""
+    return held.retry(caller(spread.alias_of(topic)), topic.name, topic.enriches)
 
 
 def is_paused(session: Session, topic: Topic) -> bool:

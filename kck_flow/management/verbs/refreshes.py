@@ -17,6 +17,7 @@ from ...registry import registry
 from ...store import families, listings, runs
 from ...store import refreshes as queue
 from ...store.session import Session, caller, loads
+from ...streams import topics
 from .. import words
 from ..arguments import (
     Options,
@@ -638,7 +639,9 @@ def _add_retry(parser: argparse.ArgumentParser) -> None:
         "keys", nargs="*", metavar="KEY", help="What is parked or backs off, to be tried again now."
     )
     parser.add_argument(
-        "--parked", action="store_true", help="All that is parked; with --product, of one family."
+        "--parked",
+        action="store_true",
+        help="All that is parked, messages of topics, too; with --product, of one family.",
     )
     add_product(parser)
     add_database(parser)
@@ -661,7 +664,16 @@ def _retry(console: Console, options: Options) -> int:
         for alias in aliases(options):
             with slots(alias) as session:
                 revived += retry(session, key_base=key_base)
-        if console.verbosity:
+        messages = sum(
+            topics.retry(topic)
+            for topic in topics.topics()
+            if key_base in (None, topic.name) and spread.alias_of(topic) in aliases(options)
+        )
+        if messages and console.verbosity:
+            console.write(
+                f"{words.count(messages, 'parked message')} will be handled again: manage.py kck consume"
+            )
+        if console.verbosity and (revived or not messages):
             for key in revived if len(revived) <= LINES or console.verbosity > 1 else ():
                 console.write(key)
             console.write(

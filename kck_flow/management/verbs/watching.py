@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from ... import clock
 from ... import key as keys
 from ...cache import explaining
 from ...cache.facade import Cache
+from ...changes.drain import own_alias
 from ...conf import conf
 from ...key import Key
 from ...primer import Primer
@@ -20,6 +22,7 @@ from ...registry import registry
 from ...store import families, listings, permits, workers
 from ...store import refreshes as queue
 from ...store.session import Session, loads
+from ...streams import topics
 from .. import words
 from ..arguments import (
     Options,
@@ -179,6 +182,19 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
         yield _line("counts", f"rows of {found['table']} where {words.clipped(found['members'], 200)}")
     if told.get("not_captured"):
         yield _line("counts", f"not captured: {told['not_captured']}")
+    messages = told.get("messages")
+    if messages:
+        until = (
+            f", all up to {words.local(messages['until']):%Y-%m-%d %H:%M:%S %Z}" if messages["until"] else ""
+        )
+        aside = "".join(
+            f", {messages[name]:,} {text}"
+            for name, text in (("waiting", "to be enriched"), ("parked", "parked"))
+            if messages[name]
+        )
+        yield _line("messages", f"{messages['handled']:,} handled{until}{aside}")
+        if messages["error"]:
+            yield _line("error", messages["error"])
     for one in told.get("flows", ()):
         moved = "a number for each key" if one["count"] is None else f"{one['count']:,} in the last day"
         yield _line(one["direction"], f"{one['flow']}: {moved}")
@@ -499,12 +515,15 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def status(sessions: Sequence[Session]) -> dict[str, Any]:
-    """Return what goes on: ``lanes``, ``workers``, ``running``, ``paused`` (lists of rows) and ``totals``, a dict."""
+    """Return what goes on: ``lanes``, ``workers``, ``running``, ``paused``, ``topics``, lists of rows; and ``totals``, a
+    dict.
+    """
     told: dict[str, Any] = {
         "lanes": [],
         "workers": [],
         "running": [],
         "paused": [],
+        "topics": [],
         "totals": {"products": 0, "marks": 0, "changes": 0},
     }
     for session in sessions:
@@ -531,6 +550,7 @@ def status(sessions: Sequence[Session]) -> dict[str, Any]:
         ]
         for name, count in listings.totals(session).items():
             told["totals"][name] += count
+        told["topics"] += [asdict(topics.lag(one)) for one in topics.topics(alias=own_alias(session))]
     return told
 
 
@@ -648,8 +668,26 @@ def _show_status(console: Console, options: Options) -> None:
         console.write(
             "No worker is running: products are refreshed when they are read. To begin one: manage.py kck worker"
         )
+    if told["topics"]:
+        columns = [
+            Column("TOPIC", lambda row: row["topic"]),
+            Column("HANDLED", _number("handled"), right=True),
+            Column("WAITING", _number("messages"), right=True),
+            Column("UP TO", _up_to),
+            Column("LATE", _number("late"), right=True),
+            Column("ENRICHING", _number("waiting"), right=True),
+            Column("PARKED", _number("parked"), right=True),
+            Column("ERROR", lambda row: row["error"], stretch=True),
+        ]
+        _section(console, columns, told["topics"])
     for row in told["paused"]:
         console.write(f"paused: {row['name']}{' (' + row['note'] + ')' if row['note'] else ''}")
+
+
+def _up_to(row: Row) -> str:
+    if not row["begun"]:
+        return "not begun: kck consume"
+    return "behind" if row["seconds"] is None else words.ahead(-row["seconds"])
 
 
 def _number(name: str) -> Any:
