@@ -4,8 +4,8 @@ E001 a primers module cannot be imported · E002 two primers share a name · E00
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
-W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this
-application saves · W004 a model of events whose foreign key overlooks some
+W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or
+flow that sees only what this application saves · W004 a model of events whose foreign key overlooks some
 """
 
 from __future__ import annotations

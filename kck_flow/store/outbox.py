@@ -19,6 +19,8 @@ from .session import Session, dumps, plain
 
 # A partition key belongs to one of so many shards; topics that are split read some of them each.
 SHARDS = 64
+# So many levels of a body are looked at.
+DEPTH = 200
 # The name under which is kept how far the log has been deleted.
 LOG = "log"
 
@@ -43,6 +45,8 @@ def text_of(body: Any) -> str:
         text = json.dumps(body, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
         return JSON.encode(body)
+    if text.count("[") + text.count("{") > DEPTH:
+        JSON.encode(body)  # it may be nested deeper than PostgreSQL reads: then it says so
     # What only the codec can carry: names that look like its marks, NUL and lone surrogates.
     if '"$' in text or "\\u0000" in text or "\\ud" in text:
         return JSON.encode(body)

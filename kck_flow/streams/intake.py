@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from django.db import DataError, connections
 from django.db import Error as DatabaseErrors
-from django.db import connections
 
 from .. import clock
 from ..cache.failures import describe
@@ -27,6 +27,10 @@ logger = logging.getLogger("kck_flow")
 BATCH = 500
 # How long is waited after a source was lost, at first and at most.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
+
+
+# What a message may be that cannot be kept: too deep, a number out of range, an instant without a zone.
+UNKEPT = (UnstorableValue, ValueError, DataError)
 
 
 def reader_of(name: str) -> str:
@@ -137,7 +141,7 @@ def keep(session: Session, name: str, batch: Sequence[Message], position: object
         try:
             with session.transaction():
                 new = log.append(session, name, batch)
-        except (UnstorableValue, ValueError):
+        except UNKEPT:
             new = sum(_keep_one(session, name, message) for message in batch)
         cursor = cursors.listed(session, reader_of(name))
         if cursor:
@@ -168,7 +172,7 @@ def _keep_one(session: Session, name: str, message: Message) -> int:
     try:
         with session.transaction():
             return log.append(session, name, [message])
-    except (UnstorableValue, ValueError) as error:
+    except UNKEPT as error:
         logger.error("message.unreadable source=%s id=%s error=%s", name, message.id, describe(error))
         told = {"unreadable": describe(error)}
         topic = message.topic if isinstance(message.topic, str) and message.topic else "unreadable"

@@ -104,7 +104,12 @@ def test_a_message_that_cannot_be_kept_leaves_its_place_to_one_that_says_so(topi
     source = Broker(deque(sent))
     bridged(source, lambda: len(source.acked) == 4)
     found = {one.message_id: (one.topic, one.body) for one in Outbox.objects.all()}
-    assert found == {"a": ("m", 1), "b": ("m", None), "c": ("unreadable", None), "d": ("m", 3)}
+    assert found == {
+        "a": ("m", 1),
+        "b": ("m", None),
+        "c": ("unreadable", None),
+        "d": ("m", 3),
+    }
     assert "unreadable" in Outbox.objects.get(message_id="b").headers
 
 

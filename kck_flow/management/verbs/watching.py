@@ -515,9 +515,7 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def status(sessions: Sequence[Session]) -> dict[str, Any]:
-    """Return what goes on: ``lanes``, ``workers``, ``running``, ``paused``, ``topics``, lists of rows; and ``totals``, a
-    dict.
-    """
+    """Return what goes on: ``totals`` (a dict); ``lanes``, ``workers``, ``running``, ``paused``, ``topics`` (lists)."""
     told: dict[str, Any] = {
         "lanes": [],
         "workers": [],
