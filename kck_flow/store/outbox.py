@@ -86,6 +86,12 @@ def append(
         return 0
     bodies = [text_of(message.body) for message in messages]
     digests = [digest_of(source, message, body) for message, body in zip(messages, bodies, strict=True)]
+    if len(set(digests)) < len(digests):
+        # Of one that stands there twice, the first.
+        first = {digest: place for place, digest in reversed(list(enumerate(digests)))}
+        places = sorted(first.values())
+        messages = [messages[place] for place in places]
+        bodies, digests = [bodies[place] for place in places], [digests[place] for place in places]
     keys = [plain(message.key) if message.key else "" for message in messages]
     row = session.row(
         "append_messages",
@@ -104,8 +110,15 @@ def append(
             "headers": [text_of(dict(message.headers)) if message.headers else None for message in messages],
             "audience": dumps(list(audience)) if audience is not None else None,
         },
+        known="DO NOTHING" if audience is None else _FOR_OTHERS_TOO,
     )
     return int(row[0]) if row else 0
+
+
+_FOR_OTHERS_TOO = (
+    "DO UPDATE SET audience = o.audience || (EXCLUDED.audience - ARRAY(SELECT jsonb_array_elements_text(o.audience))) "
+    "WHERE o.audience IS NOT NULL"
+)
 
 
 # -- where a reader is
@@ -418,6 +431,13 @@ def pruned_before(session: Session) -> datetime | None:
         "SELECT extract(epoch FROM since)::float8 FROM kck_cursor WHERE reader = %(log)s", {"log": LOG}
     )
     return datetime.fromtimestamp(rows[0][0], UTC) if rows and rows[0][0] is not None else None
+
+
+def lock_reader(session: Session, reader: str) -> None:
+    """Hold all parts of a reader until the transaction ends; whoever is at one is waited for."""
+    session.run(
+        "SELECT 1 FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE", {"reader": reader}
+    )
 
 
 # -- what nobody needs any more

@@ -66,6 +66,7 @@ class Consumer:
         self._topics = topics.topics(options.topics)
         aliases = sorted({spread.alias_of(one) for one in self._topics}) or [str(conf.DATABASES[0])]
         self._aliases = aliases
+        topics.remembering[:] = [name for name, make in options.sources if make().has_history]
         self._bridges = [
             Bridge(name, make, aliases, self.stopping, self._wake.set) for name, make in options.sources
         ]

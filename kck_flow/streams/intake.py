@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from django.db import DataError, connections
 from django.db import Error as DatabaseErrors
@@ -20,22 +22,20 @@ from ..errors import UnstorableValue
 from ..message import Message, Source
 from ..store import cursors, outbox
 from ..store.session import Session, caller
-from . import log
+from . import catching_up, log
+from .topics import source_reader
 
 logger = logging.getLogger("kck_flow")
 
 BATCH = 500
+# How often it is noted up to when a source has been read, and how long before that what was sent has surely arrived.
+NOTED_SECONDS, OVERLAP = 10.0, timedelta(minutes=5)
 # How long is waited after a source was lost, at first and at most.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 
 # What a message may be that cannot be kept: too deep, a number out of range, an instant without a zone.
 UNKEPT = (UnstorableValue, ValueError, DataError)
-
-
-def reader_of(name: str) -> str:
-    """Return the name under which is kept how far a source has been read."""
-    return f"source:{name}"
 
 
 class Bridge(threading.Thread):
@@ -60,6 +60,9 @@ class Bridge(threading.Thread):
         super().__init__(name=f"kck-source-{name}", daemon=True)
         self.source_name, self._make, self._aliases = name, make, list(aliases)
         self._stopping, self._brought = stopping, brought
+        # Since when it is subscribed to without a break, and when that was last written down (of one that remembers).
+        self._since: datetime | None = None
+        self._noted = 0.0
         # Whether the last fetch found nothing.
         self.idle = threading.Event()
         self.messages = 0
@@ -72,9 +75,10 @@ class Bridge(threading.Thread):
                 try:
                     source = self._make()
                     for alias in self._aliases:
-                        cursors.begin(caller(alias), reader_of(self.source_name), [0], None, None)
+                        cursors.begin(caller(alias), source_reader(self.source_name), [0], None, None)
                     source.open(self._position())
                     logger.info("source.opened source=%s", self.source_name)
+                    self._catch_up(source)
                     pause = PAUSE
                     while not self._stopping.is_set():
                         self.turn(source)
@@ -101,10 +105,24 @@ class Bridge(threading.Thread):
         finally:
             connections.close_all()
 
+    def _catch_up(self, source: Source) -> None:
+        """Fetch what topics lack of its past: what was sent before it was subscribed to."""
+        until = clock.now()
+        new = sum(
+            catching_up.catch_up(self.source_name, source, alias, until, self._stopping)
+            for alias in self._aliases
+        )
+        self._since = until if source.has_history else None
+        self.messages += new
+        if new:
+            self._brought()
+
     def turn(self, source: Source) -> int:
         """Bring one batch; returns how many messages it had."""
+        asked_at = clock.now()
         batch = source.fetch(BATCH, conf.FLUSH_INTERVAL)
         if not batch:
+            self._note_until(asked_at)
             self.idle.set()
             return 0
         self.idle.clear()
@@ -115,18 +133,29 @@ class Bridge(threading.Thread):
             source.nack(batch)
             raise
         source.ack(batch)
+        if len(batch) < BATCH:
+            self._note_until(asked_at)
         self.messages += len(batch)
         self._brought()
         return len(batch)
 
+    def _note_until(self, at: datetime) -> None:
+        """Note that all that was sent until then is in the log; what was on its way then may be asked for again."""
+        if self._since is None or time.monotonic() - self._noted < NOTED_SECONDS:
+            return
+        self._noted = time.monotonic()
+        if at - OVERLAP > self._since:
+            for alias in self._aliases:
+                catching_up.brought(caller(alias), self.source_name, self._since, at - OVERLAP)
+
     def _position(self) -> object:
-        found = cursors.listed(caller(self._aliases[0]), reader_of(self.source_name))
+        found = cursors.listed(caller(self._aliases[0]), source_reader(self.source_name))
         return found[0].position if found else None
 
     def _say(self, error: str) -> None:
         for alias in self._aliases:
             try:
-                cursors.change(caller(alias), reader_of(self.source_name), error=error)
+                cursors.change(caller(alias), source_reader(self.source_name), error=error)
             except DatabaseErrors:
                 connections[alias].close()  # it is the database that is lost
 
@@ -143,7 +172,7 @@ def keep(session: Session, name: str, batch: Sequence[Message], position: object
                 new = log.append(session, name, batch)
         except UNKEPT:
             new = sum(_keep_one(session, name, message) for message in batch)
-        cursor = cursors.listed(session, reader_of(name))
+        cursor = cursors.listed(session, source_reader(name))
         if cursor:
             cursors.move(session, cursor[0], position, messages=new, moved_at=clock.now())
     return new
@@ -158,7 +187,7 @@ def _known_or_new(session: Session, name: str, batch: Sequence[Message]) -> Sequ
         return batch
     kept = [message for message in batch if message.at is None or message.at >= pruned]
     if len(kept) < len(batch):
-        cursors.add(session, reader_of(name), 0, refused=len(batch) - len(kept))
+        cursors.add(session, source_reader(name), 0, refused=len(batch) - len(kept))
         logger.warning(
             "message.too_old source=%s messages=%d before=%s: the log knows no more whether they have been there",
             name,

@@ -69,6 +69,16 @@ def topics(names: Sequence[str] | None = None, alias: str | None = None) -> list
     return [one for one in found if alias is None or spread.alias_of(one) == alias]
 
 
+# Sources that remember what they brought, by name; filled in by whoever knows them. Where there are any, a topic that
+# begins waits until what it lacks of their past has been fetched.
+remembering: list[str] = []
+
+
+def source_reader(name: str) -> str:
+    """Return the name under which is kept how far a source has been read."""
+    return f"source:{name}"
+
+
 def begin(topic: Topic, now: datetime | None = None) -> None:
     """Let a topic begin, where it has not; and go on no further back than ``max_replay``, where it has been down."""
     now = now or clock.now()
@@ -80,8 +90,11 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
     with session.transaction():
         known = cursors.listed(session, topic.name)
         if not known:
-            parts = range(topic.partitions)
-            cursors.begin(session, topic.name, parts, _position(Place(), topic.partitions), since)
+            position = _position(Place(), topic.partitions) | (
+                {"waits": list(remembering)} if remembering else {}
+            )
+            cursors.begin(session, topic.name, range(topic.partitions), position, since)
+            _note_logged(session, topic)
             return
         if {_parts_of(one.position) for one in known} != {topic.partitions}:
             _split_otherwise(session, topic)
@@ -104,6 +117,23 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
                 behind.isoformat(),
                 since.isoformat(),
             )
+
+
+def _note_logged(session: Session, topic: Topic) -> None:
+    """Note what of the past of sources a topic finds in the log as it begins: it needs not be fetched."""
+    pruned = outbox.pruned_before(session)
+    found = [
+        (max(start, pruned) if pruned is not None else start, end)
+        for name in remembering
+        for one in cursors.listed(session, source_reader(name))
+        for start, end in one.fetched
+    ]
+    cursors.change(
+        session,
+        topic.name,
+        0,
+        fetched=cursors.told(cursors.joined([one for one in found if one[0] < one[1]])),
+    )
 
 
 def _position(place: Place, parts: int) -> dict[str, Any]:
@@ -193,7 +223,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             # Each statement sees what is there by then: a lock that was waited for is worth nothing in an old snapshot.
             session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         cursor = cursors.lock(session, topic.name, part)
-        if cursor is None:
+        if cursor is None or cursor.position.get("waits"):
             return None
         began = clock.now()
         place = cursor.place
