@@ -108,8 +108,8 @@ SETTINGS: dict[str, Setting] = {
     "SOURCES": Setting(
         {},
         (dict,),
-        'Where messages come from: a name for each, ``{"source": "kck_flow.sources.amqp.AMQP", ...}`` and the options of '
-        "its class.",
+        'Where messages come from: a name for each, with ``{"source": "kck_flow.sources.amqp.AMQP", ...}``, a class '
+        "and its options.",
     ),
 }
 

@@ -30,7 +30,9 @@ def problem(named: str, given: Any, kind: str) -> str | None:
         if name not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
             near = difflib.get_close_matches(str(name), takes, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(takes)}."
-            return f"{named} has an option {name!r}, and {_short(given[kind])} takes none of that name. {hint}"
+            return (
+                f"{named} has an option {name!r}, and {_short(given[kind])} takes none of that name. {hint}"
+            )
     for name, one in takes.items():
         if one.default is one.empty and one.kind is not one.VAR_KEYWORD and name not in options:
             return f"{named} lacks the option {name!r}, without which {_short(given[kind])} cannot work."

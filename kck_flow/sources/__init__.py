@@ -76,6 +76,10 @@ def texts(option: str, given: Any) -> tuple[str, ...]:
     Raises:
         TypeError: it is something else; a text alone is, too.
     """
-    if isinstance(given, str) or not isinstance(given, Sequence) or any(not isinstance(one, str) for one in given):
+    if (
+        isinstance(given, str)
+        or not isinstance(given, Sequence)
+        or any(not isinstance(one, str) for one in given)
+    ):
         raise TypeError(f"{option} must be a list of texts, not {given!r}.")
     return tuple(given)

@@ -34,9 +34,9 @@ _SAID = ("content_type", "content_encoding", "correlation_id", "reply_to", "type
 class AMQP(Source):
     """A queue.
 
-    What is not acknowledged comes again as soon as its connection ends. The message's id is its property ``message_id``,
-    its instant the property ``timestamp``, its topic the routing key. A message with neither id nor timestamp cannot be
-    told from itself when it is delivered twice: name a field that does (``id``).
+    What is not acknowledged comes again as soon as its connection ends. The message's id is its property
+    ``message_id``, its instant the property ``timestamp``, its topic the routing key. A message with neither id nor
+    timestamp cannot be told from itself when it is delivered twice: name a field that does (``id``).
 
     Args:
         url: ``amqp://user:password@host:5672/vhost``, or ``amqps://``.
@@ -73,8 +73,8 @@ class AMQP(Source):
         self._kombu = library("kombu", "amqp")
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError(
-                f"url must begin with amqp:// or amqps://, not {url.partition(':')[0]!r}: other brokers have sources of "
-                "their own."
+                f"url must begin with amqp:// or amqps://, not {url.partition(':')[0]!r}: other brokers have sources "
+                "of their own."
             )
         if heartbeat < 1:
             raise ValueError(f"heartbeat must be at least 1 second, not {heartbeat!r}.")
@@ -171,8 +171,8 @@ class AMQP(Source):
             tag = self._last + 1
             self._channel.basic_reject(tag, requeue=False)
             logger.error(
-                'source.unreadable source=%s queue=%s error="%s" hint="rejected: its properties cannot be read; it is in '
-                'the dead-letter exchange of its queue, if that has one"',
+                'source.unreadable source=%s queue=%s error="%s" hint="rejected: its properties cannot be read; it is '
+                'in the dead-letter exchange of its queue, if that has one"',
                 self.name,
                 self.queue,
                 error,
@@ -188,10 +188,12 @@ class AMQP(Source):
         headers |= properties.get("application_headers") or {}
         told = headers.get("x-delivery-count")  # of quorum queues
         message = self._reading.message(
-            name=self.name,
+            name=self.name or self.queue,
             # A fan-out needs no routing key, and a topic has a name.
             topic=delivery["routing_key"] or delivery["exchange"] or self.queue,
-            payload=sent.body or b"",
+            payload=sent.body.encode("utf-8", "surrogatepass")
+            if isinstance(sent.body, str)
+            else bytes(sent.body or b""),
             headers=headers,
             id=properties.get("message_id") or "",
             at=instant(properties.get("timestamp")),

@@ -31,8 +31,8 @@ REQUEST = 2.0
 PAGE = 500
 # Seconds before the next request where the consumer has as much under way as it may.
 BUSY = 0.1
-# Seconds until what is given back comes again, at least: given back without any delay, the server (2.9) sends the first of
-# them to a request whose asker is gone, and next only after ack_wait.
+# Seconds until what is given back comes again, at least: of what is given back without any delay, the server (2.9)
+# sends the first to a request whose asker is gone, and again only after ack_wait.
 SOON = 0.05
 
 _ID = "Nats-Msg-Id"
@@ -162,7 +162,7 @@ class NATS(Source):
         headers = dict(sent.headers or {})
         place, at = told.sequence.stream, _instant(sent)
         return self._reading.message(
-            name=self.name,
+            name=self.name or self.stream,
             topic=sent.subject,
             payload=sent.data,
             headers=headers,
@@ -331,7 +331,9 @@ class _Line:
             self._came.put(sent)
 
         # We ask for no more than we take: nothing may be dropped because there is much of it.
-        self._subscription = await self.client.subscribe(self._inbox, cb=arrived, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        self._subscription = await self.client.subscribe(
+            self._inbox, cb=arrived, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
         await self.client.flush(timeout=int(PATIENCE))
 
     async def _end(self) -> None:

@@ -60,8 +60,8 @@ class Reading:
             raise TypeError(f"topics must be a dict of the broker's names and yours, not {topics!r}.")
         if topics and not all(isinstance(one, str) and one for pair in topics.items() for one in pair):
             raise TypeError(f"topics must be a dict of texts, none of them empty, not {dict(topics)!r}.")
-        self._topics = [(_pattern(pattern), name) for pattern, name in (topics or {}).items()]
-        self._only = [_pattern(pattern) for pattern in texts("only_topics", only_topics)]
+        self._topics = [(pattern_of(pattern), name) for pattern, name in (topics or {}).items()]
+        self._only = [pattern_of(pattern) for pattern in texts("only_topics", only_topics)]
         self._told = False
 
     def message(
@@ -69,8 +69,9 @@ class Reading:
         *,
         name: str,
         topic: str,
-        payload: Any,
         headers: Mapping[str, Any],
+        payload: bytes | None = None,
+        body: Any = None,
         id: str = "",
         at: datetime | None = None,
         deliveries: int = 1,
@@ -79,19 +80,17 @@ class Reading:
         """Return the message.
 
         Args:
-            name: That of the source.
+            name: That of the source, for the log: empty where there is another way to tell messages apart.
             topic, id, at: What the broker calls it, tells it by, and when it says that it was.
-            payload: Bytes to be decoded, or a body that is one already.
+            payload, body: The body as bytes, to be decoded; or as it is.
         """
         plain = {_text(header): _plain(value) for header, value in headers.items()}
-        if isinstance(payload, (bytes, bytearray, memoryview, str)):
+        if payload is not None:
             body, how = decoded(payload)
             if how:
                 plain[AS] = how
-        else:
-            body = payload
         found = _named(_found(self.id, plain, body)) if self.id else ""
-        if not found and not id and not self._told:
+        if name and not found and not id and not self._told:
             self._told = True
             logger.warning(
                 'source.no_id source=%s topic=%s hint="what is delivered twice counts twice; name the header or field '
@@ -112,16 +111,17 @@ class Reading:
 
     def topic(self, given: str) -> str:
         """Return what a message is about, from what the broker calls it."""
-        return next((name for pattern, name in self._topics if pattern.fullmatch(given)), given)[:LONGEST_TOPIC]
+        return next((name for pattern, name in self._topics if pattern.fullmatch(given)), given)[
+            :LONGEST_TOPIC
+        ]
 
     def wants(self, message: Message) -> bool:
         """Return whether the project wants it."""
         return not self._only or any(pattern.fullmatch(message.topic) for pattern in self._only)
 
 
-def decoded(payload: bytes | bytearray | memoryview | str) -> tuple[Any, str]:
+def decoded(raw: bytes) -> tuple[Any, str]:
     """Return a body from what was sent, and what it is where it is no JSON: ``text``, ``base64``, or nothing."""
-    raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else bytes(payload)
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -159,7 +159,8 @@ def instant(given: Any) -> datetime | None:
     return None
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
+def pattern_of(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of topics: ``*`` stands for anything."""
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 

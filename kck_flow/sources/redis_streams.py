@@ -115,7 +115,9 @@ class RedisStreams(Source):
                 raise
         self._client = client
         # What a process of our own name left behind need not wait until it is taken to be dead.
-        self._arrived(client.xreadgroup(self.group, self.consumer, {self.stream: "0"}, count=PAGE), again=True)
+        self._arrived(
+            client.xreadgroup(self.group, self.consumer, {self.stream: "0"}, count=PAGE), again=True
+        )
 
     def fetch(self, most: int, timeout: float) -> Sequence[Message]:
         client = self._ready()
@@ -142,7 +144,9 @@ class RedisStreams(Source):
             told = self._told(entries) if again else {}
             self._take(entries, told)
 
-    def _take(self, entries: Iterable[tuple[bytes, dict[bytes, bytes] | None]], told: Mapping[bytes, int]) -> None:
+    def _take(
+        self, entries: Iterable[tuple[bytes, dict[bytes, bytes] | None]], told: Mapping[bytes, int]
+    ) -> None:
         unwanted = []
         for entry, fields in entries:
             if not fields:  # trimmed away while it was pending: there is nothing to fetch any more
@@ -159,10 +163,9 @@ class RedisStreams(Source):
 
     def _message(self, entry: bytes, fields: Mapping[bytes, bytes], deliveries: int) -> Message:
         headers: dict[str, Any] = {}
-        body: Any
-        if b"body" in fields:
+        payload, body = fields.get(b"body"), None
+        if payload is not None:
             headers = {_name(name): value for name, value in fields.items() if name != b"body"}
-            body = fields[b"body"]
         else:
             body, coded = {}, []
             for name, value in fields.items():
@@ -174,9 +177,10 @@ class RedisStreams(Source):
             if coded:  # which of them are base64
                 headers[AS] = coded
         return self._reading.message(
-            name=self.name,
+            name=self.name or self.stream,
             topic=self.stream,
-            payload=body,
+            payload=payload,
+            body=body,
             headers=headers,
             id=entry.decode(),
             at=_instant(entry),
@@ -189,7 +193,12 @@ class RedisStreams(Source):
         if not entries:
             return {}
         found = self._client.xpending_range(
-            self.stream, self.group, entries[0][0], entries[-1][0], len(entries) + len(self._held), self.consumer
+            self.stream,
+            self.group,
+            entries[0][0],
+            entries[-1][0],
+            len(entries) + len(self._held),
+            self.consumer,
         )
         return {one["message_id"]: one["times_delivered"] for one in found}
 
@@ -235,7 +244,12 @@ class RedisStreams(Source):
             ours = {
                 one["message_id"]
                 for one in self._client.xpending_range(
-                    self.stream, self.group, min(some, key=_order), max(some, key=_order), 10 * PAGE, self.consumer
+                    self.stream,
+                    self.group,
+                    min(some, key=_order),
+                    max(some, key=_order),
+                    10 * PAGE,
+                    self.consumer,
                 )
             }
             kept = [entry for entry in some if entry in ours]

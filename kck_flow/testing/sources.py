@@ -127,7 +127,9 @@ class SourceConformance:
         self.send(messages)
         return messages
 
-    def fetched(self, source: Source, wanted: Sequence[Outgoing], *, most: int = 100, ack: bool = True) -> list[Message]:
+    def fetched(
+        self, source: Source, wanted: Sequence[Outgoing], *, most: int = 100, ack: bool = True
+    ) -> list[Message]:
         """Fetch until each of these has come at least once, opening the source again whenever it raises."""
         missing = {message.id for message in wanted}
         found: list[Message] = []
@@ -136,7 +138,8 @@ class SourceConformance:
         while missing:
             if time.monotonic() > deadline:
                 raise AssertionError(
-                    f"{len(missing)} of {len(wanted)} messages did not come in {self.patience:g} s; raised last: {lost!r}"
+                    f"{len(missing)} of {len(wanted)} messages did not come in {self.patience:g} s; "
+                    f"raised last: {lost!r}"
                 ) from lost
             try:
                 batch = source.fetch(most, 1.0)
@@ -374,8 +377,12 @@ class SourceConformance:
             pytest.skip("this source claims no history")
         source = self.opened()
         sent = [self._sent_apart() for _ in range(5)]
-        self.fetched(source, [message for message, _ in sent])  # what was acknowledged is history all the same
-        everything = list(source.history(sent[0][1] - timedelta(minutes=1), sent[-1][1] + timedelta(minutes=1)))
+        self.fetched(
+            source, [message for message, _ in sent]
+        )  # what was acknowledged is history all the same
+        everything = list(
+            source.history(sent[0][1] - timedelta(minutes=1), sent[-1][1] + timedelta(minutes=1))
+        )
         assert [message.id for message in everything] == [message.id for message, _ in sent]
         ats = [message.at for message in everything if message.at is not None]
         assert len(ats) == len(everything)
@@ -403,7 +410,7 @@ class SourceConformance:
         source = self.opened()
         source.close()
         source.close()
-        with pytest.raises(Exception):  # noqa: B017  # which one is the source's own affair
+        with pytest.raises(Exception):  # noqa: B017, PT011  # which one is the source's own affair
             source.fetch(1, 0.1)
         source.open()
         self.fetched(source, self.sent(3))

@@ -46,7 +46,8 @@ class RabbitMQ:
     def start(self) -> None:
         """Start it, with what it kept."""
         (self._folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self._port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
+            f"listeners.tcp.1 = 127.0.0.1:{self._port}\n"
+            "log.console = true\nlog.console.level = warning\nlog.file = false\n"
         )
         (self._folder / "enabled_plugins").write_text("[].\n")
         env = {

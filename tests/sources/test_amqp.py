@@ -83,7 +83,10 @@ def test_an_exchange_is_bound_with_its_routing_keys_and_the_key_is_the_topic(
     with kombu.Connection(f"py{rabbitmq_broker.url}") as connection:
         connection.channel().exchange_declare(exchange, "topic", durable=True, auto_delete=False)
     source = opened(
-        exchange=exchange, routing_keys=["orders.#", "refunds.*"], topics={"orders.*.paid": "paid"}, only_topics=["paid", "r*"]
+        exchange=exchange,
+        routing_keys=["orders.#", "refunds.*"],
+        topics={"orders.*.paid": "paid"},
+        only_topics=["paid", "r*"],
     )
     for routing_key in ("orders.eu.paid", "orders.eu.open", "refunds.us", "other"):
         send_amqp(rabbitmq_broker.url, routing_key, [Outgoing(b"{}")], exchange=exchange)
@@ -137,7 +140,9 @@ def test_what_the_library_cannot_read_is_rejected_and_the_next_comes(
 
     source = opened()
     send_amqp(rabbitmq_broker.url, queue, [Outgoing(b"1", "before")])
-    with kombu.Connection(f"py{rabbitmq_broker.url}", transport_options={"confirm_publish": True}) as connection:
+    with kombu.Connection(
+        f"py{rabbitmq_broker.url}", transport_options={"confirm_publish": True}
+    ) as connection:
         connection.channel().basic_publish(Unreadable(b"2"), "", queue)
     send_amqp(rabbitmq_broker.url, queue, [Outgoing(b"3", "after")])
     found: set[str] = set()

@@ -112,7 +112,7 @@ def test_a_new_consumer_begins_where_it_is_told_to(nats: NATSServer, stream: str
 
 
 def test_a_stream_that_is_not_there_is_named(nats: NATSServer) -> None:
-    with pytest.raises(LookupError, match="has no stream 'nowhere'.*nats stream add nowhere"):
+    with pytest.raises(LookupError, match=r"has no stream 'nowhere'.*nats stream add nowhere"):
         NATS(nats.url, "nowhere").open()
 
 
@@ -156,7 +156,9 @@ def test_more_under_way_than_may_be_waits_for_acknowledgement(nats: NATSServer, 
     source.ack(first)
     second = _all(source, 10)
     source.ack(second)
-    assert {message.id for message in [*first, *second, *_all(source, 5)]} == {message.id for message in wanted}
+    assert {message.id for message in [*first, *second, *_all(source, 5)]} == {
+        message.id for message in wanted
+    }
 
 
 def test_a_network_that_hangs_is_noticed(nats: NATSServer, stream: str, opened) -> None:
@@ -179,7 +181,9 @@ def test_a_batch_that_takes_longer_than_pings_keeps_its_connection(
     source = opened(connection={"ping_interval": 1, "max_outstanding_pings": 1})
     send_nats(nats.url, f"{stream}.a", [Outgoing(b"0", "m")])
     batch = _all(source, 1)
-    threading.Event().wait(3.5)  # whoever stores it says nothing meanwhile; the pings are the connection's own
+    threading.Event().wait(
+        3.5
+    )  # whoever stores it says nothing meanwhile; the pings are the connection's own
     source.ack(batch)
     assert source.lag() == 0
 

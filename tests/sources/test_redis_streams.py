@@ -92,7 +92,9 @@ def test_what_others_appended_is_a_dict_of_texts(client: redis.Redis, stream: st
     assert message.at == datetime.fromtimestamp(int(entry.split(b"-")[0]) / 1000, UTC)
 
 
-def test_a_field_body_is_the_body_and_the_others_are_headers(client: redis.Redis, stream: str, opened) -> None:
+def test_a_field_body_is_the_body_and_the_others_are_headers(
+    client: redis.Redis, stream: str, opened
+) -> None:
     source = opened(id="id", at="at", key="customer.id", topics={"stream-*": "orders"})
     client.xadd(stream, {"body": '{"customer": {"id": 7}}', "id": "m1", "at": "2026-03-01T10:00:00+01:00"})
     (message,) = _all(source, 1)
@@ -199,8 +201,7 @@ def test_more_entries_than_a_page_are_history(client: redis.Redis, stream: str, 
     source = opened(only_topics=["stream-*"])
     now = datetime.now(UTC)
     found = [
-        message.body["n"]
-        for message in source.history(now - timedelta(hours=1), now + timedelta(hours=1))
+        message.body["n"] for message in source.history(now - timedelta(hours=1), now + timedelta(hours=1))
     ]
     assert found == [str(number) for number in range(2500)]
 
