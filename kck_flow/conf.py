@@ -13,6 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from . import named
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -103,6 +105,12 @@ SETTINGS: dict[str, Setting] = {
         "Days that handled messages stay in the log: for topics that go back, and to know one that comes again.",
     ),
     "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
+    "SOURCES": Setting(
+        {},
+        (dict,),
+        'Where messages come from: a name for each, with ``{"source": "kck_flow.sources.amqp.AMQP", ...}``, a class '
+        "and its options.",
+    ),
 }
 
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
@@ -182,6 +190,8 @@ def _problem(name: Any, value: Any) -> str | None:
             return f"KCK_FLOW['DATABASES'] names {missing or 'nothing'}; DATABASES has {list(settings.DATABASES)}."
         if len(set(value)) < len(value):
             return f"KCK_FLOW['DATABASES'] names a database twice: {list(value)}."
+    if name == "SOURCES":
+        return next(filter(None, (source_problem(one, options) for one, options in value.items())), None)
     if name in POSITIVE and value <= 0:
         return f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}"
     if int in setting.kinds and value < 0:
@@ -189,6 +199,13 @@ def _problem(name: Any, value: Any) -> str | None:
     if setting.kinds == NUMBER and not (value == 0 or LEAST <= value <= MOST):
         return f"KCK_FLOW[{name!r}] must be between {LEAST} and {MOST:,}, not {value!r}. {setting.text}"
     return None
+
+
+def source_problem(name: Any, options: Any) -> str | None:
+    """Return a sentence on what is wrong with one of ``KCK_FLOW["SOURCES"]``; None where nothing is."""
+    if not isinstance(name, str) or not name:
+        return f"KCK_FLOW['SOURCES'] calls a source {name!r}; its name must be a text, and not empty."
+    return named.problem(f"KCK_FLOW['SOURCES'][{name!r}]", options, "source")
 
 
 def place(given: Any, name: Any = None) -> str:

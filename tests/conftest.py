@@ -64,8 +64,8 @@ def redis_url() -> Iterator[str]:
     """A redis-server that keeps nothing."""
     from tests.harness.redis import redis
 
-    with redis() as url:
-        yield url
+    with redis() as server:
+        yield server.url
 
 
 @pytest.fixture

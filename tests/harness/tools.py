@@ -47,7 +47,18 @@ class Tool:
 
 PGBOUNCER = Tool("pgbouncer", ("pgbouncer",), "apt-get install pgbouncer")
 REDIS = Tool("redis-server", ("redis-server",), "apt-get install redis-server")
+# Debian's command of that name on the PATH wants to be root, and becomes the user of the service.
+RABBITMQ = Tool(
+    "rabbitmq-server", ("/usr/lib/rabbitmq/bin/rabbitmq-server",), "apt-get install rabbitmq-server"
+)
+NATS = Tool("nats-server", ("nats-server",), "apt-get install nats-server")
 BROWSER = Tool("chromium", ("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium")
 
-ALL = (PGBOUNCER, REDIS, BROWSER)
-BY_MARKER = {"needs_pgbouncer": PGBOUNCER, "needs_redis": REDIS, "needs_browser": BROWSER}
+ALL = (PGBOUNCER, REDIS, RABBITMQ, NATS, BROWSER)
+BY_MARKER = {
+    "needs_pgbouncer": PGBOUNCER,
+    "needs_redis": REDIS,
+    "needs_rabbitmq": RABBITMQ,
+    "needs_nats": NATS,
+    "needs_browser": BROWSER,
+}
