@@ -60,7 +60,7 @@ class Command(BaseCommand):
             verbosity=options["verbosity"],
             interactive=options.get("interactive", True),
         )
-        if options["verbosity"] < 2 and verb.name != "worker":
+        if options["verbosity"] < 2 and verb.name not in ("worker", "consume"):
             # What a verb has to say it says itself; unhandled, our warnings would be repeated on stderr.
             logger = logging.getLogger("kck_flow")
             if not logger.hasHandlers():

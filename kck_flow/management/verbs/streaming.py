@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import signal
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from ...errors import KckFlowError
+from ... import sources
+from ...errors import DeclarationError, KckFlowError
+from ...message import Source
 from ...streams import consuming, topics
 from .. import words
 from ..arguments import Options, Verb, failed, usage
@@ -25,6 +29,13 @@ def _add_consume(parser: argparse.ArgumentParser) -> None:
         help="Only these topics; all that are declared where not given.",
     )
     parser.add_argument(
+        "--sources",
+        type=words.names,
+        metavar="A,B",
+        help="Bring messages from these only; from all of KCK_FLOW['SOURCES'] where not given.",
+    )
+    parser.add_argument("--no-sources", action="store_true", help="Bring no messages: others do.")
+    parser.add_argument(
         "--enrichers",
         type=words.at_least(1),
         default=4,
@@ -41,17 +52,36 @@ def _add_consume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alive-file", metavar="PATH", help="Touched whenever the loop turns.")
 
 
+def _sources(options: Options) -> list[tuple[str, Callable[[], Source]]]:
+    if options["no_sources"] and options["sources"] is not None:
+        raise usage("--no-sources and --sources exclude each other.")
+    try:
+        known = [] if options["no_sources"] else sources.to_fetch()
+    except DeclarationError as error:
+        raise failed(str(error)) from None
+    asked: Sequence[str] = known if options["sources"] is None else options["sources"]
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise usage(
+            f"There is no source {unknown[0]!r} to fetch from. {words.nearest(unknown[0], known)}"
+            f"KCK_FLOW['SOURCES'] has: {', '.join(known) or 'none'}."
+        )
+    return [(name, functools.partial(sources.make, name)) for name in asked]
+
+
 def _consume(console: Console, options: Options) -> int:
     try:
         declared = topics.topics(options["topics"])
     except KckFlowError as error:
         raise usage(str(error)) from None
-    if not declared:
-        raise failed("No topics found: declare a Topic in <app>/primers.py.")
+    given = _sources(options)
+    if not declared and not given:
+        raise failed("No topics found, and no sources: declare a Topic in <app>/primers.py.")
     log_to_stderr(console.verbosity)
     consumer = consuming.Consumer(
         consuming.Options(
             topics=[one.name for one in declared] if options["topics"] is not None else None,
+            sources=given,
             enrichers=options["enrichers"],
             once=options["once"],
             alive_file=options["alive_file"],
@@ -59,7 +89,10 @@ def _consume(console: Console, options: Options) -> int:
         )
     )
     if console.verbosity:
-        console.note(f"consumer · topics {', '.join(one.name for one in declared)}")
+        console.note(
+            f"consumer · topics {', '.join(one.name for one in declared) or 'none'} · "
+            f"sources {', '.join(name for name, _ in given) or 'none, but what the project sends'}"
+        )
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: consumer.stop())
     consumer.serve()

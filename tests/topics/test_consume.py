@@ -1,0 +1,70 @@
+"""``kck consume`` brings messages from what ``KCK_FLOW["SOURCES"]`` names, and ends as it should."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from kck_flow import Cache
+from kck_flow.models import Cursor, Outbox
+from kck_flow.testing import registered
+from tests.harness.wait import until
+from tests.topics import primers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+def env(path: Path) -> dict[str, str]:
+    flow = {
+        "FLUSH_INTERVAL": 0.05,
+        "SOURCES": {"lines": {"source": "tests.topics.lines.Lines", "path": str(path)}},
+    }
+    return {"DJANGO_SETTINGS_MODULE": "tests.topics.settings", "KCK_TEST_FLOW": json.dumps(flow)}
+
+
+def lines(path: Path, first: int, last: int) -> None:
+    with path.open("a") as file:
+        for n in range(first, last):
+            file.write(json.dumps({"id": f"l{n}", "at": T0.isoformat(), "body": {"n": n, "k": 0}}) + "\n")
+
+
+def test_a_source_is_read_on_from_where_it_was(crew: Any, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    lines(path, 0, 50)
+    first = crew.manage("kck", "consume", "--topics", "sums", env=env(path))
+    first.wait_for("sources lines")
+    until(lambda: Outbox.objects.count() == 50, "50 lines to be brought")
+    first.kill()
+    lines(path, 50, 80)
+    last = crew.manage("kck", "consume", "--once", env=env(path))
+    assert last.wait(limit=60) == 0, last.output
+    with registered(primers.Sums):
+        assert Cache.get_instance().get("sums/1h/2026-03-01T10") == sum(range(80))
+    assert Cursor.objects.get(reader="source:lines").position == 80
+
+
+def test_a_source_that_is_not_there_is_tried_again(crew: Any, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    consumer = crew.manage("kck", "consume", env=env(path))
+    consumer.wait_for("source.lost")
+    assert "No such file" in Cursor.objects.get(reader="source:lines").error
+    lines(path, 0, 5)
+    until(lambda: Outbox.objects.count() == 5, "5 lines to be brought")
+    assert consumer.stop() == 0, consumer.output
+
+
+def test_what_is_asked_wrongly_is_told(settings: Any) -> None:
+    settings.KCK_FLOW = {"SOURCES": {"lines": {"source": "tests.topics.lines.Lines", "path": "x"}}}
+    with registered(primers.Sums):
+        with pytest.raises(CommandError, match="There is no source 'line' to fetch from"):
+            call_command("kck", "consume", "--once", "--sources", "line")
+        with pytest.raises(CommandError, match="exclude each other"):
+            call_command("kck", "consume", "--once", "--sources", "lines", "--no-sources")
+    with pytest.raises(CommandError, match="is no topic"):
+        call_command("kck", "rewind", "book_count")
