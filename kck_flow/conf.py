@@ -88,6 +88,11 @@ SETTINGS: dict[str, Setting] = {
     "FLUSH_INTERVAL": Setting(
         1.0, NUMBER, "Seconds at most between a message and its products, where topics keep up."
     ),
+    "HANDLER_TIMEOUT": Setting(
+        600.0,
+        NUMBER,
+        "Seconds after which a consumer that stands still within a batch of messages has lost it to another.",
+    ),
     "PENDING_LIMIT": Setting(
         1000, (int,), "Changes a read applies in memory; with more, the product is computed."
     ),
@@ -124,6 +129,7 @@ POSITIVE = {
     "PRIVATE_CONNECTIONS",
     "POLL_SECONDS",
     "FLUSH_INTERVAL",
+    "HANDLER_TIMEOUT",
     "TIER_ENTRIES",
     "KEY_MAX_CHARS",
     "PENDING_LIMIT",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ class Cursor:
         missing: Intervals of which messages are known to be missing.
         begun_at: When the reader began.
         moved_at: Up to when it has read all that had come.
+        open_since: Since when some other transaction has been open that may have sent something, as it was locked.
     """
 
     reader: str
@@ -38,6 +39,7 @@ class Cursor:
     missing: tuple[Interval, ...]
     begun_at: datetime
     moved_at: datetime | None
+    open_since: datetime | None = field(default=None, kw_only=True)
 
     @property
     def place(self) -> Place:
@@ -118,7 +120,7 @@ def _cursor(reader: str, part: int, row: Sequence[Any]) -> Cursor:
 def lock(session: Session, reader: str, part: int) -> Cursor | None:
     """Hold a part of a reader until the transaction ends; None where somebody else does, or it has not begun."""
     row = session.row("lock_cursor", {"reader": reader, "part": part})
-    return _cursor(reader, part, row) if row is not None else None
+    return replace(_cursor(reader, part, row), open_since=_instant(row[7])) if row is not None else None
 
 
 def begin(session: Session, reader: str, parts: Sequence[int], position: Any, since: datetime | None) -> None:

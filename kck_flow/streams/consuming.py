@@ -29,6 +29,8 @@ from .intake import Bridge
 logger = logging.getLogger("kck_flow")
 
 LONGEST_PAUSE = 60.0
+# Longer than this no batch should take: others wait for their turn, and so does whoever wants its products' rows.
+BATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Consumer:
         # Of topics that failed by themselves: not before when they are tried again, and how often they have.
         self._rests: dict[str, tuple[float, int]] = {}
         self._begun: set[str] = set()
+        # How many messages a batch has, of topics whose handlers are slow.
+        self._limits: dict[str, int] = {}
         self._topics = topics.topics(options.topics)
         aliases = sorted({spread.alias_of(one) for one in self._topics}) or [str(conf.DATABASES[0])]
         self._aliases = aliases
@@ -139,11 +143,7 @@ class Consumer:
                     topics.begin(topic)
                     self._begun.add(topic.name)
                 for part in range(topic.partitions):
-                    done = topics.turn(topic, part)
-                    if done is not None:
-                        self.messages += done.messages
-                        self.parked += done.parked
-                        more = more or done.more
+                    more = self._turn(topic, part) or more
                 self._rests.pop(topic.name, None)
             except (DatabaseErrors, OSError) as error:
                 if not _is_transient(error):
@@ -152,6 +152,21 @@ class Consumer:
             except Exception as error:  # the others go on, and it is tried again
                 self._rest(topic, alias, error)
         return more
+
+    def _turn(self, topic: Topic, part: int) -> bool:
+        """Give a part one batch; returns whether it has more. Of slow handlers, a batch is what they do in a while."""
+        limit, began = self._limits.get(topic.name, topic.batch), time.monotonic()
+        done = topics.turn(topic, part, limit)
+        if done is None:
+            return False
+        self.messages += done.messages
+        self.parked += done.parked
+        took = time.monotonic() - began
+        if done.messages and took > BATCH_SECONDS:
+            self._limits[topic.name] = max(int(done.messages * BATCH_SECONDS / took), 1)
+        elif done.messages >= limit and limit < topic.batch:
+            self._limits[topic.name] = min(limit * 2, topic.batch)
+        return done.more
 
     def _rest(self, topic: Topic, alias: str, error: Exception) -> None:
         self.failed += 1

@@ -15,6 +15,7 @@ from typing import Any
 from .. import clock, hooks, spread, waking
 from ..cache import tier
 from ..cache.failures import backoff_seconds
+from ..conf import conf
 from ..entry import Entry
 from ..errors import KckFlowError, NotPrimed
 from ..key import Key
@@ -93,8 +94,9 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
             position = _position(Place(), topic.partitions) | (
                 {"waits": list(remembering)} if remembering else {}
             )
-            cursors.begin(session, topic.name, range(topic.partitions), position, since)
-            _note_logged(session, topic)
+            # Of two that let it begin at once, the other waits until this has committed, and then does nothing.
+            if cursors.begin(session, topic.name, range(topic.partitions), position, since):
+                _note_logged(session, topic)
             return
         if {_parts_of(one.position) for one in known} != {topic.partitions}:
             _split_otherwise(session, topic)
@@ -222,10 +224,14 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
         if alone:
             # Each statement sees what is there by then: a lock that was waited for is worth nothing in an old snapshot.
             session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            # A process that stands still, or whose host is gone, loses its part to another.
+            session.run(f"SET LOCAL idle_in_transaction_session_timeout = {int(conf.HANDLER_TIMEOUT * 1000)}")
         cursor = cursors.lock(session, topic.name, part)
         if cursor is None or cursor.position.get("waits"):
             return None
-        began = clock.now()
+        now = clock.now()
+        # What a transaction has sent that is still open will come from before.
+        until = min(now, cursor.open_since) if cursor.open_since is not None else now
         place = cursor.place
         logged, after = outbox.read(session, place, reader_of(topic, cursor), most)
         aside = held.ready(session, topic.name, part, most)
@@ -233,11 +239,9 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
         whole = place.until is None and after.until is None and not place.extra and len(logged) < most
         position = _position(after, _parts_of(cursor.position))
         if not logged and not aside:
-            looked = (
-                cursor.moved_at is not None and (began - cursor.moved_at).total_seconds() < LOOKED_SECONDS
-            )
+            looked = cursor.moved_at is not None and (now - cursor.moved_at).total_seconds() < LOOKED_SECONDS
             if not (looked and whole):
-                cursors.move(session, cursor, position, moved_at=began if whole else None)
+                cursors.move(session, cursor, position, moved_at=until if whole else None)
             return Turn(more=not whole)
         done = _handle(session, topic, part, alias, logged, aside)
         cursors.move(
@@ -247,7 +251,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             messages=len(logged),
             late=_late(topic, cursor, logged),
             watermark=max((one.at for one in logged), default=None),
-            moved_at=began if whole else None,
+            moved_at=until if whole else None,
         )
         return Turn(len(logged) + len(aside), not whole or len(aside) >= most, len(done.failures))
 
