@@ -123,9 +123,9 @@ def lock(session: Session, reader: str, part: int) -> Cursor | None:
     return replace(_cursor(reader, part, row), open_since=_instant(row[7])) if row is not None else None
 
 
-def begin(session: Session, reader: str, parts: Sequence[int], position: Any, since: datetime | None) -> None:
-    """Let a reader begin, where it has not."""
-    session.rows(
+def begin(session: Session, reader: str, parts: Sequence[int], position: Any, since: datetime | None) -> bool:
+    """Let a reader begin, where it has not; returns whether it was this that did."""
+    rows = session.rows(
         "begin_cursor",
         {
             "reader": reader,
@@ -134,6 +134,7 @@ def begin(session: Session, reader: str, parts: Sequence[int], position: Any, si
             "since": since.timestamp() if since is not None else None,
         },
     )
+    return bool(rows)
 
 
 def move(
