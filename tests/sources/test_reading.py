@@ -24,7 +24,11 @@ def read(reading: Reading, payload: bytes = b"{}", **told) -> Message:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
@@ -93,13 +97,17 @@ def test_instants_are_told_in_many_ways(told: object) -> None:
     assert instant(told) == WHEN
 
 
-@pytest.mark.parametrize("told", ["", "soon", None, True, [], {}, 1e300, float("nan"), float("inf"), "9" * 400])
+@pytest.mark.parametrize(
+    "told", ["", "soon", None, True, [], {}, 1e300, float("nan"), float("inf"), "9" * 400]
+)
 def test_what_is_no_instant_is_none(told: object) -> None:
     assert instant(told) is None
 
 
 def test_topics_are_renamed_and_chosen() -> None:
-    reading = Reading(topics={"shop.*.paid": "paid", "shop.*": "shop", "a.b": "ab"}, only_topics=["paid", "x*"])
+    reading = Reading(
+        topics={"shop.*.paid": "paid", "shop.*": "shop", "a.b": "ab"}, only_topics=["paid", "x*"]
+    )
     told = {name: reading.topic(name) for name in ("shop.eu.paid", "shop.eu", "a.b", "aXb", "xy\nz")}
     assert told == {"shop.eu.paid": "paid", "shop.eu": "shop", "a.b": "ab", "aXb": "aXb", "xy\nz": "xy\nz"}
     wanted = [name for name in told if reading.wants(read(reading, topic=name))]

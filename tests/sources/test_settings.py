@@ -17,6 +17,7 @@ from kck_flow.sources.amqp import AMQP
 from tests.harness.daemons import ROOT
 
 GOOD = {"source": "kck_flow.sources.amqp.AMQP", "url": "amqp://broker/", "queue": "orders"}
+ENTRIES = {"source": "kck_flow.sources.redis_streams.RedisStreams", "url": "redis://x", "stream": "s"}
 SENDERS = {"till": {"token": "0123456789abcdef", "topics": ["orders.*"]}}
 
 
@@ -38,11 +39,15 @@ class Own(Source):
 
 def _told(given: object) -> list[str]:
     with override_settings(KCK_FLOW={"SOURCES": given}):
-        return [f"{found.id}: {found.msg}" for found in run_checks(tags=["kck"]) if found.id == "kck_flow.E004"]
+        return [
+            f"{found.id}: {found.msg}" for found in run_checks(tags=["kck"]) if found.id == "kck_flow.E004"
+        ]
 
 
 def test_a_source_is_made_by_its_name() -> None:
-    with override_settings(KCK_FLOW={"SOURCES": {"orders": {**GOOD, "key": "customer"}, "own": {"source": Own}}}):
+    with override_settings(
+        KCK_FLOW={"SOURCES": {"orders": {**GOOD, "key": "customer"}, "own": {"source": Own}}}
+    ):
         made = sources.make("orders")
         assert isinstance(made, AMQP)
         assert (made.name, made.queue) == ("orders", "orders")
@@ -70,7 +75,10 @@ def test_nothing_is_wrong_with_good_ones() -> None:
         ({"orders": {"source": "kck_flow.sources.amqp.AMQ"}}, "'kck_flow.sources.amqp.AMQ' cannot be found"),
         ({"orders": {"source": "nowhere.at.All"}}, "cannot be found"),
         ({"orders": {"source": "kck_flow.sources.make"}}, "is no class"),
-        ({"orders": {**GOOD, "queu": 1}}, r"an option 'queu', and AMQP takes none of that name. Did you mean 'queue'\?"),
+        (
+            {"orders": {**GOOD, "queu": 1}},
+            r"an option 'queu', and AMQP takes none of that name. Did you mean 'queue'\?",
+        ),
         ({"own": {"source": Own, "url": 1}}, "Own takes none of that name"),
         ({"orders": {"source": GOOD["source"], "url": "x"}}, "lacks the option 'queue', without which AMQP"),
     ],
@@ -92,7 +100,7 @@ def test_what_is_wrong_is_a_check_that_names_it(given: object, told: str) -> Non
         ("orders", {"orders": {**GOOD, "heartbeat": 0}}, "at least 1 second"),
         (
             "entries",
-            {"entries": {"source": "kck_flow.sources.redis_streams.RedisStreams", "url": "redis://x", "stream": "s", "claim_after": 5}},
+            {"entries": {**ENTRIES, "claim_after": 5}},
             "claim_after must be a timedelta",
         ),
         (
@@ -117,7 +125,11 @@ def test_making_tells_what_is_wrong(name: str, given: dict, told: str) -> None:
     ("library", "extra", "make"),
     [
         ("kombu", "amqp", "from kck_flow.sources.amqp import AMQP as S; S('amqp://x', 'q')"),
-        ("redis", "redis", "from kck_flow.sources.redis_streams import RedisStreams as S; S('redis://x', 's')"),
+        (
+            "redis",
+            "redis",
+            "from kck_flow.sources.redis_streams import RedisStreams as S; S('redis://x', 's')",
+        ),
         ("nats", "nats", "from kck_flow.sources.nats import NATS as S; S('nats://x', 's')"),
     ],
 )
