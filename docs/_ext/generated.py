@@ -57,7 +57,15 @@ def settings() -> Iterator[str]:
 
     yield from table("key", "default", "type", "meaning, unit")
     for name, setting in SETTINGS.items():
-        kinds = {int: "int", float: "float", str: "text", bool: "bool", list: "list", tuple: "list"}
+        kinds = {
+            int: "int",
+            float: "float",
+            str: "text",
+            bool: "bool",
+            list: "list",
+            tuple: "list",
+            dict: "dict",
+        }
         names = list(dict.fromkeys(kinds[kind] for kind in setting.kinds))
         yield row(f"`{name}`", f"`{shown(setting.default)}`", " or ".join(names), setting.text)
 

@@ -51,15 +51,17 @@ def send_redis(url: str, stream: str, messages: Sequence[Outgoing]) -> None:
         pipeline.execute()
 
 
-def send_nats(url: str, subject: str, messages: Sequence[Outgoing], *, stream: str = "") -> None:
-    """Publish, and wait until the stream has them."""
+def send_nats(
+    url: str, subject: str, messages: Sequence[Outgoing], *, stream: str = "", duplicate_window: float = 120
+) -> None:
+    """Publish, and wait until the stream has them; first make the stream, where it is named."""
     import nats
 
     async def send() -> None:
         client = await nats.connect(url)
         jetstream = client.jetstream(timeout=30)
         if stream:
-            await jetstream.add_stream(name=stream, subjects=[subject])
+            await jetstream.add_stream(name=stream, subjects=[subject], duplicate_window=duplicate_window)
         for message in messages:
             headers = {"Nats-Msg-Id": message.id} if message.id else None
             await jetstream.publish(subject, message.payload, headers=headers)

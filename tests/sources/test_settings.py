@@ -17,6 +17,7 @@ from kck_flow.sources.amqp import AMQP
 from tests.harness.daemons import ROOT
 
 GOOD = {"source": "kck_flow.sources.amqp.AMQP", "url": "amqp://broker/", "queue": "orders"}
+ENTRIES = {"source": "kck_flow.sources.redis_streams.RedisStreams", "url": "redis://x", "stream": "s"}
 SENDERS = {"till": {"token": "0123456789abcdef", "topics": ["orders.*"]}}
 
 
@@ -99,7 +100,7 @@ def test_what_is_wrong_is_a_check_that_names_it(given: object, told: str) -> Non
         ("orders", {"orders": {**GOOD, "heartbeat": 0}}, "at least 1 second"),
         (
             "entries",
-            {"entries": {"source": "kck_flow.sources.redis_streams.RedisStreams", "url": "redis://x", "stream": "s", "claim_after": 5}},
+            {"entries": {**ENTRIES, "claim_after": 5}},
             "claim_after must be a timedelta",
         ),
         (
