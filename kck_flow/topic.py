@@ -32,6 +32,8 @@ class Topic(Windowed):
         partitions: In how many parts its messages may be handled beside each other; those of one key stay in order.
         batch: How many messages are handled in one transaction, at most.
         retries: How often a message whose handler failed is tried again by itself, with ``backoff``.
+        retention: How long its windows are kept, from their end; ``kck prune`` deletes them, and what comes for them
+            after that counts no more. None: for ever.
     """
 
     topics: Sequence[str] = ()
@@ -141,6 +143,16 @@ class Topic(Windowed):
 
     # -- what the consumer asks
     # --------------------------------------------------------------------------
+
+    def kept_from(self, now: datetime) -> dict[str, datetime]:
+        """Return of each size of window where the first begins that is kept; nothing where all are.
+
+        What ended longer ago than ``retention`` is pruned: no message reaches it any more, since it would be alone in
+        there.
+        """
+        if self.retention is None:
+            return {}
+        return {size: window.start_of(now - self.retention) for size, window in self.sizes.items()}
 
     def compute(self, key: Key) -> Any:
         raise NotImplementedError(f"{self.name!r} is made of messages: there is nothing to compute it from.")

@@ -16,5 +16,6 @@ can do.
 ==========  ========================================================================================
 ``users``   how many accounts there are, how many come back, who is new, per day in a named time zone
 ``remote``  JSON and CSV fetched over HTTP on a schedule; what is made from them follows each import
+``topics``  messages counted by what they say, the latest status of each thing, a log of what was said
 ==========  ========================================================================================
 """

@@ -30,7 +30,7 @@ def untouched(key: Key, topic: Topic) -> Entry:
     """Return the entry of a product that no message has reached: its initial state, since its topic began.
 
     Raises:
-        NotPrimed: its topic has not begun, or did not know of its window.
+        NotPrimed: its topic has not begun, did not know of its window, or does not keep it any more.
     """
     known = _standing(topic)
     now = clock.now()
@@ -43,6 +43,8 @@ def untouched(key: Key, topic: Topic) -> Entry:
             raise NotPrimed(
                 f"{str(key)!r} lies before {since.isoformat()}, when {topic.name!r} begins to read."
             )
+        if start < topic.kept_from(now).get(key.params.get("size") or "", start):
+            raise NotPrimed(f"{str(key)!r} ended longer ago than {topic.name!r} keeps windows (retention).")
     at = max((one.moved_at for one in known if one.moved_at is not None), default=known[0].begun_at)
     return Entry(str(key), topic.initial(), 0, at, None, None, "fresh", timedelta(0))
 
@@ -125,13 +127,16 @@ def series(key: Key, topic: Topic, start: datetime, end: datetime, by: str | tim
     session = caller(spread.alias_of(topic))
     texts = products.texts_by_digest(session, [one.digest for one in keys])
     now = clock.now()
+    kept = topic.kept_from(now).get(size)
     points = []
     for one, (begin, after) in zip(keys, bounds, strict=True):
         text = texts.get(one.digest)
-        unknown = begin > now or (since is not None and after <= since)
+        gone = text is None and kept is not None and begin < kept
+        unknown = begin > now or gone or (since is not None and after <= since)
         value = topic.codec.decode(text) if text is not None else None if unknown else topic.initial()
         whole = (
             until is not None
+            and not gone
             and after <= until
             and (since is None or begin >= since)
             and not any(gap[0] < after and begin < gap[1] for gap in missing)

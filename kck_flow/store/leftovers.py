@@ -6,7 +6,7 @@ now must find the row it began from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +45,15 @@ def prune_crowd(session: Session, key_base: str, most: int) -> Iterator[int]:
     """Delete a family's products above ``most``, the long unread first; yields how many each batch had."""
     excess = crowd(session, key_base, most)
     yield from _prune(session, "find_crowd", {"key_base": key_base}, most=excess)
+
+
+def prune_windows(session: Session, digests: Sequence[UUID]) -> Iterator[int]:
+    """Delete windows of a topic; yields how many each batch had. What is written just now is left for the next time."""
+    for first in range(0, len(digests), BATCH):
+        with session.transaction():
+            gone = _delete(session, digests[first : first + BATCH])
+        if gone:
+            yield gone
 
 
 def old_records(session: Session, key_base: str, seconds: float) -> int:
@@ -92,8 +101,13 @@ def _prune(
             if not found:
                 return
             place = found[-1][1], found[-1][0]
-            free = [row[0] for row in session.rows("hold_idle", {"digests": [row[0] for row in found]})]
-            gone = len(session.rows("prune_products", {"digests": free})) if free else 0
+            gone = _delete(session, [row[0] for row in found])
         left = left - len(found) if left is not None else None
         if gone:
             yield gone
+
+
+def _delete(session: Session, digests: Sequence[UUID]) -> int:
+    """Delete those of some products that nobody computes just now; returns how many."""
+    free = [row[0] for row in session.rows("hold_idle", {"digests": list(digests)})]
+    return len(session.rows("prune_products", {"digests": free})) if free else 0

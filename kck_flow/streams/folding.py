@@ -15,6 +15,7 @@ from typing import Any
 from django.db import Error as DatabaseErrors
 from django.db import transaction
 
+from .. import clock
 from ..cache.failures import describe
 from ..errors import UnstorableValue
 from ..key import Key
@@ -85,6 +86,7 @@ def sorted_out(topic: Topic, messages: Sequence[Given]) -> Batch:
     batch = Batch()
     known: dict[Any, Key] = {}
     names = [one.name for one in topic.own_parameters]
+    kept = topic.kept_from(clock.now())
     for given in messages:
         try:
             message = given.first = given.again()
@@ -94,6 +96,8 @@ def sorted_out(topic: Topic, messages: Sequence[Given]) -> Batch:
                 if topic.sizes:
                     for size, window in topic.sizes.items():
                         start = window.start_of(given.at)
+                        if kept and start < kept[size]:
+                            continue
                         place = (size, start, *map(params.get, names))
                         keys.append(
                             known.get(place) or known.setdefault(place, topic.key_at(params, size, start))

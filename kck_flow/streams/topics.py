@@ -17,7 +17,7 @@ from ..cache import tier
 from ..cache.failures import backoff_seconds
 from ..conf import conf
 from ..entry import Entry
-from ..errors import KckFlowError, NotPrimed
+from ..errors import InvalidKey, KckFlowError, NotPrimed
 from ..key import Key
 from ..registry import registry
 from ..store import cursors, families, held, outbox, pending, products
@@ -462,6 +462,23 @@ def _start_of_all(topic: Topic, at: datetime) -> datetime:
     raise KckFlowError(
         f"{topic.name!r} cannot go back: its windows of {', '.join(topic.sizes)} begin nowhere near together."
     )
+
+
+def outlived(topic: Topic) -> list[Key]:
+    """Return the windows of a topic that ended longer ago than it keeps them."""
+    kept = topic.kept_from(clock.now())
+    if not kept:
+        return []
+    found = []
+    for text in products.texts_of(caller(spread.alias_of(topic)), topic.name):
+        try:
+            key = topic.parse_key(text)
+        except InvalidKey:  # of windows that it had once: of these nothing is known
+            continue
+        start = key.params["window"]
+        if start is not None and start < kept[key.params.get("size") or ""]:
+            found.append(key)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from ...registry import registry
 from ...stock import Flow
 from ...store import events, leftovers, outbox, runs
 from ...store.session import Session, caller
+from ...streams import topics
 from ...topic import Topic
 from .. import words
 from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, family
@@ -27,7 +28,8 @@ class Leftover:
     """Something that may be deleted.
 
     Attributes:
-        what: ``expired``, ``above max_entries``, ``unset``, ``records``, ``events``, ``messages`` or ``runs``.
+        what: ``expired``, ``above max_entries``, ``unset``, ``windows``, ``records``, ``events``, ``messages`` or
+            ``runs``.
         product: The family, or "" for all.
         count: Returns how many rows there are.
         prune: Deletes them; yields how many each batch had.
@@ -116,6 +118,8 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
         )
     if kept is not None:
         seconds = kept.total_seconds()
+        if isinstance(primer, Topic) and primer.sizes:
+            yield _of_topic(session, primer)
         yield Leftover(
             "records",
             base,
@@ -123,6 +127,17 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
             lambda: leftovers.old_records(session, base, seconds),
             lambda: leftovers.prune_records(session, base, seconds),
         )
+
+
+def _of_topic(session: Session, topic: Topic) -> Leftover:
+    """The windows of a topic that ended longer ago than its ``retention``."""
+    return Leftover(
+        "windows",
+        topic.name,
+        session,
+        lambda: len(topics.outlived(topic)),
+        lambda: leftovers.prune_windows(session, [key.digest for key in topics.outlived(topic)]),
+    )
 
 
 def _of_flow(session: Session, base: str, seconds: float, *, waited_for: bool) -> Leftover:
@@ -229,11 +244,12 @@ def _nothing(product: str | None) -> str:
 
 VERBS = (
     Verb(
-        "prune", "Delete expired products, families above max_entries, old records and runs.", _add_prune, _prune,
+        "prune", "Delete expired products, families above max_entries, old windows, records and runs.", _add_prune,
+        _prune,
         more="Products past their hard expiry · those above a primer's max_entries, the long unread first · "
         "what unset left behind and\n"
         "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · messages that every topic has handled, after "
-        "KCK_FLOW['MESSAGE_RETENTION_DAYS'] · records older than a primer's retention · with --events 90d, "
-        "events of flows that are older.",
+        "KCK_FLOW['MESSAGE_RETENTION_DAYS'] · windows of topics, and records, older than a primer's retention · "
+        "with --events 90d, events of flows that are older.",
     ),
 )  # fmt: skip
