@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from . import clock, spread
-from .cache import behind, compute, counted, flows, reach, recount, tier
-from .cache.facade import Cache
-from .conf import conf
-from .errors import DeclarationError
-from .primer import Primer
-from .refresh import plan
-from .refresh import run as running
-from .refresh.passes import Passes
-from .registry import registry
-from .store import private
-from .store.session import caller
+from .. import clock, spread
+from ..cache import behind, compute, counted, flows, reach, recount, tier
+from ..cache.facade import Cache
+from ..conf import conf
+from ..errors import DeclarationError
+from ..primer import Primer
+from ..refresh import plan
+from ..refresh import run as running
+from ..refresh.passes import Passes
+from ..registry import registry
+from ..store import private
+from ..store.session import caller
 
 # A circle of refreshes that wake each other would otherwise never let a test end.
 MOST_REFRESHES = 100_000
