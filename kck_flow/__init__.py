@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .key import Key as Key
     from .message import Message as Message
     from .message import Source as Source
+    from .model_stream import ModelStream as ModelStream
     from .parameter import BooleanParameter as BooleanParameter
     from .parameter import ChoiceParameter as ChoiceParameter
     from .parameter import DateParameter as DateParameter
@@ -77,6 +78,7 @@ _HOMES = {
     "Flow": "stock",
     "Stock": "stock",
     "Message": "message",
+    "ModelStream": "model_stream",
     "ModelTracker": "tracker",
     "Source": "message",
     "Stream": "stream",

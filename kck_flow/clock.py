@@ -39,6 +39,11 @@ def is_moved() -> bool:
     return _frozen is not None or bool(_offset)
 
 
+def is_frozen() -> bool:
+    """Whether time stands still: a test has stopped it."""
+    return _frozen is not None
+
+
 def sql() -> str:
     """Return the SQL expression for the current instant, for the ``{now}`` of a statement."""
     if _frozen is not None:

@@ -58,9 +58,7 @@ class Point:
 
 
 class Row(Mapping[str, Any]):
-    """The captured columns of one row at one moment: attributes or items, read-only, no relations, no
-    queries.
-    """
+    """Some columns of one row at one moment: attributes or items, read-only, no relations, no queries."""
 
     __slots__ = ("_columns",)
 
@@ -72,12 +70,12 @@ class Row(Mapping[str, Any]):
             return self._columns[name]
         except KeyError:
             raise AttributeError(
-                f"The change has no column {name!r}; captured were: {', '.join(self._columns)}. "
-                "Name what you need in On(..., fields=[...])."
+                f"The row has no column {name!r}; it has: {', '.join(self._columns)}. "
+                "Name what you need in the fields=[...] of the On or the stream."
             ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"A captured row cannot be changed (column {name!r}).")
+        raise AttributeError(f"A row that was read cannot be changed (column {name!r}).")
 
     def __getitem__(self, name: str) -> Any:
         return self._columns[name]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.backends.utils import names_digest
-from django.db.models import Func, Q, Value
+from django.db.models import F, Func, Q, Value
 from django.db.models.signals import class_prepared
 
 if TYPE_CHECKING:
@@ -387,6 +388,72 @@ def _index_events(sender: type[models.Model], **_: Any) -> None:
 
 
 class_prepared.connect(_index_events, dispatch_uid="kck_flow.events")
+
+
+class IntervalQuerySet(models.QuerySet[Any]):
+    """Queries of intervals, half-open ``[start_at, end_at)``; one without an end still lasts. Bounds are aware."""
+
+    def at(self, instant: datetime) -> Self:
+        """Return those that an instant is in."""
+        return self.filter(Q(end_at=None) | Q(end_at__gt=instant), start_at__lte=instant)
+
+    def overlapping(self, start: datetime, end: datetime) -> Self:
+        """Return those of which some lies in ``[start, end)``; one of no length, where its instant does."""
+        lasting = Q(end_at=None) | Q(end_at__gt=start) | Q(end_at=start, start_at=start)
+        return self.filter(lasting, start_at__lt=end) if start < end else self.none()
+
+    def within(self, start: datetime, end: datetime) -> Self:
+        """Return those that lie in ``[start, end)`` as a whole."""
+        return self.filter(Q(end_at__lte=end), start_at__gte=start, start_at__lt=end)
+
+    def lasting(self, at_least: timedelta | None = None, at_most: timedelta | None = None) -> Self:
+        """Return those that have ended, and were as long as that, both bounds included."""
+        bounds = {"duration__gte": at_least, "duration__lte": at_most}
+        given = {name: bound for name, bound in bounds.items() if bound is not None}
+        return self.filter(end_at__isnull=False, **given)
+
+
+class TimedInterval(models.Model):
+    """Base of a model of an app's own whose rows last for a while: ``[start_at, end_at)``, and for how long.
+
+    Its queries are those of ``IntervalQuerySet``, by ``objects``; a manager of your own is made from that
+    (``IntervalQuerySet.as_manager()``). It has its check, and an index on ``start_at``, whatever its own ``Meta`` says.
+    """
+
+    start_at = models.DateTimeField()
+    # NULL while it lasts.
+    end_at = models.DateTimeField(null=True, blank=True)
+    # Kept by the database; NULL while it lasts.
+    duration = models.GeneratedField(
+        expression=F("end_at") - F("start_at"), output_field=models.DurationField(null=True), db_persist=True
+    )
+
+    objects = IntervalQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+
+def _guard_intervals(sender: type[models.Model], **_: Any) -> None:
+    """Give a model of intervals its check and its index: a ``Meta`` of its own inherits none."""
+    options = sender._meta
+    if not issubclass(sender, TimedInterval) or options.proxy:
+        return
+    if not any(field.name == "end_at" for field in options.local_fields):
+        return  # they stand in the table of a parent
+    name = names_digest(options.label_lower, length=12)
+    ends_after = models.CheckConstraint(
+        condition=Q(end_at__gte=F("start_at")),
+        name=f"kck_{name}_ends_after",
+        violation_error_message="An interval ends no sooner than it begins.",
+    )
+    options.constraints = [*options.constraints, ends_after]
+    options.indexes = [*options.indexes, models.Index(fields=["start_at"], name=f"kck_{name}_start")]
+    options.original_attrs["constraints"] = options.constraints  # what migrations go by
+    options.original_attrs["indexes"] = options.indexes
+
+
+class_prepared.connect(_guard_intervals, dispatch_uid="kck_flow.intervals")
 
 
 class Record(models.Model):

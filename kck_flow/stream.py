@@ -1,4 +1,4 @@
-"""Stream: an ordered source of data, read by time; and the one that a table is.
+"""Stream: an ordered source of data, read by time.
 
 A stream knows nothing of who reads it. What has been read of it, and what may be deleted, is kept with its readers.
 """
@@ -6,7 +6,7 @@ A stream knows nothing of who reads it. What has been read of it, and what may b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,16 @@ class Stream(ABC):
 
     # What it is called: in the commands, and where what has been read of it is kept.
     name: str = ""
+
+    @property
+    def database(self) -> str | None:
+        """The alias of the database that it is in; None where it is in none of the project's."""
+        return None
+
+    @property
+    def origin(self) -> Hashable:
+        """What tells where its data lies: what is deleted of a stream, others of the same origin lose, too."""
+        return self.name
 
     def is_empty(self) -> bool:
         """Return whether there is no item at all."""
@@ -75,11 +85,17 @@ class Stream(ABC):
             f"{self.name or type(self).__name__} does not delete: it has no delete_before."
         )
 
+    def cuts_before(self, cutoff: datetime) -> Iterator[datetime]:
+        """Yield instants, one after the other, up to ``cutoff``: the steps in which it is best deleted. What lies
+        before the one that was yielded is deleted before the next is asked for.
+        """
+        yield cutoff
+
     def gaps(self, start: datetime, end: datetime) -> Sequence[tuple[datetime, datetime]]:
         """Return the intervals of ``[start, end)`` of which the source knows that data is missing."""
         return ()
 
-    def narrowed(self, params: dict[str, Any]) -> Stream:
+    def narrowed(self, params: Mapping[str, Any]) -> Stream:
         """Return the part of the stream that belongs to a product with these parameters; itself where there are none.
 
         Raises:

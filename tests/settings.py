@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "kck_flow",
     "tests.shop.apps.ShopConfig",
     "tests.accounts.apps.AccountsConfig",
+    "tests.streams.meters.apps.MetersConfig",
 ]
 MIGRATION_MODULES = {
     "shop": None,

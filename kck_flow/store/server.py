@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from django.apps import apps
 from django.db import connections
 
+from .. import clock
 from .session import Session
 
 # What a beat writes: an index over any of these would make each beat rewrite the index, too (no HOT update).
@@ -89,3 +91,14 @@ def oldest_snapshot(session: Session, most: int) -> Held:
     row = session.row("oldest_snapshot", {"most": most})
     assert row is not None
     return Held(*row)
+
+
+def settled_at(session: Session) -> datetime | None:
+    """Return the instant up to which all is there: no transaction that began before it is still running. None on a
+    standby, where nobody can tell. Where a test has stopped the clock, its instant.
+    """
+    if clock.is_frozen():
+        return clock.now()
+    row = session.row("settled_at")
+    assert row is not None
+    return None if row[0] is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row[0])
