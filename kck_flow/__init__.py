@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from .entry import Entry as Entry
     from .entry import Point as Point
     from .entry import Row as Row
+    from .event_stream import EventStream as EventStream
     from .key import Key as Key
     from .message import Message as Message
     from .message import Source as Source
+    from .message_stream import MessageStream as MessageStream
     from .model_stream import ModelStream as ModelStream
     from .parameter import BooleanParameter as BooleanParameter
     from .parameter import ChoiceParameter as ChoiceParameter
@@ -78,6 +80,8 @@ _HOMES = {
     "Flow": "stock",
     "Stock": "stock",
     "Message": "message",
+    "EventStream": "event_stream",
+    "MessageStream": "message_stream",
     "ModelStream": "model_stream",
     "ModelTracker": "tracker",
     "Source": "message",

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from django.apps import apps
@@ -91,7 +91,11 @@ class ModelStream(Stream):
         self._using = using
         self._tz = tz
         if apps.models_ready:
-            self._days, self._ties, self._query()  # what is declared wrongly is told at once
+            self._look()
+
+    def _look(self) -> None:
+        """Raise what is declared wrongly, as soon as it can be told."""
+        _ = self._days, self._ties, self._query()
 
     def _mistake(self, what: str) -> DeclarationError:
         return DeclarationError(f"The stream {self.name!r}: {what}.")
@@ -164,7 +168,7 @@ class ModelStream(Stream):
         try:
             query: QuerySet[Any] = QuerySet(self.model, using=self.database).filter(self._filter)
             if self._fields is not None:
-                query.values_list(*self._fields)
+                query.values_list(*self._selected())
         except FieldError as error:
             raise self._mistake(str(error).rstrip(".")) from error
         return query
@@ -232,20 +236,25 @@ class ModelStream(Stream):
     def _page(self, query: QuerySet[Any], names: list[str], after: Any, most: int) -> list[tuple[Any, Any]]:
         query = self._behind(query, after).order_by(self._at, *names)
         if self._fields is not None:
-            rows = query.values_list(*self._fields, self._at_sql(), *names)[:most]
+            rows = query.values_list(*self._selected(), self._at_sql(), *names)[:most]
             width = len(self._fields)
+            instants = [self._instant(row[width]) for row in rows]
             return [
-                (
-                    (self._instant(row[width]), *row[width + 1 :]),
-                    Row(dict(zip(self._fields, row, strict=False))),
-                )
-                for row in rows
+                ((at, *row[width + 1 :]), self._item(dict(zip(self._fields, row, strict=False)), at))
+                for at, row in zip(instants, rows, strict=True)
             ]
         found = []
         for row in query.annotate(**{_AT: self._at_sql()})[:most]:
             at = self._instant(row.__dict__.pop(_AT))
             found.append(((at, *(getattr(row, name) for name in names)), row))
         return found
+
+    def _selected(self) -> Sequence[Any]:
+        """What is selected for each of the fields: itself."""
+        return self._fields or ()
+
+    def _item(self, row: dict[str, Any], at: datetime) -> Any:
+        return Row(row)
 
     def _behind(self, query: QuerySet[Any], after: Any) -> QuerySet[Any]:
         if after is None:
@@ -313,7 +322,7 @@ class ModelStream(Stream):
             gone += each.get(table._meta.label, 0)
             after = (self._instant(rows[-1][0]), *rows[-1][2:])
 
-    def narrowed(self, params: Mapping[str, Any]) -> ModelStream:
+    def narrowed(self, params: Mapping[str, Any]) -> Self:
         """Return the rows in which some columns have these values, by name.
 
         Raises:
@@ -321,8 +330,11 @@ class ModelStream(Stream):
         """
         if not params:
             return self
+        return self._where(Q(*params.items()))
+
+    def _where(self, more: Q) -> Self:
         found = copy.copy(self)
-        found._filter = self._filter & Q(*((name, value) for name, value in params.items()))
+        found._filter = self._filter & more
         found._query()
         return found
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .. import key as keys
 from .. import recorded
 from ..key import Key
 from ..recorded import Typed
+from ..windows import EPOCH
 from .levels import args_json
 from .session import Session, dumps, loads
 
@@ -313,3 +314,9 @@ def of_window(
     """
     params = {"key_base": key_base, "args": args_json(args), "start": start, "end": end}
     return [loads(row[0]) for row in session.rows("window_events", params)]
+
+
+def kept_since(session: Session, generation: int) -> datetime | None:
+    """Return since when a definition keeps what it counts as events; None where it does not, or is not in force."""
+    row = session.row("events_since", {"generation": generation})
+    return EPOCH + timedelta(microseconds=row[0]) if row is not None else None
