@@ -13,9 +13,10 @@ product::
 They use what every primer may use (``from kck_flow import …``) and nothing else: what is done here, your own
 can do.
 
-==========  ========================================================================================
-``users``   how many accounts there are, how many come back, who is new, per day in a named time zone
-``remote``  JSON and CSV fetched over HTTP on a schedule; what is made from them follows each import
-``topics``  messages counted by what they say, the latest status of each thing, a log of what was said
-==========  ========================================================================================
+===========  ========================================================================================
+``users``    how many accounts there are, how many come back, who is new, per day in a named time zone
+``remote``   JSON and CSV fetched over HTTP on a schedule; what is made from them follows each import
+``topics``   messages counted by what they say, the latest status of each thing, a log of what was said
+``history``  what happened, asked for page by page over HTTP, as a stream
+===========  ========================================================================================
 """

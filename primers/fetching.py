@@ -18,6 +18,7 @@ library speaks HTTP below. So the standard library's does, and an import brings 
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import string
@@ -27,6 +28,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from types import TracebackType
@@ -58,11 +60,17 @@ class TimedOut(RemoteError, TimeoutError):
 
 
 class WrongStatus(RemoteError):
-    """The server answered with a status that brings no document; ``status`` is its number."""
+    """The server answered with a status that brings no document.
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    Attributes:
+        status: Its number.
+        retry_after: What it says of when to try again, seconds or a date of HTTP; None where it does not.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after = retry_after
 
 
 class WrongRedirect(RemoteError):
@@ -117,6 +125,34 @@ class Document:
             raise WrongContent(message) from None
         except UnicodeError as error:
             raise WrongContent(f"{shown(self.url)} is not encoded in {named}: {error}.") from error
+
+    def json(self, *, decimals: bool = False) -> Any:
+        """Return what the content says as JSON.
+
+        Args:
+            decimals: Whether numbers with a fraction become ``Decimal``, to the digit, instead of ``float``.
+
+        Raises:
+            WrongContent: it is none.
+        """
+        text = self.text()
+        try:
+            return json.loads(text, parse_float=Decimal if decimals else None, parse_constant=no_number)
+        except (ValueError, RecursionError) as error:
+            what = f"sent no JSON: {error}. It begins with {self.beginning()}"
+            raise WrongContent(f"{shown(self.url)} {what}.") from error
+
+    def at(self, found: Any, path: str) -> Any:
+        """Return what stands at a path of names joined by dots, in what ``json`` returned. Raises WrongContent."""
+        for name in path.split(".") if path else ():
+            if not isinstance(found, dict) or name not in found:
+                there = (
+                    ", ".join(map(repr, found)) if isinstance(found, dict) else f"a {type(found).__name__}"
+                )
+                what = f"has no {name!r} on the path {path!r}; there is {there[:200] or 'nothing'}"
+                raise WrongContent(f"{shown(self.url)} {what}.")
+            found = found[name]
+        return found
 
     def beginning(self) -> str:
         """Return the first words, for a message."""
@@ -208,7 +244,7 @@ class Fetch:
             later = headers.get("Retry-After")
             when = f" (Retry-After: {later[:40]})" if later else ""
             said = f"{response.status} {response.reason[:80]}".strip()
-            raise WrongStatus(f"{shown(url)} answered {said}{when}.", response.status)
+            raise WrongStatus(f"{shown(url)} answered {said}{when}.", response.status, later)
         if self.needs_length and response.length is None and not response.chunked:
             raise Truncated(
                 f"{shown(url)} does not say where it ends: cut short, it would look whole. "
@@ -345,6 +381,11 @@ class _HTTPS(HTTPSHandler):
 
     def https_open(self, req: Request) -> HTTPResponse:
         return self.do_open(partial(_Secure, watch=self._watch, context=self._tls()), req)
+
+
+def no_number(name: str) -> Any:
+    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not know."""
+    raise ValueError(f"{name} is no JSON")
 
 
 # -- addresses -----------------------------------------------------------------------------------------------

@@ -44,11 +44,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import partial
 from hashlib import sha256
@@ -218,26 +216,7 @@ class JSONImport(Import):
     needs_length = False  # a JSON text that was cut short is none
 
     def read(self, key: Key, document: Document) -> Any:
-        text = document.text()
-        try:
-            found = json.loads(text, parse_float=Decimal if self.decimals else None, parse_constant=no_number)
-        except (ValueError, RecursionError) as error:
-            what = f"sent no JSON: {error}. It begins with {document.beginning()}"
-            raise WrongContent(f"{shown(document.url)} {what}.") from error
-        for name in self.path.split(".") if self.path else ():
-            if not isinstance(found, dict) or name not in found:
-                there = (
-                    ", ".join(map(repr, found)) if isinstance(found, dict) else f"a {type(found).__name__}"
-                )
-                what = f"has no {name!r} on the path {self.path!r}; there is {there[:200] or 'nothing'}"
-                raise WrongContent(f"{shown(document.url)} {what}.")
-            found = found[name]
-        return found
-
-
-def no_number(name: str) -> Any:
-    """Refuse ``NaN`` and ``Infinity``, which Python reads and JSON does not know."""
-    raise ValueError(f"{name} is no JSON")
+        return document.at(document.json(decimals=self.decimals), self.path)
 
 
 class CSVImport(Import):

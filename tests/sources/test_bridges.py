@@ -106,7 +106,7 @@ def test_a_killed_consumer_counts_each_message_once(bus: Bus, crew: Crew) -> Non
     from tests.sources.primers import Bridged
 
     draw = random.Random(5)
-    messages, sent = shuffled(draw, 500)
+    _messages, sent = shuffled(draw, 500)
     registry.register(Bridged)
     try:
         consumer = crew.manage("kck", "consume", env=bus.env)
