@@ -97,11 +97,6 @@ class Topic(Windowed):
         except KeyError:
             return None
 
-    def happened_at(self, message: Message) -> datetime:
-        """Return the instant by which a message's window is found: when it happened."""
-        assert message.at is not None
-        return message.at
-
     def enrich(self, message: Message) -> Any:
         """Return what ``process`` needs to know besides, as ``message.enriched``: what takes long to find out.
 
@@ -136,7 +131,7 @@ class Topic(Windowed):
             yield f"lateness is {cls.lateness!r}", "Give a timedelta of zero or more."
         if cls.max_replay is not None and not is_duration(cls.max_replay):
             yield f"max_replay is {cls.max_replay!r}", "Give a timedelta, or None."
-        for name, given in (("process", 2), ("keys", 1), ("happened_at", 1), ("enrich", 1), ("initial", 0)):
+        for name, given in (("process", 2), ("keys", 1), ("enrich", 1), ("initial", 0)):
             if not takes(getattr(object.__new__(cls), name, None), *[None] * given):
                 shown = ", ".join(["self", *(("state", "message")[-given:] if given else ())])
                 yield f"{name} cannot be called as {name}({shown})", f"Define {name}({shown})."

@@ -247,7 +247,7 @@ class LatestStatus(Topic):
         categories, constraints, statuses = self.said(message)
         if len(statuses) > 1:
             raise ValueError(f"{statuses!r} is more than one status, and {self.name!r} keeps the latest one.")
-        told = {"status": statuses[0], "at": self.happened_at(message), "id": message.id}
+        told = {"status": statuses[0], "at": message.at, "id": message.id}
         boards = (
             [state] if self.own_parameters else [state.setdefault(category, {}) for category in categories]
         )
@@ -284,7 +284,7 @@ class EventLog(Topic):
 
     def process(self, state: Any, message: Message) -> Any:
         told = {
-            "at": self.happened_at(message),
+            "at": message.at,
             "id": message.id,
             "topic": message.topic,
             "body": self.kept(message),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from django.db import Error as DatabaseErrors
@@ -39,13 +38,11 @@ class Given:
     Attributes:
         logged: The message, as it is in the log.
         enriched: What enriching it gave.
-        at: The instant by which its window is found.
         first: A copy of it that no handler has had; None once one has.
     """
 
     logged: Logged
     enriched: Any = None
-    at: datetime | None = None
     first: Message | None = None
 
     def copy(self) -> Message:
@@ -90,12 +87,12 @@ def sorted_out(topic: Topic, messages: Sequence[Given]) -> Batch:
     for given in messages:
         try:
             message = given.first = given.again()
-            given.at = topic.happened_at(message)
+            at = given.logged.at
             keys = []
             for params in topic.own_params(message):
                 if topic.sizes:
                     for size, window in topic.sizes.items():
-                        start = window.start_of(given.at)
+                        start = window.start_of(at)
                         if kept and start < kept[size]:
                             continue
                         place = (size, start, *map(params.get, names))

@@ -172,9 +172,10 @@ def _split_otherwise(session: Session, topic: Topic) -> None:
         shards = _shards(one.part, _parts_of(one.position))
         of = tuple(shards) if shards is not None else None
         counted.append((replace(one.place, counted=()), None, of))
-        counted += [
-            (place, before, merged) for place, before, merged in one.place.counted if merged in (None, of)
-        ]
+        for place, before, its in one.place.counted:
+            both = of if its is None else its if of is None else tuple(sorted({*its} & {*of}))
+            if both is None or both:
+                counted.append((place, before, both))
     first = known[0]
     since = max((one.since for one in known if one.since is not None), default=None)
     moved = [one.moved_at for one in known]
@@ -185,6 +186,7 @@ def _split_otherwise(session: Session, topic: Topic) -> None:
         session,
         topic.name,
         missing=cursors.told(cursors.joined([gap for one in known for gap in one.missing])),
+        fetched=cursors.told(cursors.joined([interval for one in known for interval in one.fetched])),
         moved_at=min(one for one in moved if one is not None) if all(moved) else None,
         watermark=max((one.watermark for one in known if one.watermark is not None), default=None),
         begun_at=min(one.begun_at for one in known),
