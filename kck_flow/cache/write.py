@@ -258,7 +258,7 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
             raise TypeError(
                 "invalidate(key) takes no parameters: they are in the key. Use invalidate(key_base=..., **params)."
             )
-        _no_topic(text, keys.base_of(text))
+        _no_topic(str(text), keys.base_of(text))
         return _invalidate_one(registry.key(text))
     assert key_base is not None
     if not isinstance(key_base, str):
