@@ -24,6 +24,8 @@ from .reading import Reading
 
 # Seconds for the server to take a connection, and to answer.
 PATIENCE = 10.0
+# Seconds to give back what we hold, at the end.
+FAREWELL = 2.0
 # Seconds to wait for more once something has come.
 LINGER = 0.005
 # Seconds for which the server keeps a request for messages, at least.
@@ -248,8 +250,8 @@ class NATS(Source):
         if line is None:
             return
         with suppress(Exception):  # a server that is gone gives it to somebody else after ack_wait
-            line.do(line.stop_listening())
-            line.do(_give_back(line, [*self._unsettled.values(), *line.waiting()], 0.0))
+            line.do(line.stop_listening(), FAREWELL)
+            line.do(_give_back(line, [*self._unsettled.values(), *line.waiting()], 0.0), FAREWELL)
         self._unsettled.clear()
         line.close()
 
@@ -302,13 +304,13 @@ class _Line:
         }
         return await asyncio.wait_for(nats.connect(url, **given), 2 * PATIENCE)
 
-    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Do it in the connection's thread; returns what it returns."""
+    def do(self, work: Coroutine[Any, Any, Any], limit: float = 3 * PATIENCE) -> Any:
+        """Do it in the connection's thread, in so many seconds; returns what it returns."""
         if not self._thread.is_alive():
             work.close()
             raise ConnectionError("The connection to NATS is closed.")
         try:
-            return asyncio.run_coroutine_threadsafe(self._watched(work), self._loop).result(3 * PATIENCE)
+            return asyncio.run_coroutine_threadsafe(self._watched(work), self._loop).result(limit)
         except CancelledError:
             raise ConnectionError("The connection to NATS is lost.") from None
 
