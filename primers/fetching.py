@@ -35,7 +35,7 @@ from types import TracebackType
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
+from urllib.request import AbstractHTTPHandler, HTTPHandler, OpenerDirector, ProxyHandler, Request
 
 from kck_flow import progress
 
@@ -374,7 +374,10 @@ class _HTTP(HTTPHandler):
         return self.do_open(partial(_Plain, watch=self._watch), req)
 
 
-class _HTTPS(HTTPSHandler):
+class _HTTPS(AbstractHTTPHandler):
+    # Not HTTPSHandler: it reads all certificates of the system as it is made, which takes longer than a page.
+    https_request = AbstractHTTPHandler.do_request_
+
     def __init__(self, watch: Watch, tls: Callable[[], ssl.SSLContext]) -> None:
         super().__init__()
         self._watch, self._tls = watch, tls
