@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .stream import Stream as Stream
     from .streams.log import send as send
     from .streams.log import send_many as send_many
+    from .timeframe import TimeFrame as TimeFrame
     from .topic import Topic as Topic
     from .tracker import ModelTracker as ModelTracker
 
@@ -88,6 +89,7 @@ _HOMES = {
     "ModelTracker": "tracker",
     "Source": "message",
     "Stream": "stream",
+    "TimeFrame": "timeframe",
     "Topic": "topic",
     "On": "primer",
     "Primer": "primer",
