@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from ..message import Message, Source
 from . import library, texts
-from .reading import Reading, instant
+from .reading import Coming, Reading, instant
 
 logger = logging.getLogger("kck_flow")
 
@@ -76,14 +75,14 @@ class AMQP(Source):
                 f"url must begin with amqp:// or amqps://, not {url.partition(':')[0]!r}: other brokers have sources "
                 "of their own."
             )
-        if heartbeat < 1:
+        if int(heartbeat) < 1:  # AMQP counts whole seconds
             raise ValueError(f"heartbeat must be at least 1 second, not {heartbeat!r}.")
         # Plain amqp:// would be librabbitmq where that is installed.
         self._url = f"py{url}" if url.startswith("amqp://") else url
         self.queue = queue
         self._exchange, self._routing_keys = exchange, texts("routing_keys", routing_keys)
         self._declare, self._arguments = declare, dict(queue_arguments or {})
-        self._heartbeat, self._options = heartbeat, dict(connection or {})
+        self._heartbeat, self._options = int(heartbeat), dict(connection or {})
         self._reading = Reading(id=id, at=at, key=key, topics=topics, only_topics=only_topics)
         self._connection: Any = None
         self._channel: Any = None
@@ -96,7 +95,7 @@ class AMQP(Source):
         self._consumer = ""
         self._window = 0
         self._last = 0
-        self._came: deque[Message] = deque()
+        self._came = Coming()
         # Deliveries that are neither acknowledged nor given back, in their order.
         self._unsettled: dict[int, None] = {}
         self._later: list[tuple[float, int]] = []
@@ -140,12 +139,12 @@ class AMQP(Source):
                 until = min([deadline, now + self._heartbeat / 4, *(due for due, _ in self._later[:1])])
                 self._drain(max(until - now, 0.001))
                 self._connection.heartbeat_check()
-            while len(self._came) < most and self._drain(LINGER):
+            while not self._came.enough(most) and self._drain(LINGER):
                 pass
         except Exception:
             self._whole = False
             raise
-        return [self._came.popleft() for _ in range(min(most, len(self._came)))]
+        return self._came.take(most)
 
     def _consume(self, most: int) -> None:
         """Let the broker send two batches ahead, and no more: so much is on its way while a batch is stored."""
@@ -186,14 +185,14 @@ class AMQP(Source):
         properties = sent.properties
         headers = {name: properties[name] for name in _SAID if properties.get(name)}
         headers |= properties.get("application_headers") or {}
+        body = sent.body or b""
+        payload = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else bytes(body)
         told = headers.get("x-delivery-count")  # of quorum queues
         message = self._reading.message(
             name=self.name or self.queue,
             # A fan-out needs no routing key, and a topic has a name.
             topic=delivery["routing_key"] or delivery["exchange"] or self.queue,
-            payload=sent.body.encode("utf-8", "surrogatepass")
-            if isinstance(sent.body, str)
-            else bytes(sent.body or b""),
+            payload=payload,
             headers=headers,
             id=properties.get("message_id") or "",
             at=instant(properties.get("timestamp")),
@@ -202,7 +201,7 @@ class AMQP(Source):
         )
         if self._reading.wants(message):
             self._unsettled[tag] = None
-            self._came.append(message)
+            self._came.put(message, len(payload))
         else:
             self._channel.basic_ack(tag)
 

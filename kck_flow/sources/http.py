@@ -109,9 +109,15 @@ def _sender(name: str, given: Any) -> Sender:
         )
     signs = "secret" in given
     secrets = given["secret" if signs else "token"]
-    secrets = (secrets,) if isinstance(secrets, str) else texts("a sender's token or secret", secrets)
-    if not secrets or any(len(one) < SHORTEST for one in secrets):
-        raise ValueError(f"the sender {name!r} has a token or secret of less than {SHORTEST} characters.")
+    secrets = [secrets] if isinstance(secrets, str) else secrets
+    if (
+        not isinstance(secrets, (list, tuple))
+        or not secrets
+        or any(not isinstance(one, str) or len(one) < SHORTEST for one in secrets)
+    ):  # which it is, no message and no log shall show
+        raise ValueError(
+            f"the sender {name!r} needs a token or secret of at least {SHORTEST} characters, or a list of such."
+        )
     patterns = texts(f"the topics of the sender {name!r}", given.get("topics", ()))
     if not patterns:
         raise ValueError(f"the sender {name!r} has no topics, and could send nothing.")
@@ -171,6 +177,8 @@ def _take(request: HttpRequest, source: str, topic: str) -> dict[str, int]:
         raise _Refused(HTTPStatus.NOT_FOUND, f"Nothing is received here under the name {source!r}.")
     if request.method != "POST":
         raise _Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Messages are sent by POST.", Allow="POST")
+    if not request.headers.keys() & {"Authorization", "X-Signature"}:  # whoever is nobody need not be heard
+        raise _unknown()
     raw = _read(request, made)
     sender, signed = _authenticated(request, raw, made)
     messages = _messages(request, raw, topic, made)
@@ -239,12 +247,16 @@ def _authenticated(request: HttpRequest, raw: bytes, made: HTTP) -> tuple[Sender
                 if hmac.compare_digest(token, given):
                     found = sender
     if found is None:
-        raise _Refused(
-            HTTPStatus.UNAUTHORIZED,
-            "Show a token (Authorization: Bearer ...), or sign the request (X-Timestamp, X-Signature).",
-            WWW_Authenticate="Bearer",
-        )
+        raise _unknown()
     return found, hashlib.sha256(f"{stamp}.".encode() + raw).hexdigest() if signature else ""
+
+
+def _unknown() -> _Refused:
+    return _Refused(
+        HTTPStatus.UNAUTHORIZED,
+        "Show a token (Authorization: Bearer ...), or sign the request (X-Timestamp, X-Signature).",
+        WWW_Authenticate="Bearer",
+    )
 
 
 def _messages(request: HttpRequest, raw: bytes, topic: str, made: HTTP) -> list[Message]:

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from ..message import Message, Source
 from . import library
-from .reading import Reading
+from .reading import Coming, Reading
 
 # Seconds for the server to take a connection, and to answer.
 PATIENCE = 10.0
@@ -103,10 +103,12 @@ class NATS(Source):
         # Counts connections: what came by an earlier one is not settled by the next.
         self._number = 0
         self._unsettled: dict[int, Any] = {}
+        self._came = Coming()
 
     def open(self, position: Any = None) -> None:
         self.close()
         self._number += 1
+        self._came = Coming()
         line = _Line(self._nats, self._url, self._options)
         try:
             line.do(self._subscribe(line))
@@ -142,22 +144,22 @@ class NATS(Source):
     def fetch(self, most: int, timeout: float) -> Sequence[Message]:
         line = self._ready()
         deadline = time.monotonic() + timeout
-        batch: list[Message] = []
-        while len(batch) < most:
+        came = self._came
+        while not came.enough(most):
             left = deadline - time.monotonic()
-            line.ask(most - len(batch), max(left, REQUEST))
-            sent = line.take(LINGER if batch else max(left, 0.0))
+            line.ask(came.likely(most - len(came)), max(left, REQUEST))
+            sent = line.take(LINGER if came else max(left, 0.0))
             if sent is None:
-                if batch or time.monotonic() >= deadline:
+                if came or time.monotonic() >= deadline:
                     break
                 continue
             message = self._message(sent)
             if self._reading.wants(message):
                 self._unsettled[message.receipt[1]] = sent
-                batch.append(message)
+                came.put(message, len(sent.data))
             else:
                 line.do(sent.ack())
-        return batch
+        return came.take(most)
 
     def _message(self, sent: Any) -> Message:
         told = sent.metadata

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,8 +24,50 @@ logger = logging.getLogger("kck_flow")
 
 # The header that says that a body was no JSON, and what it is instead: "text" or "base64".
 AS = "kck_body"
+# Bytes of a batch, as they came: one message may have more.
+BATCH_BYTES = 4 * 1024 * 1024
 # Characters of a topic's name: beyond that, no index could hold it.
 LONGEST_TOPIC = 500
+
+
+class Coming:
+    """Messages that have come, and wait to be fetched: in batches that are not too large to be stored at once."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, Message]] = deque()
+        self._bytes = 0
+        # What a message has been of late.
+        self._usual = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: Message, size: int) -> None:
+        """Put one at the end, which was so many bytes long."""
+        self._waiting.append((size, message))
+        self._bytes += size
+        self._usual = size if not self._usual else self._usual * 0.9 + size * 0.1
+
+    def enough(self, most: int) -> bool:
+        """Return whether a batch of so many messages is there, or one of so many bytes as a batch may have."""
+        return len(self._waiting) >= most or self._bytes >= BATCH_BYTES
+
+    def likely(self, most: int) -> int:
+        """Return how many more messages to ask for, at most ``most``, so that they are likely to be one batch."""
+        return max(min(most, int(BATCH_BYTES / max(self._usual, 1.0))), 1)
+
+    def take(self, most: int) -> list[Message]:
+        """Return the next batch, of at most so many messages."""
+        batch: list[Message] = []
+        taken = 0
+        while (
+            self._waiting and len(batch) < most and (not batch or taken + self._waiting[0][0] <= BATCH_BYTES)
+        ):
+            size, message = self._waiting.popleft()
+            taken += size
+            batch.append(message)
+        self._bytes -= taken
+        return batch
 
 
 class Reading:

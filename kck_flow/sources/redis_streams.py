@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 from ..message import Message, Source
 from . import library
-from .reading import AS, Reading, decoded
+from .reading import AS, Coming, Reading, decoded
 
 # Seconds for the server to take a connection, and to answer; a read blocks for less.
 PATIENCE = 10.0
@@ -88,7 +87,9 @@ class RedisStreams(Source):
     def _begin(self) -> None:
         # Entries that we have and have not settled, and when those that are to come again may.
         self._held: dict[bytes, float | None] = {}
-        self._came: deque[Message] = deque()
+        self._came = Coming()
+        # Whether the connection is as good as it was.
+        self._whole = True
         self._claim_from: bytes = b"0-0"
         self._claim_at = 0.0
         self._renew_at = 0.0
@@ -100,6 +101,8 @@ class RedisStreams(Source):
             # Names and values are bytes of any kind; answers have the shape of the older protocol.
             "decode_responses": False,
             "protocol": 2,
+            # Whoever reads opens it again: then it learns what it still holds.
+            "retry": self._redis.retry.Retry(self._redis.backoff.NoBackoff(), 0),
             **self._options,
         }
         return self._redis.Redis.from_url(self._url, **options)
@@ -120,7 +123,13 @@ class RedisStreams(Source):
         )
 
     def fetch(self, most: int, timeout: float) -> Sequence[Message]:
-        client = self._ready()
+        try:
+            return self._fetch(self._ready(), most, timeout)
+        except Exception:
+            self._whole = False
+            raise
+
+    def _fetch(self, client: Any, most: int, timeout: float) -> Sequence[Message]:
         deadline = time.monotonic() + timeout
         while not self._came:
             self._renew()
@@ -133,11 +142,13 @@ class RedisStreams(Source):
             until = min([deadline, now + LONGEST_BLOCK, self._claim_at, self._renew_at, *dues])
             block = max(int((until - now) * 1000), 1) if timeout > 0 else None
             self._arrived(
-                client.xreadgroup(self.group, self.consumer, {self.stream: ">"}, count=most, block=block)
+                client.xreadgroup(
+                    self.group, self.consumer, {self.stream: ">"}, count=self._came.likely(most), block=block
+                )
             )
             if time.monotonic() >= deadline:
                 break
-        return [self._came.popleft() for _ in range(min(most, len(self._came)))]
+        return self._came.take(most)
 
     def _arrived(self, answer: Any, again: bool = False) -> None:
         for _, entries in answer or ():
@@ -155,7 +166,7 @@ class RedisStreams(Source):
             message = self._message(entry, fields, told.get(entry, 1))
             if self._reading.wants(message):
                 self._held[entry] = None
-                self._came.append(message)
+                self._came.put(message, sum(map(len, fields.values())))
             else:
                 unwanted.append(entry)
         if unwanted:
@@ -212,7 +223,7 @@ class RedisStreams(Source):
             self.consumer,
             int(self._claim_after * 1000),
             start_id=self._claim_from,
-            count=most,
+            count=self._came.likely(most),
         )
         if self._claim_from == b"0-0":  # that was all; until it is asked for sooner
             self._claim_at = time.monotonic() + self._claim_after / 2
@@ -303,9 +314,10 @@ class RedisStreams(Source):
         if client is None:
             return
         with suppress(Exception):  # a server that is gone takes nothing back; another takes it over later
-            self._client = client
-            self._set_idle(list(self._held), int(self._claim_after * 1000) + 1)
-            client.eval(FORGET, 1, self.stream, self.group, self.consumer)
+            if self._whole:
+                self._client = client
+                self._set_idle(list(self._held), int(self._claim_after * 1000) + 1)
+                client.eval(FORGET, 1, self.stream, self.group, self.consumer)
         self._client = None
         with suppress(Exception):
             client.close()

@@ -233,6 +233,16 @@ class SourceConformance:
         found = self.fetched(source, wanted, most=7)
         assert Counter(message.id for message in found) == Counter(message.id for message in wanted)
 
+    def test_many_large_messages_arrive(self) -> None:
+        source = self.opened()
+        wanted = [
+            Outgoing(json.dumps({"n": number, "text": "x" * 1_000_000}).encode()) for number in range(12)
+        ]
+        self.send(wanted)
+        found = {message.id: message.body["n"] for message in self.fetched(source, wanted, most=500)}
+        assert found == {message.id: number for number, message in enumerate(wanted)}
+        self.nothing_comes(source)
+
     def test_a_single_message_is_not_waited_with(self) -> None:
         source = self.opened()
         (wanted,) = self.sent(1)

@@ -45,6 +45,8 @@ def bring(name: str, point: str, after: int, until: int) -> int:
             if batch:
                 batches += 1
                 at("fetched")
+            else:  # another may have brought the last of them
+                enough()
             return batch
 
         def acknowledged(batch: Any) -> None:
@@ -63,6 +65,5 @@ def bring(name: str, point: str, after: int, until: int) -> int:
             stopping.set()
 
     bridge = intake.Bridge(name, made, ["default"], stopping, enough)
-    enough()
     bridge.run()
     return bridge.messages

@@ -269,8 +269,8 @@ def test_odd_texts_are_kept() -> None:
     [
         ({"x": {"topics": ["*"]}}, "either a 'token' or a 'secret'"),
         ({"x": {"token": TOKEN, "secret": SECRET, "topics": ["*"]}}, "either a 'token' or a 'secret'"),
-        ({"x": {"token": "short", "topics": ["*"]}}, "less than 16 characters"),
-        ({"x": {"token": [], "topics": ["*"]}}, "less than 16 characters"),
+        ({"x": {"token": "short", "topics": ["*"]}}, "at least 16 characters"),
+        ({"x": {"token": [], "topics": ["*"]}}, "at least 16 characters"),
         ({"x": {"token": TOKEN}}, "has no topics"),
         ({"x": {"token": TOKEN, "topics": "*"}}, "must be a list of texts"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kck_flow.codec import MAX_DEPTH
 from kck_flow.message import Message
-from kck_flow.sources.reading import AS, LONGEST_TOPIC, Reading, decoded, instant
+from kck_flow.sources.reading import AS, BATCH_BYTES, LONGEST_TOPIC, Coming, Reading, decoded, instant
 from kck_flow.store.outbox import body_of, text_of
 from kck_flow.testing.sources import BODIES, FOREIGN
 
@@ -127,3 +127,24 @@ def test_topics_are_renamed_and_chosen() -> None:
 def test_wrong_options_are_told(options: dict, told: str) -> None:
     with pytest.raises(TypeError, match=told):
         Reading(**options)
+
+
+def test_a_batch_has_so_many_bytes_or_one_message() -> None:
+    came, whole = Coming(), read(Reading())
+    for size in (BATCH_BYTES // 2, BATCH_BYTES // 2, 1, BATCH_BYTES * 2, 1, 1, 1):
+        came.put(whole, size)
+    assert came.enough(100)
+    assert [len(came.take(2)) for _ in range(6)] == [2, 1, 1, 2, 1, 0]
+    assert not came.enough(1)
+    assert len(came) == 0
+
+
+def test_large_messages_are_asked_for_by_few() -> None:
+    came, whole = Coming(), read(Reading())
+    assert came.likely(500) == 500
+    for _ in range(100):
+        came.put(whole, BATCH_BYTES // 8)
+    assert came.likely(500) == 8
+    for _ in range(100):
+        came.put(whole, BATCH_BYTES * 2)
+    assert came.likely(500) == 1
