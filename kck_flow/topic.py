@@ -117,6 +117,11 @@ class Topic(Windowed):
                     f"a topic has no use for {name}: it is made of messages, as they come",
                     f"Remove {name}; how long its windows are kept is told by retention.",
                 )
+        if cls.version != 1:
+            yield (
+                "a topic has no use for version: what its handler made of messages is not made again by itself",
+                "Remove version. To have the messages handled again: manage.py kck rewind.",
+            )
         if cls.depends_on or cls.always_fresh:
             yield (
                 "a topic depends on nothing but its messages",

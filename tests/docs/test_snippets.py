@@ -8,9 +8,9 @@ import pytest
 
 from tests.docs.snippets import PAGES, ROOT, blocks, sitting
 
-# The tutorial makes a project of its own; test_tutorial.py follows it.
-TUTORIAL = ROOT / "docs" / "tutorial.md"
-WITH_CODE = [page for page in PAGES if page != TUTORIAL and blocks(page)]
+# A tutorial makes a project of its own; test_tutorial.py follows it.
+TUTORIALS = sorted((ROOT / "docs").glob("tutorial*.md"))
+WITH_CODE = [page for page in PAGES if page not in TUTORIALS and blocks(page)]
 
 
 def _name(page: Path) -> str:

@@ -1,4 +1,4 @@
-"""The tutorial, followed from an empty folder to the last command, as it stands on the page."""
+"""The tutorials, followed from an empty folder to the last command, as they stand on the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.docs.snippets import ROOT, SESSION, Block, blocks, commands
 from tests.harness.daemons import Daemon, free_port
 from tests.harness.wait import until
 
-TUTORIAL = ROOT / "docs" / "tutorial.md"
+TUTORIALS = sorted((ROOT / "docs").glob("tutorial*.md"))
 # What the machine of the tests has done already, or does its own way.
 DONE_BEFORE = ("python -m venv", ". .venv", "pip install", "createdb")
 SLOW = 60.0  # seconds; an import of Django and a migration on a busy machine
@@ -138,6 +138,7 @@ def _drop(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_does_what_it_says(follower: Follower) -> None:
-    for block in blocks(TUTORIAL):
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_the_tutorial_does_what_it_says(follower: Follower, page: Path) -> None:
+    for block in blocks(page):
         follower.follow(block)

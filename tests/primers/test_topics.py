@@ -379,6 +379,13 @@ def test_a_wrong_declaration_is_named(base: Any, attributes: dict[str, Any], tol
         del registry.broken[broken:]
 
 
+def test_a_version_is_refused_since_nothing_would_make_the_older_values_again() -> None:
+    made = type("Versioned", (topics.CountBy,), {"key_base": "said_twice", "by": "a", "version": 2})
+    assert [what for what, _ in made.problems()] == [  # type: ignore[attr-defined]
+        "a topic has no use for version: what its handler made of messages is not made again by itself"
+    ]
+
+
 def test_importing_them_declares_nothing() -> None:
     assert not [one for one in registry.classes if one.__module__ == "primers.topics"]
     with registered(type("Said", (topics.EventLog,), {"key_base": "said_here"})):
