@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .stock import Flow as Flow
     from .stock import Stock as Stock
     from .stream import Stream as Stream
+    from .timeframe import TimeFrame as TimeFrame
     from .topic import Topic as Topic
     from .tracker import ModelTracker as ModelTracker
 
@@ -86,6 +87,7 @@ _HOMES = {
     "ModelTracker": "tracker",
     "Source": "message",
     "Stream": "stream",
+    "TimeFrame": "timeframe",
     "Topic": "topic",
     "On": "primer",
     "Primer": "primer",

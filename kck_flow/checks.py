@@ -4,8 +4,9 @@ E001 a primers module cannot be imported · E002 two primers share a name · E00
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
-W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can follow · W003 a stock or
-flow that sees only what this application saves · W004 a model of events whose foreign key overlooks some
+E015 a time frame is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can
+follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose foreign key
+overlooks some
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .primer import On, Primer, names_of, where
 from .process import Process
 from .registry import home_of, registry
 from .stock import Flow, Stock
+from .timeframe import TimeFrame, aligned
 from .topic import Topic
 from .tracked import tracked_definition
 from .walked import stock_definition
@@ -65,7 +67,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E014, W001 to W004: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E015, W001 to W004: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -128,6 +130,8 @@ def check_primers(**_: Any) -> list[CheckMessage]:
                 Error(f"{primer.where()}: {what}.", hint=hint, obj=_who(type(primer)), id="kck_flow.E014")
                 for what, hint in primer.problems()
             )
+        if isinstance(primer, TimeFrame):
+            found.extend(_frames(primer))
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()
@@ -318,6 +322,69 @@ def _own_augment(flow: Flow) -> tuple[str, str]:
                 "Take a number, a UUID, a day or the key of a row for it, or leave augment out.",
             )
     return "", ""
+
+
+def _frames(primer: TimeFrame) -> Iterator[CheckMessage]:
+    """E015: a time frame."""
+    for what, hint in _wrong_in_frames(primer):
+        place = _place(type(primer))
+        yield Error(f"{place}: {what}.", hint=hint, obj=_who(type(primer)), id="kck_flow.E015")
+
+
+def _wrong_in_frames(primer: TimeFrame) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong in a time frame, as (what, what to do)."""
+    kind = type(primer)
+    base = registry.primers.get(primer.merges_base) if primer.merges_base is not None else None
+    if primer.merges is not None:
+        if not isinstance(base, TimeFrame) or base is primer:
+            yield (
+                f"merges is {primer.merges!r}, which is no other time frame",
+                "Name one, by class or key base.",
+            )
+            return
+        if primer.stream is not None:
+            yield "it has a stream, and merges another time frame", "Leave one of them out."
+        names = [one.name for one in primer.own_parameters]
+        if names != [one.name for one in base.own_parameters]:
+            yield (
+                f"it merges {base.name!r}, which has other parameters",
+                "Give both the same parameters, in the same order.",
+            )
+        elif home_of(primer) != home_of(base):
+            yield f"it merges {base.name!r}, which is in another database", "Say the same database for both."
+        for size, window in primer.sizes.items():
+            fits = base.hops == 1 and any(
+                aligned(fine, window) and base.length(name) <= primer.length(size)
+                for name, fine in base.sizes.items()
+            )
+            if not fits and primer.finer[size] is None:
+                yield (
+                    f"no window of {base.name!r} fills its own{f' of {size}' if size else ''}",
+                    "Merge from a time frame whose windows begin where these do, and follow one another.",
+                )
+    elif primer.stream is None:
+        yield (
+            "it has no stream",
+            "Say stream = …: a Stream, or a method that returns one; or merges = another.",
+        )
+    merged = primer.merges is not None or any(fine is not None for fine in primer.finer.values())
+    if merged and kind.merge is TimeFrame.merge:
+        yield "it has no merge(self, key, parts)", "Define how a coarser frame is made of finer ones."
+    computed = primer.merges is None
+    if computed and kind.compute is TimeFrame.compute:
+        yield "it has no compute(self, key, items)", "Define it, and return the value of one window."
+    if primer.schedule is not None:
+        yield "it has a schedule", "Its windows are its schedule: leave it out."
+    if any(on.then != "refresh" for on in primer.depends_on):
+        yield (
+            "an edge makes its frames stale, or augments them",
+            'Say then="refresh" and a key that names the frame: it is computed again, as another revision.',
+        )
+    if primer.domain is None and any(not one.has_default for one in primer.own_parameters):
+        yield "it has parameters, and no domain", "Define domain(self): the products that have frames."
+    model = primer.record_model
+    if model is not None and not getattr(model, "keeps_frames", False):
+        yield f"record_model is {model!r}", "Give a subclass of kck_flow.models.FrameRecord."
 
 
 def _process(process: Process) -> Iterator[CheckMessage]:

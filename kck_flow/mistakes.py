@@ -156,9 +156,11 @@ def _methods(primer: type[Primer]) -> Iterable[tuple[str, str]]:
         *(f"{when}_{what}" for what in HOOKS for when in ("pre", "post")),
         "post_record",
     ):
-        if getattr(primer, name) is getattr(Primer, name):
+        # As the kind of primer has it: a time frame's compute gets the items, too.
+        ours = next(base for base in primer.__mro__ if _is_ours(base) and name in vars(base))
+        if getattr(primer, name) is getattr(ours, name):
             continue
-        names = list(inspect.signature(getattr(Primer, name)).parameters)
+        names = list(inspect.signature(getattr(ours, name)).parameters)
         hint = f"It is called with the arguments of {name}({', '.join(names)})."
         try:
             signature = inspect.signature(getattr(object.__new__(primer), name))
@@ -177,6 +179,10 @@ def _methods(primer: type[Primer]) -> Iterable[tuple[str, str]]:
             yield f"{name} takes {inspect.signature(getattr(primer, name))}", hint
     if callable(primer.domain) and not takes(object.__new__(primer).domain):
         yield "domain cannot be called without arguments", "Define domain(self)."
+
+
+def _is_ours(base: type) -> bool:
+    return base.__module__.partition(".")[0] == __package__
 
 
 def _numbers(primer: type[Primer]) -> Iterable[tuple[str, str]]:
@@ -223,9 +229,7 @@ def misspelt(primer: type[Primer]) -> list[tuple[str, str]]:
     """Return the attributes of a primer class that are none but look like one, each with the one it looks
     like.
     """
-    ours = [
-        base for base in primer.__mro__ if base.__module__.partition(".")[0] == __package__
-    ]  # Stock, Process, …
+    ours = [base for base in primer.__mro__ if _is_ours(base)]  # Stock, Process, …
     own = dict.fromkeys(name for base in primer.__mro__ if base not in ours for name in vars(base))
     known = {name for base in ours for name in vars(base)}
     return [(name, meant) for name in own if name not in known and (meant := nearest(name))]

@@ -700,3 +700,51 @@ class Frame(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class FrameRecord(models.Model):
+    """Base of a model of an app's own that holds the values of a time frame, for ``record_model``: a column for each of
+    what ``compute`` returns.
+
+    A frame computed again is another row, of the next revision; ``current`` is the one that holds. Of one frame one is
+    current, whatever its own ``Meta`` says.
+    """
+
+    # How declarations, which import no table, know such a model.
+    keeps_frames = True
+
+    id = models.BigAutoField(primary_key=True)
+    digest = models.UUIDField(editable=False)
+    key = models.TextField()
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField()
+    revision = models.IntegerField()
+    current = models.BooleanField()
+    complete = models.BooleanField()
+    primer_version = models.IntegerField()
+    written_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.key
+
+
+def _constrain_frames(sender: type[models.Model], **_: Any) -> None:
+    """Give a model of frames what makes a frame unique: a ``Meta`` of its own inherits none."""
+    options = sender._meta
+    if not issubclass(sender, FrameRecord) or options.proxy:
+        return
+    name = names_digest(options.label_lower, length=12)
+    options.constraints = [
+        *options.constraints,
+        models.UniqueConstraint(fields=["digest", "revision"], name=f"kck_{name}_once"),
+        models.UniqueConstraint(fields=["digest"], condition=Q(current=True), name=f"kck_{name}_current"),
+    ]
+    options.indexes = [*options.indexes, models.Index(fields=["start_at"], name=f"kck_{name}_start")]
+    options.original_attrs["constraints"] = options.constraints  # what migrations go by
+    options.original_attrs["indexes"] = options.indexes
+
+
+class_prepared.connect(_constrain_frames, dispatch_uid="kck_flow.frames")

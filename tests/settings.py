@@ -55,10 +55,12 @@ INSTALLED_APPS = [
     "tests.shop.apps.ShopConfig",
     "tests.accounts.apps.AccountsConfig",
     "tests.streams.meters.apps.MetersConfig",
+    "tests.streams.weather",
 ]
 MIGRATION_MODULES = {
     "shop": None,
     "accounts": None,
+    "weather": None,
 }  # its tables follow its models, so that tests may add to them freely
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -111,11 +111,12 @@ def call(
         value = primer.compute(key)
         if inspect.iscoroutine(value):
             # What it asks of Django runs in this thread, hence on this connection, in its transaction or snapshot.
-            value = async_to_sync(_awaited)(value)
+            value = async_to_sync(awaited)(value)
         return value, frame
 
 
-async def _awaited(value: Coroutine[Any, Any, Any]) -> Any:
+async def awaited(value: Coroutine[Any, Any, Any]) -> Any:
+    """Await what an ``async def`` returned."""
     return await value
 
 

@@ -18,8 +18,9 @@ from ..stock import Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
 from ..store.session import caller, loads
+from ..timeframe import TimeFrame
 from ..topic import Topic
-from . import counted, flows, processes, topics
+from . import counted, flows, framed, processes, topics
 from . import verdict as verdicts
 
 
@@ -102,6 +103,7 @@ def explain(key: Key) -> dict[str, Any]:
         **(flows.told(key, flow) if flow is not None else {}),
         **(processes.told(key, primer) if isinstance(primer, Process) else {}),
         **(topics.told(key, primer, stored) if isinstance(primer, Topic) else {}),
+        **(framed.told(key, primer) if isinstance(primer, TimeFrame) else {}),
     }
 
 

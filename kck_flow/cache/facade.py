@@ -18,7 +18,22 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import families, products, refreshes
 from ..store.session import caller
-from . import aio, counted, explaining, flight, flows, frame, history, many, processes, read, topics, write
+from ..timeframe import TimeFrame
+from . import (
+    aio,
+    counted,
+    explaining,
+    flight,
+    flows,
+    frame,
+    framed,
+    history,
+    many,
+    processes,
+    read,
+    topics,
+    write,
+)
 from .compute import compute_live
 from .context import ATOMIC, TEST, context_of, is_dirty
 from .read import RAISE
@@ -112,6 +127,8 @@ class Cache:
             return bool(flows.told(found, flow)["state"] == "fresh")
         if isinstance(primer, Process):
             return processes.is_open(primer)
+        if isinstance(primer, TimeFrame):
+            return framed.is_set(found, primer)
         return products.is_set(caller(spread.alias_of(registry.primers.get(found.key_base))), found.digest)
 
     # -- writing
@@ -199,6 +216,8 @@ class Cache:
             return processes.refresh(found, primer)
         if topics.fed(found) is not None:
             return read.get_entry(found)
+        if isinstance(primer, TimeFrame):
+            return framed.refresh(found, primer)
         if context == TEST:
             return _entry_or_raise(
                 read.in_test(primer, found, alias, force=True, hook="refresh", reason=refreshes.MANUAL)
@@ -254,11 +273,14 @@ class Cache:
         facet: str | None = None,
     ) -> list[Point]:
         """Return what a product with ``keep_history``, or a stock with a ``schedule``, held over ``[start, end)``,
-        oldest first; of a flow, what it counted; of a topic with windows, what each of them is.
+        oldest first; of a flow, what it counted; of a topic with windows, what each of them is; of a time frame,
+        the frames that begin in it.
 
         Args:
             start, end: Aware instants; the first is included, the second is not.
-            by: None for one point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the
+            key: Of a time frame, what stands before the window, with or without its size; the finest where not given.
+            by: Of a time frame, one of its sizes. Else None for one point a change; a timedelta, or
+                ``"hour" "day" "week" "month" "year"`` in the
                 project's zone beginning at ``start``, for the last value of each step.
 
         Returns:
@@ -271,9 +293,11 @@ class Cache:
             ValueError: ``start`` is not before ``end``, either is naive, ``by`` is unknown, or there is no such
                 ``facet``.
         """
+        history.bounds(start, end)
+        if isinstance(registry.primers.get(keys.base_of(key)), TimeFrame):
+            return framed.series(key, start, end, by, facet)
         found = registry.key(key)
         primer = registry.primers.get(found.key_base)
-        history.bounds(start, end)
         if isinstance(primer, Flow):
             return flows.series(found, primer, start, end, by, facet)
         topic = topics.fed(found)

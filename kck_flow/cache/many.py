@@ -19,7 +19,7 @@ from ..registry import registry
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
-from . import behind, counted, flight, flows, frame, processes, reach, read
+from . import behind, counted, flight, flows, frame, framed, processes, reach, read
 from .compute import Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import MISSING, judge
@@ -97,6 +97,13 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
         text: (key, *found) for text, key in parsed.items() if (found := counted.counted(key)) is not None
     }
     for text, told in zip(stocks, counted.entries(list(stocks.values())) if stocks else (), strict=True):
+        del parsed[text]
+        if isinstance(told, Exception):
+            failed[text] = told
+        else:
+            results[text] = told.value
+    windows = {text: (key, of) for text, key in parsed.items() if (of := framed.framed(key)) is not None}
+    for text, told in zip(windows, framed.entries(list(windows.values())) if windows else (), strict=True):
         del parsed[text]
         if isinstance(told, Exception):
             failed[text] = told

@@ -43,8 +43,9 @@ from ..store import pending, private, products, refreshes
 from ..store.products import Stored
 from ..store.session import caller, loads
 from ..storing import args_of
+from ..timeframe import TimeFrame
 from ..topic import Topic
-from . import behind, compute, counted, flight, flows, frame, processes, reach, tier, topics
+from . import behind, compute, counted, flight, flows, frame, framed, processes, reach, tier, topics
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
@@ -97,6 +98,13 @@ def get(
     process = registry.primers.get(found.key_base)
     if isinstance(process, Process):
         return processes.entry(found, process).value
+    if isinstance(process, TimeFrame):
+        try:
+            return framed.entry(found, process, prime=_flag(prime_on_cache_miss), wait=seconds(wait)).value
+        except NotPrimed:
+            if default is not RAISE:
+                return default
+            raise
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -144,6 +152,8 @@ def get_entry(
     if isinstance(process, Process):
         return processes.entry(found, process)
     try:
+        if isinstance(process, TimeFrame):
+            return framed.entry(found, process, prime=ask.prime, wait=ask.wait)
         entry: Entry = answer(found, ask, value_only=False)
         return entry
     except NotPrimed:

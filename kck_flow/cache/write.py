@@ -29,8 +29,9 @@ from ..store.products import Published
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, encode, expiries, public_of
+from ..timeframe import TimeFrame
 from ..topic import Topic
-from . import counted, frame, tier
+from . import counted, frame, framed, tier
 from .flight import is_lock_timeout
 
 logger = logging.getLogger("kck_flow")
@@ -211,6 +212,8 @@ def _no_topic(name: str, key_base: str) -> None:
 
 
 def _no_stock(key: Key) -> None:
+    if framed.framed(key) is not None:
+        framed.refuse_by_hand(key)
     _no_topic(str(key), key.key_base)
     primer = registry.primers.get(key.key_base)
     if counted.counted(key) is not None or isinstance(primer, (Flow, Process)):
@@ -227,6 +230,8 @@ def unset(text: str, *, run_hooks: bool = True) -> bool:
     of_stock = counted.counted(key)
     if of_stock is not None:
         return generations.void(caller(of_stock[2]), key.key_base) > 0
+    if framed.framed(key) is not None:
+        framed.refuse_by_hand(key)
     primer = registry.primers.get(key.key_base)
     codec = primer.codec if primer is not None else Primer.codec
     session = caller(spread.alias_of(primer))
@@ -270,6 +275,8 @@ def invalidate(text: str | None = None, *, key_base: str | None = None, **params
     args = _partial(primer, key_base, params) if primer is not None and params else None
     if primer is not None and args is not None and len(args) == len(primer.parameters):
         return _invalidate_one(primer.build_key(**params))
+    if isinstance(primer, TimeFrame):
+        return framed.again(primer, args or {})
     session = caller(spread.alias_of(primer))
     if isinstance(primer, Stock) and counted.definition_of(primer, session.alias) is not None:
         return generations.void(session, key_base)
@@ -298,6 +305,8 @@ def _invalidate_one(key: Key) -> int:
     if of_stock is not None:
         return generations.void(caller(of_stock[2]), key.key_base)
     primer = registry.primers.get(key.key_base)
+    if isinstance(primer, TimeFrame):
+        return framed.ask(key, primer)
     session = caller(spread.alias_of(primer))
     with session.transaction():
         _, was_set = products.invalidate(session, key, args_of(primer, key))
@@ -336,6 +345,8 @@ def request_refresh(text: str, priority: int | None = None, *, reason: str = ref
         raise UnknownPrimer(registry.unknown(key.key_base))
     if priority is not None and not is_whole(priority, LANES[0], LANES[-1]):
         raise ValueError(f"priority is a lane, a whole number from 0 to {LANES[-1]}, not {priority!r}.")
+    if isinstance(primer, TimeFrame):
+        return framed.request(key, primer, priority if priority is not None else primer.priority)
     alias = spread.alias_of(primer)
     lane = priority if priority is not None else min(primer.priority, refreshes.SCHEDULED)
     slot, args = _slot(primer, key)

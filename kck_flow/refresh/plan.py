@@ -14,7 +14,7 @@ from datetime import datetime
 
 from .. import key as keys
 from .. import spread
-from ..cache import counted, recount
+from ..cache import counted, framing, recount
 from ..cache.facade import Cache
 from ..key import Key
 from ..primer import Primer, as_key
@@ -23,6 +23,8 @@ from ..stock import Stock
 from ..store import events, families, refreshes
 from ..store.session import Session
 from ..storing import args_of
+from ..streams import planner
+from ..timeframe import TimeFrame
 
 logger = logging.getLogger("kck_flow")
 
@@ -62,7 +64,7 @@ def domain_of(primer: Primer) -> list[Key]:
 
 def known_bases(products: Sequence[str] | None = None) -> list[str]:
     """Return the key bases that this process can refresh (those of ``products``, where given), with the slots of our
-    own that serve them: plans, counts of stocks, and callables of flows.
+    own that serve them: plans, counts of stocks, callables of flows, and planners of time frames.
     """
     names = [name for name in registry.primers if products is None or name in products]
     stocks = [name for name in names if isinstance(registry.primers[name], Stock)]
@@ -72,6 +74,7 @@ def known_bases(products: Sequence[str] | None = None) -> list[str]:
         *(plan_base(name) for name in names),
         *(recount.slot_base(name) for name in stocks),
         *(events.slot_base(name) for name in calling),
+        *(framing.slot_base(name) for name in names if isinstance(registry.primers[name], TimeFrame)),
     ]
 
 
@@ -111,13 +114,18 @@ def sync(
             and synced_at > loaded_at
         ):
             continue
-        unheard_of = version == 0 and primer.schedule is None and primer.autostart
+        framed = isinstance(primer, TimeFrame)
+        unheard_of = version == 0 and primer.schedule is None and primer.autostart and not framed
         if (version, known_digest) != (primer.version, digest) and not unheard_of:
             families.declare(
                 session, primer.name, version=primer.version, schedule=digest, paused=not primer.autostart
             )
             changed += 1
-            logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
+            if not framed:
+                logger.info("schedule.changed family=%s schedule=%s", primer.name, primer.schedule or "none")
+        if isinstance(primer, TimeFrame):
+            planner.sync(session, primer)
+            continue
         if primer.schedule is None:
             if known_digest:
                 refreshes.unschedule(session, primer.name, [])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from .. import clock
-from ..cache import counted, flows, recount
+from ..cache import counted, flows, framing, recount
 from ..cache.beats import beats
 from ..cache.compute import Computation, Sessions
 from ..cache.failures import backoff_seconds, describe
@@ -23,6 +23,8 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import events, families, refreshes, runs
 from ..store.refreshes import Claim, Ending, instant
+from ..streams import planner
+from ..timeframe import TimeFrame
 from ..topic import Topic
 from . import calls, plan, recording
 
@@ -31,7 +33,7 @@ logger = logging.getLogger("kck_flow")
 MISSED_LIMIT = 10_000
 ANOTHER_SECONDS = 30.0
 LINES_PER_SECOND = 50
-OK = ("done", "unchanged", "skipped", "planned", "begun")
+OK = ("done", "unchanged", "skipped", "kept", "planned", "begun")
 
 
 def run(
@@ -45,7 +47,7 @@ def run(
     timed_out: Callable[[ComputeTimeout], None] | None = None,
 ) -> str:
     """Carry a claim out and end it; returns its outcome: ``done, unchanged, failed, fenced, superseded,
-    skipped, planned, begun``.
+    skipped, planned, begun``; of a time frame also ``kept``.
     """
     key = claim.key
     begun = time.monotonic()
@@ -62,6 +64,8 @@ def run(
         return _walk(claim, sessions, watched, alias)
     if recount.is_count(key):
         return _count(claim, alias, sessions, watched, worker)
+    if framing.is_planner(key):
+        return _plan_frames(claim, alias, sessions, watched, worker)
     if events.is_events(key):
         return _call(claim, alias, sessions, watched, worker)
     primer = registry.primers.get(key.key_base)
@@ -69,6 +73,13 @@ def run(
         with sessions() as session:
             refreshes.release(session, claim, delay=5.0)
         return "released"
+    if isinstance(primer, TimeFrame):
+        framed = framing.Framing(
+            claim, primer, alias, sessions, own_thread=own_thread, watched=watched, worker=worker, timed_out=timed_out
+        )  # fmt: skip
+        done = framed.carry_out()
+        _log(claim, done, time.monotonic() - begun, worker)
+        return done
     of_stock = counted.counted(key)
     if of_stock is not None:
         return _pass_on(claim, of_stock[0], sessions)
@@ -124,6 +135,17 @@ def _count(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: 
         cost = (time.monotonic() - begun) * 1000
         refreshes.finish(session, claim, Ending(refreshes.TRIGGERED, None, None, cost))
     return outcome
+
+
+def _plan_frames(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: str) -> str:
+    """Plan a family of time frames."""
+    if watched:
+        beats().hold(alias, claim)
+    try:
+        return planner.carry_out(claim, alias, sessions, worker)
+    finally:
+        if watched:
+            beats().let_go(alias, claim)
 
 
 def _call(claim: Claim, alias: str, sessions: Sessions, watched: bool, worker: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..arguments import Verb
 from .checking import VERBS as CHECKING
 from .counting import VERBS as COUNTING
+from .framing import VERBS as FRAMING
 from .moving import VERBS as MOVING
 from .products import VERBS as PRODUCTS
 from .pruning import VERBS as PRUNING
@@ -21,6 +22,7 @@ ALL: dict[str, Verb] = {
         *REFRESHES,
         *COUNTING,
         *STREAMING,
+        *FRAMING,
         *WATCHING,
         *WORKERS,
         *CHECKING,

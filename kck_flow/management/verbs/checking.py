@@ -45,6 +45,7 @@ from ..arguments import (
 from ..console import DONE, FAILED, Console
 from ..tables import Column, Row
 from .balancing import balance
+from .framing import lag
 from .products import servable, state_of
 from .watching import worker_row
 
@@ -602,13 +603,22 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         help="Count the rows of captured stocks and compare with what they hold; strike the balance of each process: "
         "what its stocks held, plus what came in, less what went out. All where no stock or process is named.",
     )
+    parser.add_argument(
+        "--lag", metavar="NAME", help="How far a time frame is behind its stream, and how many frames wait."
+    )
+    parser.add_argument(
+        "--at-most",
+        type=words.seconds,
+        metavar="DURATION",
+        help="With --lag: exit 1 where it is more than this.",
+    )
     add_database(parser)
     add_format(parser)
 
 
 def _check(console: Console, options: Options) -> int:
     codes = []
-    given = [name for name in ("setup", "stale", "workers", "augment") if options[name]]
+    given = [name for name in ("setup", "stale", "workers", "augment", "lag") if options[name]]
     if options["balance"] is not None:
         given.append("balance")
     named = given or ["setup"]
@@ -623,6 +633,8 @@ def _check(console: Console, options: Options) -> int:
         codes.append(_stale(console, options))
     if options["augment"]:
         codes.append(_augment(console, options))
+    if options["lag"]:
+        codes.append(lag(console, options))
     if options["balance"] is not None:
         codes.append(balance(console, options))
     return max(codes)

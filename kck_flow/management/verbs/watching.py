@@ -20,6 +20,7 @@ from ...key import Key
 from ...primer import Primer
 from ...registry import registry
 from ...store import families, listings, permits, workers
+from ...store import frames as framing
 from ...store import refreshes as queue
 from ...store.session import Session, loads
 from ...streams import topics
@@ -498,6 +499,7 @@ def tree(edges: Sequence[tuple[str, str, str]]) -> Iterator[str]:
 
 # -- status -----------------------------------------------------------------------------------------------------------
 
+FRAME_NAMES = ("frame", "planned", "parked", "closed", "skipped", "closed_up_to")
 LANE_NAMES = ("database", "lane", "slots", "due", "running", "parked", "failing", "overdue_seconds")
 
 
@@ -515,13 +517,16 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 
 def status(sessions: Sequence[Session]) -> dict[str, Any]:
-    """Return what goes on: ``totals`` (a dict); ``lanes``, ``workers``, ``running``, ``paused``, ``topics`` (lists)."""
+    """Return what goes on: ``totals`` (a dict); ``lanes``, ``workers``, ``running``, ``paused``, ``topics``,
+    ``frames`` (lists).
+    """
     told: dict[str, Any] = {
         "lanes": [],
         "workers": [],
         "running": [],
         "paused": [],
         "topics": [],
+        "frames": [],
         "totals": {"products": 0, "marks": 0, "changes": 0},
     }
     for session in sessions:
@@ -548,6 +553,7 @@ def status(sessions: Sequence[Session]) -> dict[str, Any]:
         ]
         for name, count in listings.totals(session).items():
             told["totals"][name] += count
+        told["frames"] += [dict(zip(FRAME_NAMES, row, strict=True)) for row in framing.states(session)]
         told["topics"] += [asdict(topics.lag(one)) for one in topics.topics(alias=own_alias(session))]
     return told
 
@@ -678,6 +684,16 @@ def _show_status(console: Console, options: Options) -> None:
             Column("ERROR", lambda row: row["error"], stretch=True),
         ]
         _section(console, columns, told["topics"])
+    if told["frames"]:
+        columns = [
+            Column("FRAMES OF", lambda row: row["frame"]),
+            Column("CLOSED", _number("closed"), right=True),
+            Column("PLANNED", _number("planned"), right=True),
+            Column("PARKED", _number("parked"), right=True),
+            Column("SKIPPED", _number("skipped"), right=True),
+            Column("UP TO", lambda row: words.instant(row["closed_up_to"], clock.now())),
+        ]
+        _section(console, columns, told["frames"])
     for row in told["paused"]:
         console.write(f"paused: {row['name']}{' (' + row['note'] + ')' if row['note'] else ''}")
 

@@ -1,0 +1,402 @@
+"""What people and programs ask of time frames: told of late items, computed again, skipped, filled in for the past; how
+far behind they are, and what they took.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .. import key as keys
+from .. import spread, waking
+from ..cache import framed, framing, horizon
+from ..errors import InvalidKey, KckFlowError, UnknownPrimer
+from ..key import Key
+from ..registry import registry
+from ..store import frames, refreshes
+from ..store.session import caller
+from ..timeframe import TimeFrame
+from . import planner
+
+STATES = ("planned", "closed", "skipped", "failed")
+
+
+def family(name: str) -> TimeFrame:
+    """Return a time frame by its key base.
+
+    Raises:
+        UnknownPrimer: there is no primer of that name.
+        InvalidKey: it is no time frame.
+    """
+    primer = registry.primer(name)
+    if not isinstance(primer, TimeFrame):
+        named = ", ".join(one.name for one in planner.families_of()) or "none"
+        raise InvalidKey(f"{name!r} is no time frame. Declared are: {named}.")
+    return primer
+
+
+def plan(name: str) -> planner.Found:
+    """Plan what is missing of a family now, holes and records that were deleted included."""
+    primer = family(name)
+    alias = spread.alias_of(primer)
+    return planner.plan(primer, alias, lambda: framed.slots(alias))
+
+
+def wake(name: str) -> None:
+    """Have the workers plan a family soon: something has come to its stream."""
+    primer = family(name)
+    with framed.slots(spread.alias_of(primer)) as session:
+        framing.wake(session, primer.name)
+        waking.soon(session)
+
+
+# -- what came late
+
+
+def tell(
+    name: str, start: datetime, end: datetime, *, late: int = 1, params: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Tell a family that items came to ``[start, end)``, or changed there, after it was read; returns the keys of the
+    frames that this touches.
+
+    A frame with ``late = "revise"`` is computed again; one with ``"count"`` counts them. What is not closed needs no
+    telling, and may be told.
+
+    Args:
+        late: How many items there were.
+        params: Of which product; of all where not given.
+    """
+    primer = family(name)
+    if primer.late == "count":
+        args = _args(primer, params)
+        with framed.slots(spread.alias_of(primer)) as session:
+            return frames.count_late(
+                session,
+                primer.name,
+                start,
+                end,
+                longest=primer.longest(),
+                sizes=_computed(primer),
+                args=args,
+                late=late,
+            )
+    return _ask(primer, start, end, late, params, "late", [frames.PLANNED, frames.CLOSED])
+
+
+def recompute(
+    name: str, start: datetime, end: datetime, *, params: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Have the closed frames that ``[start, end)`` touches computed again by the workers; returns their keys. One whose
+    value is the same stays the revision that it is.
+    """
+    return _ask(family(name), start, end, 0, params, "again", [frames.CLOSED])
+
+
+def _ask(
+    primer: TimeFrame,
+    start: datetime,
+    end: datetime,
+    late: int,
+    params: Mapping[str, Any] | None,
+    reason: str,
+    states: Sequence[str],
+) -> list[str]:
+    with framed.slots(spread.alias_of(primer)) as session:
+        told = frames.tell(
+            session,
+            primer.name,
+            start,
+            end,
+            longest=primer.longest(),
+            sizes=_computed(primer) or list(primer.sizes),
+            args=_args(primer, params),
+            late=late,
+            lane=primer.priority,
+            reason=reason,
+            states=states,
+        )
+        if told:
+            waking.soon(session)
+    return told
+
+
+def _computed(primer: TimeFrame) -> list[str]:
+    """Return the sizes that are computed from the items; what is merged from them follows."""
+    return [size for size in primer.sizes if horizon.finer_of(primer, size) is None]
+
+
+def _args(primer: TimeFrame, params: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not params:
+        return {}
+    own = keys.build(primer.name, primer.own_parameters, params).params
+    return {one.name: one.to_json(own[one.name]) for one in primer.own_parameters}
+
+
+# -- given up
+
+
+def skip(text: str, reason: str) -> bool:
+    """Give a frame up: what waits for it goes on, and its data may be deleted; returns whether it was not closed.
+
+    A closed frame that was to be computed again keeps its value.
+    """
+    key, primer = _frame(text)
+    with framed.slots(spread.alias_of(primer)) as session:
+        one = framed.planned(primer, key)
+        gone = frames.skip(session, primer.name, [one], primer_version=primer.version, reason=reason)
+        for other in {primer.name, *(other.name for other, _ in horizon.coarser_of(primer, _size(key)))}:
+            framing.wake(session, other)
+        waking.soon(session)
+    return bool(gone)
+
+
+def unskip(text: str) -> bool:
+    """Have a frame computed after all that was skipped; returns whether it was."""
+    key, primer = _frame(text)
+    with framed.slots(spread.alias_of(primer)) as session:
+        asked = frames.unskip(session, [key.digest], lane=primer.priority)
+        waking.soon(session)
+    return bool(asked)
+
+
+def _frame(text: str) -> tuple[Key, TimeFrame]:
+    key = registry.key(text)
+    primer = registry.primers.get(key.key_base)
+    if primer is None:
+        raise UnknownPrimer(registry.unknown(key.key_base))
+    if not isinstance(primer, TimeFrame):
+        raise InvalidKey(f"{text!r} is no key of a time frame.")
+    return key, primer
+
+
+def _size(key: Key) -> str:
+    return str(key.params.get("size", ""))
+
+
+# -- the past
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What came of one frame of a backfill: ``done, unchanged, there, skipped, failed``."""
+
+    key: Key
+    outcome: str
+    error: BaseException | None = None
+
+
+def windows(name: str, start: datetime, end: datetime) -> list[Key]:
+    """Return the keys of the frames that begin in ``[start, end)`` and end by ``end``, the finest sizes first, each
+    from the oldest on.
+    """
+    primer = family(name)
+    found = []
+    products = planner.products_of(primer)
+    for size, window in primer.sizes.items():
+        first = window.start_of(start)
+        first = first if first >= start else window.after(first)
+        for params in products:
+            found += [primer.key_at(params, size, begins) for begins, _ in primer.walk(size, first, end)]
+    return found
+
+
+def backfill(
+    name: str,
+    start: datetime,
+    end: datetime,
+    *,
+    again: bool = False,
+    before: datetime | None = None,
+    rate: float | None = None,
+) -> Iterator[Filled]:
+    """Compute the frames of a range here, those older than the epoch, too, one after the other; yields each.
+
+    What is closed is left as it is, so that it goes on where it was interrupted. Whoever else computes a frame is
+    waited for.
+
+    Args:
+        again: Whether also those are computed that are closed; one whose value is the same stays as it is.
+        before: With ``again``, only those that were closed before.
+        rate: How many frames a second, at most; as many as it can where not given.
+    """
+    primer = family(name)
+    alias = spread.alias_of(primer)
+    began, done = time.monotonic(), 0
+    for key in windows(name, start, end):
+        if rate:
+            time.sleep(max(began + done / rate - time.monotonic(), 0))
+        outcome = _filled(key, primer, alias, again, before)
+        done += outcome.outcome != "there"
+        yield outcome
+
+
+def _filled(key: Key, primer: TimeFrame, alias: str, again: bool, before: datetime | None) -> Filled:
+    with framed.slots(alias) as session:
+        known = frames.read(session, [key.digest]).get(key.digest)
+        closed = known is not None and known.state == frames.CLOSED and known.have >= known.want
+        if known is not None and known.state == frames.SKIPPED and not again:
+            return Filled(key, "skipped")
+        fresh = before is not None and known is not None and (known.closed_at or before) >= before
+        if closed and (not again or fresh):
+            return Filled(key, "there")
+        if known is None:
+            framed_row = [framed.planned(primer, key)]
+            frames.plan(
+                session,
+                primer.name,
+                framed_row,
+                primer_version=primer.version,
+                lane=refreshes.BACKFILL,
+                reason="backfill",
+            )
+        elif known.state == frames.SKIPPED:
+            frames.unskip(session, [key.digest], lane=refreshes.BACKFILL)
+        elif closed:
+            frames.ask(session, [key.digest], lane=refreshes.BACKFILL, reason="backfill")
+    day = 86_400.0
+    deadline = time.monotonic() + day
+    try:
+        outcome = framed.computed(
+            key, primer, alias, reason="backfill", force=True, deadline=deadline, wait=day
+        )
+    except KckFlowError as error:
+        return Filled(key, "failed", error)
+    return Filled(key, "done" if outcome == "found" else outcome)
+
+
+# -- how far they are
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a family is behind its stream.
+
+    Attributes:
+        pending: Frames whose window is complete and that are neither closed nor skipped.
+        seconds: From the beginning of the oldest of them to where the stream is complete; 0 where there is none.
+        watermark: Up to when the stream is complete, of the product that is behind most.
+    """
+
+    name: str
+    pending: int
+    seconds: float
+    watermark: datetime | None
+
+
+def lag(name: str) -> Lag:
+    """Return how far a family is behind its stream."""
+    primer = family(name)
+    alias = spread.alias_of(primer)
+    session = caller(alias)
+    pending, seconds, least = 0, 0.0, None
+    for params in planner.products_of(primer):
+        seen = horizon.look(primer, params, alias)
+        if seen.watermark is not None:
+            least = min(least, seen.watermark) if least is not None else seen.watermark
+        if seen.first is None or seen.due is None:
+            continue
+        for size, window in primer.sizes.items():
+            of, first = primer.series_key(params, size), window.start_of(seen.first)
+            known = frames.decided_starts(session, of, first, seen.due)
+            open_starts = [start for start, _ in primer.walk(size, first, seen.due) if start not in known]
+            pending += len(open_starts)
+            if open_starts:
+                seconds = max(seconds, (seen.due - open_starts[0]).total_seconds())
+    return Lag(primer.name, pending, seconds, least)
+
+
+def needs_from(primer: TimeFrame, now: datetime) -> datetime | None:
+    """Return from when on a family still needs its stream; see ``TimeFrame.needs_from``."""
+    alias = spread.alias_of(primer)
+    session = caller(alias)
+    needs: list[datetime] = []
+    for params in planner.products_of(primer):
+        seen = horizon.look(primer, params, alias)
+        if seen.first is None:
+            return None
+        for size in _computed(primer):
+            window, of = primer.sizes[size], primer.series_key(params, size)
+            first = window.start_of(max(seen.first, seen.deleted or seen.first))
+            needs.append(_oldest_open(session, primer, size, of, first, now))
+    return min(needs) - primer.lateness if needs else None
+
+
+def _oldest_open(
+    session: Any, primer: TimeFrame, size: str, of: Key, first: datetime, now: datetime
+) -> datetime:
+    """Return where the oldest window begins that is neither closed nor skipped, or is to be computed again."""
+    window = primer.sizes[size]
+    known = frames.decided_starts(session, of, first, max(now, first))
+    start = first
+    while start in known:
+        start = window.after(start)
+    again = frames.oldest_open(session, of)
+    return min(start, again) if again is not None else start
+
+
+TimeFrame.oldest_need = staticmethod(needs_from)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the frames of one size took, over a range. Durations are milliseconds; None where nothing was done."""
+
+    size: str
+    frames: int
+    items: int | None
+    compute_ms: float | None
+    longest_ms: float | None
+    cleanup_ms: float | None
+    late: int
+    revised: int
+    incomplete: int
+    start: datetime
+    end: datetime
+
+
+def stats(name: str, start: datetime | None = None, end: datetime | None = None) -> list[Stats]:
+    """Return what the closed frames of a range took, on average, by size."""
+    primer = family(name)
+    rows = frames.stats(caller(spread.alias_of(primer)), primer.name, start, end)
+    return [Stats(row[0], row[1], int(row[2]) if row[2] is not None else None, *row[3:]) for row in rows]
+
+
+NAMES = (
+    "key", "start", "end", "state", "reason", "items", "late", "revision", "complete", "again", "primer_version",
+    "planned_at", "closed_at", "cleaned_at", "compute_ms", "cleanup_ms", "cleanup_error", "attempts", "last_error",
+    "parked_why",
+)  # fmt: skip
+
+
+def listed(
+    text: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    *,
+    state: str = "",
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return the frames of a family, of one of its products or of one size, the newest first, as dicts of ``NAMES``.
+
+    Args:
+        text: A key base, or a key without its window.
+        state: Only those that are ``planned``, ``closed``, ``skipped`` or ``failed``.
+    """
+    family(keys.base_of(text))
+    primer, params, size = framed.series_key(text) if "/" in text else (family(text), {}, "")
+    args = _args(primer, params)
+    if size and "/" in text and size in text.split("/"):
+        args["size"] = size
+    rows = frames.listed(
+        caller(spread.alias_of(primer)),
+        primer.name,
+        start=start,
+        end=end,
+        args=args,
+        state=state,
+        limit=limit,
+    )
+    return [dict(zip(NAMES, row, strict=True)) for row in rows]
