@@ -23,6 +23,8 @@ from ..spread import alias_of
 from ..store import cursors
 from ..store.session import caller
 from ..stream import Stream
+from ..timeframe import TimeFrame
+from . import frames as frames  # which says what time frames need
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Pruned:
 def stream_of(primer: Primer) -> Stream | None:
     """Return the stream that a primer reads; None of one that reads none. What its ``stream`` raises, rises."""
     found: Any = getattr(primer, "stream", None)
+    if isinstance(primer, TimeFrame) and primer.merges_base is not None:
+        return None  # it is made of other frames
     if found is None or not callable(getattr(primer, "needs_from", None)):
         return None
     if not isinstance(found, Stream) and callable(found):

@@ -14,18 +14,31 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Q
 
-from kck_flow import Flow, MessageStream, ModelStream, Primer, Stock, Stream, Topic, model_stream, testing
+from kck_flow import (
+    Cache,
+    Flow,
+    MessageStream,
+    ModelParameter,
+    ModelStream,
+    Primer,
+    Stock,
+    Stream,
+    TimeFrame,
+    Topic,
+    model_stream,
+    testing,
+)
 from kck_flow.changes import triggers
 from kck_flow.errors import DeclarationError
 from kck_flow.event_stream import EventStream
 from kck_flow.management.verbs import pruning
-from kck_flow.models import Cursor, Event, Outbox
+from kck_flow.models import Cursor, Event, Frame, Outbox
 from kck_flow.store.session import caller
-from kck_flow.streams import retention, topics
+from kck_flow.streams import frames, retention, topics
 from kck_flow.streams.log import send
-from kck_flow.testing import freeze_time, registered
+from kck_flow.testing import freeze_time, registered, run_worker
 from tests.accounts.models import Account
-from tests.streams.meters.models import Complaint, Photo, Reading
+from tests.streams.meters.models import Complaint, Meter, Photo, Reading
 
 committed = pytest.mark.django_db(transaction=True)
 T = datetime(2026, 3, 1, tzinfo=UTC)
@@ -469,3 +482,121 @@ def test_messages_that_a_frame_needs_stay_in_the_log(since: Any, expected: int, 
         topics.drain(["rt_log"])
         assert kck("prune")[0] == 0
         assert Outbox.objects.count() == expected
+
+
+# -- time frames ---------------------------------------------------------------------------------------------
+
+LATEST = ModelStream(Reading, "taken_at", watermark="latest")
+STATION = ModelStream(Reading, "taken_at", name="by-meter", watermark="latest")
+
+
+class _Hours(TimeFrame):
+    stream, duration, quiet, corrections = LATEST, "hour", None, timedelta(0)
+    retries, park_after, backoff = 0, 1, timedelta(0)
+    failing: Any = ()
+
+    def compute(self, key: Any, items: Any) -> Any:
+        if self.bounds(key)[0] in self.failing:
+            raise ValueError("no way")
+        return sorted(item.value for item in items)
+
+
+class RtHours(_Hours):
+    """Each hour."""
+
+    key_base = "rt_hours"
+
+
+class RtDays(_Hours):
+    """Of a whole day, an hour late."""
+
+    key_base, duration, tz, lateness = "rt_days", "day", "UTC", HOUR
+
+
+class RtBreaking(_Hours):
+    """Fails at five."""
+
+    key_base, failing = "rt_breaking", [T + 5 * HOUR]
+
+
+class RtMerged(_Hours):
+    """Made of frames, and reads nothing."""
+
+    key_base, duration, tz, merges = "rt_merged", "day", "UTC", "rt_hours"
+
+    def merge(self, key: Any, parts: Any) -> Any:
+        return [value for part in parts for value in part.value]
+
+
+class RtOfMeter(_Hours):
+    """Of one meter."""
+
+    key_base, stream = "rt_of_meter", STATION
+    parameters = [ModelParameter("which", Meter, field="meter")]
+
+    def domain(self) -> Any:
+        return Meter.objects.values_list("pk", flat=True)
+
+
+@committed
+@pytest.mark.usefixtures("readings")
+def test_152_frames_protect_what_they_have_not_read_yet(clock: Any) -> None:
+    with registered(RtHours, RtDays, RtMerged):
+        clock.set(T + 10 * HOUR)
+        run_worker(["rt_hours", "rt_days", "rt_merged"])
+        assert Cache.get_instance().get("rt_hours/2026-03-01T08") == [8]
+        done = retention.prune_source("meters.reading")
+        assert {need.product: need.since for need in done.verdict.needs} == {
+            "rt_hours": T + 9 * HOUR,  # whose window the stream has not left yet
+            "rt_days": T - HOUR,
+        }
+        assert done.deleted == 0
+        Reading.objects.create(taken_at=T + 26 * HOUR, value=26)
+        clock.set(T + 30 * HOUR)
+        run_worker(["rt_hours", "rt_days", "rt_merged"])
+        assert Cache.get_instance().get("rt_days/2026-03-01") == list(range(10))
+        done = retention.prune_source("meters.reading")
+        assert (done.verdict.cutoff, done.deleted) == (T + 23 * HOUR, 10)
+        # What is gone stays what it was, and is planned no more.
+        Reading.objects.create(taken_at=T + 28 * HOUR, value=28)
+        run_worker(["rt_hours", "rt_days", "rt_merged"])
+        assert Cache.get_instance().get("rt_hours/2026-03-01T08") == [8]
+        assert Cache.get_instance().get("rt_merged/2026-03-01") == list(range(10))
+        assert Frame.objects.filter(end_at__lte=T + 23 * HOUR, state="skipped").count() == 0
+
+
+@committed
+@pytest.mark.usefixtures("readings")
+def test_149_a_parked_frame_protects_its_data_until_it_is_skipped(clock: Any) -> None:
+    clock.set(T + 10 * HOUR)
+    with registered(RtHours, RtBreaking):
+        run_worker(["rt_hours", "rt_breaking"])
+        assert kck("prune", "--source", "meters.reading")[0] == 0
+        assert (left(), gone()) == ([5, 6, 7, 8, 9], T + 5 * HOUR)
+        assert retention.prune_source("meters.reading").verdict.why == "from then on 'rt_breaking' needs it"
+        frames.skip("rt_breaking/2026-03-01T05", "never mind")
+        assert retention.prune_source("meters.reading").deleted == 4
+        assert left() == [9]
+
+
+@committed
+def test_152_before_anything_has_come_what_is_needed_is_unknown(clock: Any) -> None:
+    with registered(RtHours):
+        code, said = kck("prune", "--source", "meters.reading")
+        assert code == 1
+        assert "what 'rt_hours' needs is unknown" in said
+
+
+@committed
+@pytest.mark.usefixtures("readings")
+def test_a_frame_of_a_parameter_reads_the_column_that_it_names(clock: Any) -> None:
+    north, south = (Meter.objects.create(name=name) for name in ("north", "south"))
+    Reading.objects.filter(value__lt=4).update(meter=north)
+    Reading.objects.filter(value__gte=4).update(meter=south)
+    clock.set(T + 10 * HOUR)
+    with registered(RtOfMeter):
+        run_worker(["rt_of_meter"])
+        assert Cache.get_instance().get(f"rt_of_meter/{north.pk}/2026-03-01T02") == [2]
+        assert Cache.get_instance().get(f"rt_of_meter/{south.pk}/2026-03-01T07") == [7]
+        # The meter that says nothing any more has not left its last window: it holds the others back.
+        assert retention.prune_source("by-meter").verdict.cutoff == T + 3 * HOUR
