@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .stock import Stock as Stock
     from .stream import Stream as Stream
     from .timeframe import TimeFrame as TimeFrame
+    from .streams.log import send as send
+    from .streams.log import send_many as send_many
     from .topic import Topic as Topic
     from .tracker import ModelTracker as ModelTracker
 
@@ -94,6 +96,8 @@ _HOMES = {
     "Process": "process",
     "cron": "schedule",
     "every": "schedule",
+    "send": "streams.log",
+    "send_many": "streams.log",
     "rule": "schedule",
 }
 

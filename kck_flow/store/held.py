@@ -87,15 +87,15 @@ def ready(session: Session, key_base: str, part: int, limit: int) -> list[Aside]
     return [_aside(row) for row in rows]
 
 
-def is_ready(session: Session, key_base: str, part: int) -> bool:
-    """Return whether any message of a part can be handled now."""
-    return bool(
-        session.run(
-            "SELECT EXISTS (SELECT 1 FROM kck_held WHERE key_base = %(key_base)s AND part = %(part)s AND "
-            "(state = 'ready' OR (state = 'parked' AND retry_at <= clock_timestamp())))",
-            {"key_base": key_base, "part": part},
-        )[0][0]
-    )
+def due(session: Session) -> set[str]:
+    """Return the topics of which a message that was set aside can be handled now."""
+    return {
+        row[0]
+        for row in session.run(
+            "SELECT DISTINCT key_base FROM kck_held WHERE state = 'ready' "
+            "OR (state = 'parked' AND retry_at <= clock_timestamp())"
+        )
+    }
 
 
 def claim(session: Session, key_bases: Sequence[str], lease: float) -> tuple[str, Aside] | None:

@@ -434,6 +434,11 @@ def pruned_before(session: Session) -> datetime | None:
     return datetime.fromtimestamp(rows[0][0], UTC) if rows and rows[0][0] is not None else None
 
 
+def last(session: Session) -> int:
+    """Return the highest id that a message has been given, whether it is there yet or not."""
+    return int(session.run("SELECT last_value FROM kck_outbox_id_seq")[0][0])
+
+
 def lock_reader(session: Session, reader: str) -> None:
     """Hold all parts of a reader until the transaction ends; whoever is at one is waited for."""
     session.run(

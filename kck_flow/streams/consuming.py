@@ -20,8 +20,8 @@ from .. import spread
 from ..cache.failures import describe
 from ..conf import conf
 from ..message import Source
-from ..store import cursors, families
-from ..store.session import caller
+from ..store import cursors, families, held, outbox
+from ..store.session import Session, caller
 from ..topic import Topic
 from . import enriching, topics
 from .intake import Bridge
@@ -29,6 +29,8 @@ from .intake import Bridge
 logger = logging.getLogger("kck_flow")
 
 LONGEST_PAUSE = 60.0
+# How long a topic is not asked again while nobody sends anything.
+QUIET_SECONDS = 3.0
 # Longer than this no batch should take: others wait for their turn, and so does whoever wants its products' rows.
 BATCH_SECONDS = 2.0
 
@@ -54,6 +56,25 @@ class Options:
     grace: float = 25.0
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a pass asks once for all topics of a database.
+
+    Attributes:
+        last: The highest id that a message has been given.
+        due: The topics of which a message that was set aside can be handled.
+    """
+
+    last: int
+    due: set[str]
+    paused: set[str]
+
+    @classmethod
+    def of(cls, session: Session) -> _News:
+        # In this order: what is sent meanwhile is news in the next pass.
+        return cls(outbox.last(session), held.due(session), set(families.paused(session)))
+
+
 class Consumer:
     """One process that brings messages and handles them, until it is told to stop."""
 
@@ -65,6 +86,8 @@ class Consumer:
         # Of topics that failed by themselves: not before when they are tried again, and how often they have.
         self._rests: dict[str, tuple[float, int]] = {}
         self._begun: set[str] = set()
+        # What had been sent when a topic had nothing to do, and how long that is believed.
+        self._quiet: dict[str, tuple[int, float]] = {}
         # How many messages a batch has, of topics whose handlers are slow.
         self._limits: dict[str, int] = {}
         self._topics = topics.topics(options.topics)
@@ -130,20 +153,25 @@ class Consumer:
     def _pass(self) -> bool:
         """Give each part of each topic one batch; returns whether any has more."""
         more = False
-        paused: dict[str, set[str]] = {}
+        news = {alias: _News.of(caller(alias)) for alias in self._aliases} if self._topics else {}
         for topic in self._topics:
             alias = spread.alias_of(topic)
-            if alias not in paused:
-                paused[alias] = set(families.paused(caller(alias)))
             rest, _ = self._rests.get(topic.name, (0.0, 0))
-            if topic.name in paused[alias] or time.monotonic() < rest:
+            if topic.name in news[alias].paused or time.monotonic() < rest:
+                continue
+            last, until = self._quiet.get(topic.name, (-1, 0.0))
+            if last == news[alias].last and topic.name not in news[alias].due and time.monotonic() < until:
                 continue
             try:
                 if topic.name not in self._begun:
                     topics.begin(topic)
                     self._begun.add(topic.name)
-                for part in range(topic.partitions):
-                    more = self._turn(topic, part) or more
+                turns = [self._turn(topic, part) for part in range(topic.partitions)]
+                more = more or any(one is not None and one.more for one in turns)
+                if all(one is not None and one.calm for one in turns):
+                    self._quiet[topic.name] = news[alias].last, time.monotonic() + QUIET_SECONDS
+                else:
+                    self._quiet.pop(topic.name, None)
                 self._rests.pop(topic.name, None)
             except (DatabaseErrors, OSError) as error:
                 if not _is_transient(error):
@@ -153,12 +181,12 @@ class Consumer:
                 self._rest(topic, alias, error)
         return more
 
-    def _turn(self, topic: Topic, part: int) -> bool:
-        """Give a part one batch; returns whether it has more. Of slow handlers, a batch is what they do in a while."""
+    def _turn(self, topic: Topic, part: int) -> topics.Turn | None:
+        """Give a part one batch. Of slow handlers, a batch is what they do in a while."""
         limit, began = self._limits.get(topic.name, topic.batch), time.monotonic()
         done = topics.turn(topic, part, limit)
         if done is None:
-            return False
+            return None
         self.messages += done.messages
         self.parked += done.parked
         took = time.monotonic() - began
@@ -166,7 +194,7 @@ class Consumer:
             self._limits[topic.name] = max(int(done.messages * BATCH_SECONDS / took), 1)
         elif done.messages >= limit and limit < topic.batch:
             self._limits[topic.name] = min(limit * 2, topic.batch)
-        return done.more
+        return done
 
     def _rest(self, topic: Topic, alias: str, error: Exception) -> None:
         self.failed += 1

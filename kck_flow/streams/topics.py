@@ -44,11 +44,13 @@ class Turn:
         messages: How many it took.
         more: Whether there are more, at once.
         parked: How many handlers failed.
+        calm: Whether nothing could have been on its way that it did not see.
     """
 
     messages: int = 0
     more: bool = False
     parked: int = 0
+    calm: bool = False
 
 
 def topics(names: Sequence[str] | None = None, alias: str | None = None) -> list[Topic]:
@@ -244,7 +246,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             looked = cursor.moved_at is not None and (now - cursor.moved_at).total_seconds() < LOOKED_SECONDS
             if not (looked and whole):
                 cursors.move(session, cursor, position, moved_at=until if whole else None)
-            return Turn(more=not whole)
+            return Turn(more=not whole, calm=whole and after.done is not None and not after.done.running)
         done = _handle(session, topic, part, alias, logged, aside)
         cursors.move(
             session,
