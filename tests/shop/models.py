@@ -4,6 +4,9 @@ from django.db import models
 
 from kck_flow.models import FlowEvent
 
+# isort: split
+from kck_flow.models import FrameRecord
+
 
 class Author(models.Model):
     name = models.TextField()
@@ -51,3 +54,14 @@ class ShippingEvent(FlowEvent):
     customer = models.ForeignKey(
         Customer, models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
     )
+
+
+class Sale(models.Model):
+    at = models.DateTimeField(db_index=True)
+    customer = models.ForeignKey(Customer, models.CASCADE)
+    cents = models.IntegerField(default=0)
+
+
+class SalesOfHour(FrameRecord):
+    sales = models.IntegerField()
+    cents = models.BigIntegerField()
