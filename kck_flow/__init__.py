@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from .stock import Flow as Flow
     from .stock import Stock as Stock
     from .stream import Stream as Stream
-    from .timeframe import TimeFrame as TimeFrame
     from .streams.log import send as send
     from .streams.log import send_many as send_many
+    from .timeframe import TimeFrame as TimeFrame
     from .topic import Topic as Topic
     from .tracker import ModelTracker as ModelTracker
 
