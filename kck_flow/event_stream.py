@@ -83,7 +83,7 @@ class EventStream(ModelStream):
 
     @property
     def origin(self) -> tuple[str, str]:
-        return self.database, f"events of {self.base}"
+        return origin_of(self.base)
 
     @cached_property
     def _facets(self) -> dict[str, Any]:
@@ -154,6 +154,11 @@ class EventStream(ModelStream):
 def stream_name(key_base: str) -> str:
     """Return the name of the stream of a flow's events: under it is kept what of them was deleted."""
     return f"events:{key_base}"
+
+
+def origin_of(key_base: str) -> tuple[str, str]:
+    """Return what tells the events of a flow from other data."""
+    return "events", key_base
 
 
 def _typing(shape: Any, place: int) -> Any:

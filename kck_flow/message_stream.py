@@ -76,6 +76,10 @@ class MessageStream(ModelStream):
             "Keep what is to be told apart as rows of a table, or use a Topic."
         )
 
+    @property
+    def deletes(self) -> bool:
+        return False
+
     def delete_before(self, cutoff: datetime) -> int:
         raise NotImplementedError(f"The stream {self.name!r} is the log of messages, which topics read, too.")
 

@@ -120,7 +120,9 @@ class ModelStream(Stream):
 
     @property
     def origin(self) -> tuple[str, str]:
-        return self.database, str(self.model._meta.db_table)
+        # A row of several tables goes from all of them.
+        root = [*self.model._meta.get_parent_list(), self.model][0 if self.model._meta.parents else -1]
+        return self.database, str(root._meta.db_table)
 
     @cached_property
     def _days(self) -> Window | None:

@@ -32,6 +32,11 @@ class Stream(ABC):
         """What tells where its data lies: what is deleted of a stream, others of the same origin lose, too."""
         return self.name
 
+    @property
+    def deletes(self) -> bool:
+        """Whether its items may be deleted: ``delete_before`` is there."""
+        return type(self).delete_before is not Stream.delete_before
+
     def is_empty(self) -> bool:
         """Return whether there is no item at all."""
         return self.earliest() is None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Literal
 
 from . import key as keys
+from .definition import column_of
 from .errors import DeclarationError
 from .key import Key
 from .primer import is_duration, is_whole
@@ -214,7 +215,7 @@ class TimeFrame(Windowed):
             found = found()
         if not isinstance(found, Stream):
             raise DeclarationError(f"{self.name!r}: stream is {found!r}, which is no Stream.")
-        return found.narrowed({one.name: params[one.name] for one in self.own_parameters})
+        return found.narrowed({column_of(one): params[one.name] for one in self.own_parameters})
 
     @property
     def merges_base(self) -> str | None:

@@ -193,7 +193,8 @@ class Cursors:
 class HTTPHistory(Stream):
     """A stream over a JSON API that gives what happened between two instants, in pages.
 
-    The items are what the API has, dicts. Paths are names joined by dots: ``"meta.total"``.
+    The items are what the API has, dicts. Paths are names joined by dots: ``"meta.total"``. What lies more than a day
+    ahead of now is not asked for.
 
     Args:
         url: Of the API, its own parameters included; ``{station}`` stands for a parameter of the product.

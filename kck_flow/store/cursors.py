@@ -207,3 +207,8 @@ def forget(session: Session, reader: str) -> int:
     return len(
         session.run("DELETE FROM kck_cursor WHERE reader = %(reader)s RETURNING 1", {"reader": reader})
     )
+
+
+def note_deleted(session: Session, reader: str, before: datetime) -> None:
+    """Remember, in the session's transaction, that what a stream had before an instant is gone."""
+    session.rows("note_deleted", {"reader": reader, "before": before})

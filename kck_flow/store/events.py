@@ -16,6 +16,7 @@ from .. import recorded
 from ..key import Key
 from ..recorded import Typed
 from ..windows import EPOCH
+from . import cursors
 from .levels import args_json
 from .session import Session, dumps, loads
 
@@ -285,23 +286,49 @@ def bases(session: Session) -> list[str]:
     return sorted(found)
 
 
-def old(session: Session, key_base: str, seconds: float, *, waited_for: bool) -> int:
+def old(
+    session: Session, key_base: str, seconds: float, *, waited_for: bool, needed: datetime | None = None
+) -> int:
     """Return how many events of a flow are older than so many seconds, and needed no more, wherever they are kept.
 
     Args:
         waited_for: Whether the flow has callables: then events stay whose callables were not all called.
+        needed: From when on somebody needs them; None: nobody does.
     """
-    params = {"key_base": key_base, "seconds": seconds, "waited_for": waited_for}
+    params = {"key_base": key_base, "seconds": seconds, "waited_for": waited_for, "needed": needed}
     return sum(session.rows("count_old_events", params, **place.names)[0][0] for place in places(session))
 
 
-def prune(session: Session, key_base: str, seconds: float, *, waited_for: bool) -> Iterator[int]:
-    """Delete those; yields how many each batch had. What they counted for stays counted."""
-    params = {"key_base": key_base, "seconds": seconds, "waited_for": waited_for, "limit": BATCH}
+def prune(
+    session: Session,
+    key_base: str,
+    seconds: float,
+    *,
+    waited_for: bool,
+    needed: datetime | None = None,
+    reader: str = "",
+) -> Iterator[int]:
+    """Delete those; yields how many each batch had. What they counted for stays counted.
+
+    Args:
+        reader: Under which it is remembered what is gone; empty: it is not.
+    """
+    params = {
+        "key_base": key_base,
+        "seconds": seconds,
+        "waited_for": waited_for,
+        "limit": BATCH,
+        "needed": needed,
+    }
     for place in places(session):
         gone = BATCH
         while gone == BATCH:
-            gone = len(session.rows("prune_events", params, **place.names))
+            with session.transaction():
+                rows = session.rows("prune_events", params, **place.names)
+                if rows and reader:
+                    last = EPOCH + timedelta(microseconds=max(row[0] for row in rows) + 1)
+                    cursors.note_deleted(session, reader, last)
+            gone = len(rows)
             if gone:
                 yield gone
 

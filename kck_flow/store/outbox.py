@@ -23,6 +23,7 @@ SHARDS = 64
 DEPTH = 200
 # The name under which is kept how far the log has been deleted.
 LOG = "log"
+TABLE = "kck_outbox"
 
 
 def digest_of(source: str, message: Message, body: str) -> UUID:
@@ -465,18 +466,28 @@ def read_by_all(session: Session, readers: Sequence[str], days: float) -> int | 
     return min(min((*seen.running, seen.end)) for seen in (Snapshot.of(done) for (done,) in rows))
 
 
-_OLD = "FROM kck_outbox WHERE xact < %(below)s::xid8 AND received_at < clock_timestamp() - %(days)s * interval '1 day'"
+_OLD = (
+    "FROM kck_outbox WHERE xact < %(below)s::xid8 AND received_at < clock_timestamp() - %(days)s * interval '1 day' "
+    "AND (%(needed)s::timestamptz IS NULL OR at < %(needed)s::timestamptz)"
+)
 
 
-def old(session: Session, readers: Sequence[str], days: float) -> int:
-    """Return how many messages were appended more than so many days ago, and have been read by every topic."""
+def old(session: Session, readers: Sequence[str], days: float, needed: datetime | None = None) -> int:
+    """Return how many messages were appended more than so many days ago, and have been read by every topic.
+
+    Args:
+        needed: What happened from then on is needed besides; None: nothing is.
+    """
     below = read_by_all(session, readers, days)
     if below is None:
         return 0
-    return int(session.run(f"SELECT count(*) {_OLD}", {"below": str(below), "days": days})[0][0])
+    params = {"below": str(below), "days": days, "needed": needed}
+    return int(session.run(f"SELECT count(*) {_OLD}", params)[0][0])
 
 
-def prune(session: Session, readers: Sequence[str], days: float, batch: int) -> Iterator[int]:
+def prune(
+    session: Session, readers: Sequence[str], days: float, batch: int, needed: datetime | None = None
+) -> Iterator[int]:
     """Delete those, and remember up to when; yields how many each batch had."""
     while True:
         below = read_by_all(session, readers, days)
@@ -486,7 +497,7 @@ def prune(session: Session, readers: Sequence[str], days: float, batch: int) -> 
             rows = session.run(
                 f"DELETE FROM kck_outbox WHERE id IN (SELECT id {_OLD} ORDER BY id LIMIT %(limit)s "
                 "FOR UPDATE SKIP LOCKED) RETURNING extract(epoch FROM at)::float8",
-                {"below": str(below), "days": days, "limit": batch},
+                {"below": str(below), "days": days, "limit": batch, "needed": needed},
             )
             if rows:
                 session.run(

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from kck_flow import (
+    Cache,
     DateParameter,
     EventStream,
     Facet,
@@ -23,14 +24,15 @@ from kck_flow import (
     ModelParameter,
     Stock,
     StringParameter,
+    TimeFrame,
     model_stream,
     testing,
 )
 from kck_flow.changes import triggers
 from kck_flow.errors import DeclarationError
-from kck_flow.models import Cursor, Event, Outbox
+from kck_flow.models import Cursor, Event, Frame, Outbox
 from kck_flow.streams.log import send, send_many
-from kck_flow.testing import registered, run_worker
+from kck_flow.testing import freeze_time, registered, run_worker
 from kck_flow.testing.streams import StreamConformance
 from tests.accounts.models import Account, AccountEvent, Branch
 
@@ -335,3 +337,63 @@ def test_a_message_that_is_not_committed_is_not_complete() -> None:
         send("orders.paid", {})
         assert stream.watermark() == begun
         assert stream.latest() > begun
+
+
+# -- time frames over them -----------------------------------------------------------------------------------
+
+
+class RsPerHour(TimeFrame):
+    """Who became what in an hour."""
+
+    key_base, duration, quiet, corrections = "rs_per_hour", "hour", None, timedelta(0)
+    stream = EventStream("rs_converting", watermark="latest")
+
+    def compute(self, key: Any, items: Any) -> Any:
+        return [event.facets["plan"] for event in items]
+
+
+class RsMessages(TimeFrame):
+    """What was said in an hour."""
+
+    key_base, duration, quiet, corrections = "rs_messages", "hour", None, timedelta(0)
+    stream = MessageStream("orders.*", watermark="latest")
+
+    def compute(self, key: Any, items: Any) -> Any:
+        return [message.body for message in items]
+
+
+@committed
+def test_150_a_frame_over_a_gap_of_its_flow_says_that_it_is_not_complete() -> None:
+    with declared(Converting, RsPerHour):
+        begun = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        with freeze_time(begun + timedelta(hours=4)) as clock:
+            for hours, plan in ((-2, "a"), (-2, "b"), (1, "c"), (2, "d"), (3, "e")):
+                Account.objects.create(state="paying", joined_at=begun + timedelta(hours=hours), plan=plan)
+            Event.objects.filter(facets__plan="a").update(at=begun - timedelta(hours=2))
+            run_worker(["rs_per_hour"])
+            told = {
+                frame.start_at: frame.complete
+                for frame in Frame.objects.filter(key_base="rs_per_hour", state="closed")
+            }
+            hour = timedelta(hours=1)
+            # Up to when the flow was declared, in this hour, nothing was kept.
+            assert told == {
+                begun - 2 * hour: False, begun - hour: False, begun: False, begun + hour: True, begun + 2 * hour: True,
+            }  # fmt: skip
+            cache = Cache.get_instance()
+            assert cache.get(RsPerHour().build_key(window=begun + hour)) == ["c"]
+            assert sorted(cache.get(RsPerHour().build_key(window=begun - 2 * hour))) == ["a", "b"]
+            assert clock() == begun + 4 * hour
+
+
+@committed
+def test_a_message_is_in_the_frame_in_which_it_happened() -> None:
+    with registered(RsMessages), freeze_time(T + timedelta(hours=5)):
+        for minutes in (0, 59, 60, 200, 61, 30):
+            send("orders.paid", minutes, at=T + timedelta(minutes=minutes))
+        run_worker(["rs_messages"])
+        cache = Cache.get_instance()
+        assert cache.get("rs_messages/2026-03-01") == [0, 30, 59]
+        assert cache.get("rs_messages/2026-03-01T01") == [60, 61]
+        assert cache.get("rs_messages/2026-03-01T02") == []
+        assert not Frame.objects.filter(complete=False).exists()

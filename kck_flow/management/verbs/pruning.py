@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from ... import spread
+from ... import clock, event_stream, spread
 from ...conf import conf
+from ...errors import DeclarationError
 from ...primer import Primer
 from ...registry import registry
 from ...stock import Flow
 from ...store import events, leftovers, outbox, runs
 from ...store.session import Session, caller
-from ...streams import topics
+from ...streams import retention, topics
 from ...topic import Topic
 from .. import words
-from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, family
-from ..console import DONE, Console
+from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, failed, family, usage
+from ..console import DONE, FAILED, Console
 from ..tables import Column, Row
 
 NAMES = ("what", "product", "rows", "deleted", "database")
+SOURCE_NAMES = ("source", "product", "needs_from", "why", "cutoff", "rows", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,14 @@ def leftovers_of(
     if product is None:
         readers = [primer.name for primer in primers if isinstance(primer, Topic)]
         kept = float(conf.MESSAGE_RETENTION_DAYS)
+        # Time frames may read what topics have read already.
+        may, needed = _needed((alias, outbox.TABLE))
         yield Leftover(
             "messages",
             "",
             session,
-            lambda: outbox.old(session, readers, kept),
-            lambda: outbox.prune(session, readers, kept, leftovers.BATCH),
+            lambda: outbox.old(session, readers, kept, needed) if may else 0,
+            lambda: outbox.prune(session, readers, kept, leftovers.BATCH, needed),
         )
     if product is None:
         yield Leftover(
@@ -141,14 +146,31 @@ def _of_topic(session: Session, topic: Topic) -> Leftover:
 
 
 def _of_flow(session: Session, base: str, seconds: float, *, waited_for: bool) -> Leftover:
-    """The old events of a flow. What they counted for was appended with them, and stays."""
+    """The old events of a flow that nobody reads any more. What they counted for was appended with them, and stays."""
+    may, needed = _needed(event_stream.origin_of(base))
     return Leftover(
         "events",
         base,
         session,
-        lambda: events.old(session, base, seconds, waited_for=waited_for),
-        lambda: events.prune(session, base, seconds, waited_for=waited_for),
+        lambda: events.old(session, base, seconds, waited_for=waited_for, needed=needed) if may else 0,
+        lambda: events.prune(
+            session,
+            base,
+            seconds,
+            waited_for=waited_for,
+            needed=needed,
+            reader=f"stream:{event_stream.stream_name(base)}",
+        ),
     )
+
+
+def _needed(origin: Hashable) -> tuple[bool, datetime | None]:
+    """Return (whether anything of a source may go, from when on it is needed)."""
+    try:
+        verdict = retention.verdict_of(origin, clock.now())
+    except DeclarationError:  # told by the checks
+        return False, None
+    return not verdict.needs or verdict.cutoff is not None, verdict.cutoff
 
 
 def prune(
@@ -172,12 +194,83 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="Events of flows that are older, too; what they counted for stays counted.",
     )
+    parser.add_argument(
+        "--source",
+        metavar="NAME",
+        help="Instead: what lies in this stream before all that the primers that read it still need.",
+    )
+    parser.add_argument(
+        "--keep",
+        type=words.seconds,
+        metavar="DURATION",
+        help="With --source: what is younger stays, whatever is needed.",
+    )
     add_product(parser, "Only what this primer bounds: max_entries and retention.")
     add_database(parser)
     add_format(parser)
 
 
+def _prune_source(console: Console, options: Options) -> int:
+    name, dry = options["source"], options["dry_run"]
+    for option in ("product", "events", "database"):
+        if options[option]:
+            raise usage(f"--source is about a stream alone: leave out --{option}.")
+    keep = timedelta(seconds=options["keep"]) if options["keep"] is not None else None
+    try:
+        stream = retention.named(name)
+    except DeclarationError as error:
+        raise usage(str(error)) from error
+    verdict = retention.verdict_of(stream.origin, clock.now(), keep)
+    found = deleted = 0
+    if verdict.cutoff is not None:
+        try:
+            found = retention.countable(stream, verdict.cutoff)
+            if found and not dry:
+                with console.progress(found, name) as progress:
+                    for batch in retention.pruning(stream, verdict.cutoff, keep):
+                        deleted += batch
+                        progress.step(by=batch)
+        except NotImplementedError as error:
+            raise failed(str(error)) from error
+        except KeyboardInterrupt:
+            console.stderr.write(
+                f"Interrupted after {deleted:,} items. What is deleted is deleted; to go on: "
+                f"manage.py kck prune --source {name}"
+            )
+            raise
+    cutoff = verdict.cutoff.isoformat() if verdict.cutoff is not None else None
+    needs: list[Row] = [
+        {
+            "source": name,
+            "product": need.product,
+            "needs_from": need.since.isoformat() if need.since is not None else None,
+            "why": need.why,
+            "cutoff": cutoff,
+            "rows": found,
+            "deleted": deleted,
+        }
+        for need in verdict.needs
+    ]
+    columns = [
+        Column("PRODUCT", lambda row: row["product"]),
+        Column("NEEDS FROM", lambda row: row["needs_from"] or f"unknown: {row['why']}"),
+    ]
+    if cutoff is None:
+        footer = f"Nothing is deleted: {verdict.why}."
+    elif dry:
+        footer = f"{words.count(found, 'item')} before {cutoff} would be deleted: {verdict.why}."
+    else:
+        left = f" {found - deleted:,} are left: they were asked for meanwhile." if deleted < found else ""
+        footer = f"{words.count(deleted, 'item')} before {cutoff} deleted: {verdict.why}.{left}"
+    console.listing(options["format"], columns, needs, names=SOURCE_NAMES, footer=footer)
+    return DONE if cutoff is not None else FAILED
+
+
 def _prune(console: Console, options: Options) -> int:
+    if options["source"]:
+        return _prune_source(console, options)
+    if options["keep"] is not None:
+        raise usage("--keep is said of a stream: with --source.")
     product = family(options["product"]).name if options["product"] else None
     dry = options["dry_run"]
     rows: list[Row] = []
@@ -250,6 +343,7 @@ VERBS = (
         "what unset left behind and\n"
         "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · messages that every topic has handled, after "
         "KCK_FLOW['MESSAGE_RETENTION_DAYS'] · windows of topics, and records, older than a primer's retention · "
-        "with --events 90d, events of flows that are older.",
+        "with --events 90d, events of flows that are older. Of messages and events, nothing that a time frame needs.\n"
+        "With --source shop.order: what no primer needs any more of that stream, and nothing where that is unknown.",
     ),
 )  # fmt: skip
