@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 @pytest.fixture
-def site(crew: Crew, tmp_path: Path) -> Iterator[Site]:
-    yield Site(crew, tmp_path)
+def site(crew: Crew, tmp_path: Path) -> Site:
+    return Site(crew, tmp_path)
 
 
 def counts(what: str = "compute") -> Counter[str]:
