@@ -389,5 +389,9 @@ def test_the_verbs_are_those_of_the_design() -> None:
         "dump",
         "load",
         "init",
+        "consume",
+        "rewind",
+        "frames",
+        "backfill",
     }
     assert "sweep" not in registry.primers
