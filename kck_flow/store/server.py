@@ -102,3 +102,12 @@ def settled_at(session: Session) -> datetime | None:
     row = session.row("settled_at")
     assert row is not None
     return None if row[0] is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row[0])
+
+
+def hidden_sessions(session: Session) -> tuple[int, str]:
+    """Return how many sessions of the database our role may not see into, and the role: when a transaction of theirs
+    began, ``settled_at`` cannot tell.
+    """
+    row = session.row("hidden_sessions")
+    assert row is not None
+    return row[0], row[1]

@@ -21,7 +21,7 @@ from ...changes import fold, rows, triggers
 from ...changes import gaps as capturing
 from ...conf import conf
 from ...entry import Change
-from ...errors import KckFlowError, NotPrimed
+from ...errors import DeclarationError, KckFlowError, NotPrimed
 from ...key import Key
 from ...primer import Primer
 from ...refresh import plan
@@ -30,6 +30,7 @@ from ...store import families, gaps, install, listings, private, products, serve
 from ...store.listings import Listed
 from ...store.refreshes import instant
 from ...store.session import Session, caller, loads
+from ...streams import retention
 from .. import words
 from ..arguments import (
     Options,
@@ -179,6 +180,7 @@ def _of_server(session: Session, alias: str, named: str) -> Iterator[Finding]:
     yield _capture(alias, named)
     yield from _events(alias, named)
     yield _backlog(session, named)
+    yield from _watermarks(session, alias, named)
     yield from _gaps(session, named)
     beaten = server.beaten_indexes(session)
     if beaten:
@@ -227,6 +229,28 @@ def _events(alias: str, named: str) -> Iterator[Finding]:
     for flow, model, why in triggers.unkept(alias):
         what, _, todo = why.partition(": ")
         yield Finding(f"events{named}", WRONG, f"{flow}: {model} keeps no event: {what}", todo)
+
+
+def _watermarks(session: Session, alias: str, named: str) -> Iterator[Finding]:
+    """Whether streams can know up to when they are complete."""
+    try:
+        read = sorted({stream.name for _, stream in retention.consumers() if stream.database == alias})
+    except DeclarationError as error:
+        yield Finding(f"streams{named}", WRONG, str(error), "See: manage.py check")
+        return
+    if not read:
+        return
+    hidden, role = server.hidden_sessions(session)
+    if hidden:
+        yield Finding(
+            f"streams{named}",
+            WARNING,
+            f"{words.count(hidden, 'session')} of other roles cannot be seen into: what they write may come behind the "
+            f"watermark of {', '.join(read)}",
+            f'GRANT pg_read_all_stats TO "{role}"',
+        )
+    else:
+        yield Finding(f"streams{named}", OK, "Transactions that are running can be seen")
 
 
 def _backlog(session: Session, named: str) -> Finding:
