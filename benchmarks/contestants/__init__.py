@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines() | _counters() | _takers()
+    return found | _engines() | _counters() | _takers() | _framers()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -243,6 +243,18 @@ def _takers() -> dict[str, Entrant]:
     return {
         name: Entrant(label, "psycopg2", place, ("postgres",), needs, {"topic": topic})
         for name, (label, topic) in given.items()
+    }
+
+
+def _framers() -> dict[str, Entrant]:
+    place, needs = "benchmarks.contestants.frames:Framing", ("psycopg2-binary", "django")
+    given = {
+        "frame-rows": ("**kck_flow**, rows of the model", "bench_day"),
+        "frame-light": ("**kck_flow**, light rows", "bench_light_day"),
+    }
+    return {
+        name: Entrant(label, "psycopg2", place, ("postgres",), needs, {"frame": frame})
+        for name, (label, frame) in given.items()
     }
 
 

@@ -16,7 +16,7 @@ import pytest
 from django.db import connection
 
 from kck_flow import Cache
-from kck_flow.models import Frame, Record, Refresh
+from kck_flow.models import Family, Frame, Record, Refresh
 from kck_flow.registry import registry
 from kck_flow.streams import frames
 from tests.harness.daemons import Daemon
@@ -233,9 +233,13 @@ def test_an_edited_primer_takes_effect(crew: Crew, tmp_path: Path) -> None:
     until(lambda: Frame.objects.filter(key_base="fc_edited", state="closed").count() == 1, worker.output)
     changed = text.replace("version = 1", "version = 2").replace("len(items)", "len(items) * 100")
     (app / "primers.py").write_text(changed)
-    worker.wait_for(r"worker.reloading|worker w\d+ pid \d+")
+    until(
+        lambda: Family.objects.filter(key_base="fc_edited", primer_version=2).exists(),
+        "the edited code to be loaded",
+    )
     Measured.objects.bulk_create([Measured(at=START + timedelta(minutes=m)) for m in (130, 190)])
-    until(lambda: Frame.objects.filter(key_base="fc_edited", state="closed").count() >= 2, worker.output)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE kck_refresh SET due_at = clock_timestamp() WHERE key = '!frames:fc_edited'")
     until(
         lambda: Record.objects.filter(key_base="fc_edited", primer_version=2).exists(),
         "a frame of the new version",
