@@ -77,7 +77,7 @@ class RabbitMQ:
             self._daemon.close()
 
     def restart(self) -> None:
-        """Ask it to end, and start it again on the same port. What a crash does to its store is its own affair."""
+        """Ask it to end, and start it again on the same port. Killed, it forgets the queues made moments ago."""
         assert self._daemon is not None
         self._daemon.stop(limit=LIMIT)
         self.stop()
