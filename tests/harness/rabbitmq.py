@@ -77,7 +77,9 @@ class RabbitMQ:
             self._daemon.close()
 
     def restart(self) -> None:
-        """Kill it and start it again on the same port."""
+        """Ask it to end, and start it again on the same port. Killed, it forgets the queues made moments ago."""
+        assert self._daemon is not None
+        self._daemon.stop(limit=LIMIT)
         self.stop()
         self.start()
 

@@ -111,8 +111,8 @@ def test_a_killed_consumer_counts_each_message_once(bus: Bus, crew: Crew) -> Non
     try:
         consumer = crew.manage("kck", "consume", env=bus.env)
         for begin in range(0, len(sent), 130):
-            bus.send(sent[begin : begin + 130])
             there = Outbox.objects.count()
+            bus.send(sent[begin : begin + 130])
             until(lambda there=there: Outbox.objects.count() > there, "something to be brought", limit=60)
             consumer.kill()
             consumer = crew.manage("kck", "consume", env=bus.env)
