@@ -6,7 +6,7 @@ import random
 
 from django.db import transaction
 from django.utils import timezone
-from kck_flow.streams.log import send_many
+from kck_flow import send_many
 
 from bus.generating import Traffic, shuffled
 from bus.models import Run

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from django.core.management import CommandError, call_command
 from django.test import SimpleTestCase, TestCase
-from kck_flow import Cache
+from kck_flow import Cache, send
 from kck_flow.streams import topics
-from kck_flow.streams.log import send
 from kck_flow.testing import freeze_time
 
 from bus import auditing, generating, sending
