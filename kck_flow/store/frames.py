@@ -573,6 +573,24 @@ def decided_starts(session: Session, of: Key, first: datetime, last: datetime) -
     return {row[0] for row in rows}
 
 
+def decided_between(session: Session, of: Key, first: datetime, last: datetime) -> int:
+    """Return how many frames of one product and size begin in ``[first, last]`` and are closed or skipped."""
+    rows = session.run(
+        "SELECT count(*) FROM kck_frame WHERE series = %s AND start_at >= %s AND start_at <= %s AND state <> 'planned'",
+        [of.digest, first, last],
+    )
+    return int(rows[0][0])
+
+
+def undecided(session: Session, of: Key, first: datetime, last: datetime, step: float) -> datetime | None:
+    """Return the first window that is neither closed nor skipped, of those of one length that begin in
+    ``[first, last]``; None where all are.
+    """
+    params = {"series": of.digest, "first": first, "last": last, "step": step}
+    row = session.row("frame_undecided", params)
+    return row[0] if row is not None else None
+
+
 def waiting(session: Session, key_base: str) -> int:
     """Return how many planned frames of a family are in the queue, and not set aside."""
     rows = session.run(

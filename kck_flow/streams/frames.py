@@ -7,7 +7,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from .. import key as keys
@@ -17,8 +18,9 @@ from ..errors import InvalidKey, KckFlowError, UnknownPrimer
 from ..key import Key
 from ..registry import registry
 from ..store import frames, refreshes
-from ..store.session import caller
+from ..store.session import Session, caller
 from ..timeframe import TimeFrame
+from ..windows import Window
 from . import planner
 
 STATES = ("planned", "closed", "skipped", "failed")
@@ -300,11 +302,11 @@ def lag(name: str) -> Lag:
             continue
         for size, window in primer.sizes.items():
             of, first = primer.series_key(params, size), window.start_of(seen.first)
-            known = frames.decided_starts(session, of, first, seen.due)
-            open_starts = [start for start, _ in primer.walk(size, first, seen.due) if start not in known]
-            pending += len(open_starts)
-            if open_starts:
-                seconds = max(seconds, (seen.due - open_starts[0]).total_seconds())
+            expected = primer.whole(size, first, seen.due)
+            open_, oldest = _open(session, window, of, first, expected)
+            pending += open_
+            if oldest is not None:
+                seconds = max(seconds, (seen.due - oldest).total_seconds())
     return Lag(primer.name, pending, seconds, least)
 
 
@@ -328,13 +330,45 @@ def _oldest_open(
     session: Any, primer: TimeFrame, size: str, of: Key, first: datetime, now: datetime
 ) -> datetime:
     """Return where the oldest window begins that is neither closed nor skipped, or is to be computed again."""
-    window = primer.sizes[size]
-    known = frames.decided_starts(session, of, first, max(now, first))
-    start = first
-    while start in known:
-        start = window.after(start)
+    window, start = primer.sizes[size], first
+    if first <= now:
+        last = window.start_of(now)
+        begun = (
+            (last - first) // window.size + 1
+            if isinstance(window.size, timedelta)
+            else sum(1 for _ in _starts(window, first, last))
+        )
+        _, oldest = _open(session, window, of, first, begun)
+        start = oldest if oldest is not None else window.after(last)
     again = frames.oldest_open(session, of)
     return min(start, again) if again is not None else start
+
+
+def _starts(window: Window, first: datetime, last: datetime) -> Iterator[datetime]:
+    """Yield where windows begin, from ``first`` to ``last``."""
+    while first <= last:
+        yield first
+        first = window.after(first)
+
+
+def _open(
+    session: Session, window: Window, of: Key, first: datetime, number: int
+) -> tuple[int, datetime | None]:
+    """Return how many of so many windows, from ``first`` on, are neither closed nor skipped, and where the oldest of
+    them begins. Counted by the database: there may be a million.
+    """
+    if number <= 0:
+        return 0, None
+    if not isinstance(window.size, timedelta):
+        starts = list(islice(_starts(window, first, datetime.max.replace(tzinfo=UTC)), number))
+        known = frames.decided_starts(session, of, first, window.after(starts[-1]))
+        left = [start for start in starts if start not in known]
+        return len(left), left[0] if left else None
+    last = first + window.size * (number - 1)
+    left_over = number - frames.decided_between(session, of, first, last)
+    if left_over <= 0:
+        return 0, None
+    return left_over, frames.undecided(session, of, first, last, window.size.total_seconds())
 
 
 TimeFrame.oldest_need = staticmethod(needs_from)

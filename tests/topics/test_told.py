@@ -66,6 +66,19 @@ def test_status_explain_and_retry_tell_of_messages(capsys: Any) -> None:
         assert Cache.get_instance().get("told_of/2026-03-01T10") == 10
 
 
+def test_check_says_how_far_a_topic_is_behind(capsys: Any) -> None:
+    with registered(Told):
+        topics.drain()
+        assert json.loads(told(capsys, "check", "--lag", "told_of", "--format", "json"))[0]["messages"] == 0
+        send("m", 1, at=T0)
+        assert json.loads(told(capsys, "check", "--lag", "told_of", "--format", "json"))[0]["messages"] == 1
+        with pytest.raises(SystemExit) as ended:
+            call_command("kck", "check", "--lag", "told_of", "--at-most", "0s")
+        assert ended.value.code == 1
+        topics.drain()
+        call_command("kck", "check", "--lag", "told_of", "--at-most", "0s")
+
+
 def test_rewind_and_consume_once(capsys: Any) -> None:
     with registered(Told):
         send("m", 5, at=T0)

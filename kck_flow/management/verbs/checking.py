@@ -628,7 +628,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         "what its stocks held, plus what came in, less what went out. All where no stock or process is named.",
     )
     parser.add_argument(
-        "--lag", metavar="NAME", help="How far a time frame is behind its stream, and how many frames wait."
+        "--lag",
+        metavar="NAME",
+        help="How far a time frame is behind its stream, or a topic behind its messages, and how many wait.",
     )
     parser.add_argument(
         "--at-most",

@@ -9,7 +9,9 @@ from datetime import datetime
 from ... import clock
 from ... import key as keys
 from ...errors import InvalidKey, UnknownPrimer
-from ...streams import frames, planner
+from ...registry import registry
+from ...streams import frames, planner, topics
+from ...topic import Topic
 from .. import words
 from ..arguments import Options, Verb, add_format, add_limit, usage
 from ..console import DONE, FAILED, PARTLY, Console
@@ -133,6 +135,9 @@ def _lag_row(name: str) -> Row:
 
 def lag(console: Console, options: Options) -> int:
     """Say how far a family is behind its stream; whether that is more than is allowed."""
+    topic = registry.primers.get(options["lag"])
+    if isinstance(topic, Topic):
+        return _lag_of_topic(console, options, topics.lag(topic))
     family(options["lag"])
     row = _lag_row(options["lag"])
     console.listing(options["format"], _LAG, [row], names=LAG_NAMES)
@@ -141,6 +146,29 @@ def lag(console: Console, options: Options) -> int:
         console.note(
             f"{row['frame']} is {words.span(row['seconds'])} behind, more than {words.span(most)}. "
             f"See: manage.py kck frames {row['frame']} --state failed"
+        )
+        return FAILED
+    return DONE
+
+
+def _lag_of_topic(console: Console, options: Options, found: topics.Lag) -> int:
+    row = {"topic": found.topic, "seconds": found.seconds, "messages": found.messages, "parked": found.parked}
+    columns = [
+        Column("TOPIC", lambda row: row["topic"]),
+        Column(
+            "BEHIND",
+            lambda row: "not known" if row["seconds"] is None else words.span(row["seconds"]),
+            right=True,
+        ),
+        Column("MESSAGES", lambda row: f"{row['messages']:,}", right=True),
+        Column("PARKED", lambda row: f"{row['parked']:,}", right=True),
+    ]
+    console.listing(options["format"], columns, [row], names=tuple(row))
+    most = options["at_most"]
+    # One that has nothing to handle is not behind, however long ago it looked.
+    if most is not None and found.messages and (found.seconds is None or found.seconds > most):
+        console.note(
+            f"{found.topic} is behind. Is one running? manage.py kck consume; see: manage.py kck status"
         )
         return FAILED
     return DONE
