@@ -13,8 +13,8 @@ from typing import Any
 from django.db import Error as DatabaseErrors
 from django.db import connections
 
+from .. import clock, spread
 from .. import key as keys
-from .. import spread
 from ..conf import conf
 from ..entry import Entry, Point
 from ..errors import InvalidKey, KckFlowError, NotPrimed, StoreUnavailable, UnstorableValue
@@ -177,6 +177,10 @@ def refuse_open(key: Key, primer: TimeFrame, alias: str) -> None:
         raise NotPrimed(
             f"{str(key)!r} lies before its frames begin ({first.isoformat()}). For older ones: "
             f"manage.py kck backfill {primer.name} --from {start.isoformat()} --to {end.isoformat()}"
+        )
+    if primer.retention is not None and known is None and end <= clock.now() - primer.retention:
+        raise NotPrimed(
+            f"{str(key)!r} ended longer ago than the frames of {primer.name!r} are kept: {primer.retention}."
         )
     if primer.until is not None and end > primer.until:
         raise NotPrimed(f"{str(key)!r} lies behind the end of its frames ({primer.until.isoformat()}).")

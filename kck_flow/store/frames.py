@@ -704,3 +704,42 @@ def states(session: Session) -> list[tuple[Any, ...]]:
         "FROM kck_frame f LEFT JOIN kck_refresh r ON r.digest = f.digest AND f.state = 'planned' "
         "GROUP BY 1 ORDER BY 1"
     )
+
+
+# -- what is kept no longer
+# ------------------------------------------------------------------------------------------------
+
+PRUNED = 500
+_OLD = (
+    "FROM kck_frame f WHERE f.key_base = %(key_base)s AND coalesce(f.args ->> 'size', '') = %(size)s "
+    "AND f.state <> 'planned' AND f.end_at <= %(before)s AND (f.state = 'skipped' OR f.want <= f.have) "
+    "AND NOT EXISTS (SELECT 1 FROM kck_refresh r WHERE r.digest = f.digest)"
+)
+
+
+def old(session: Session, key_base: str, size: str, before: datetime) -> int:
+    """Return how many frames of a size ended by an instant, and nothing is wanted of them any more."""
+    params = {"key_base": key_base, "size": size, "before": before}
+    return int(session.run(f"SELECT count(*) {_OLD}", params)[0][0])
+
+
+def prune(
+    session: Session, key_base: str, size: str, before: datetime, model: type[FrameRecord] | None
+) -> Iterator[int]:
+    """Delete those, with their records; yields how many each batch had."""
+    while True:
+        with session.transaction():
+            rows = session.run(
+                f"DELETE FROM kck_frame WHERE digest IN (SELECT f.digest {_OLD} ORDER BY f.start_at LIMIT %(limit)s "
+                "FOR UPDATE SKIP LOCKED) RETURNING digest",
+                {"key_base": key_base, "size": size, "before": before, "limit": PRUNED},
+            )
+            digests = [row[0] for row in rows]
+            if digests:
+                session.run("DELETE FROM kck_record WHERE digest = ANY(%s::uuid[])", [digests])
+                if model is not None:
+                    model._base_manager.using(session.alias).filter(digest__in=digests).delete()
+        if digests:
+            yield len(digests)
+        if len(digests) < PRUNED:
+            return

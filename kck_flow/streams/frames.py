@@ -301,7 +301,7 @@ def lag(name: str) -> Lag:
         if seen.first is None or seen.due is None:
             continue
         for size, window in primer.sizes.items():
-            of, first = primer.series_key(params, size), window.start_of(seen.first)
+            of, first = primer.series_key(params, size), planner.first_of(primer, size, seen.first)
             expected = primer.whole(size, first, seen.due)
             open_, oldest = _open(session, window, of, first, expected)
             pending += open_
@@ -320,8 +320,8 @@ def needs_from(primer: TimeFrame, now: datetime) -> datetime | None:
         if seen.first is None:
             return None
         for size in _computed(primer):
-            window, of = primer.sizes[size], primer.series_key(params, size)
-            first = window.start_of(max(seen.first, seen.deleted or seen.first))
+            of = primer.series_key(params, size)
+            first = planner.first_of(primer, size, max(seen.first, seen.deleted or seen.first))
             needs.append(_oldest_open(session, primer, size, of, first, now))
     return min(needs) - primer.lateness if needs else None
 
@@ -372,6 +372,43 @@ def _open(
 
 
 TimeFrame.oldest_need = staticmethod(needs_from)
+
+
+def outlived(primer: TimeFrame, now: datetime) -> dict[str, datetime]:
+    """Return by size before when frames may be deleted: older than ``retention``, and merged into whatever is made of
+    them.
+    """
+    if primer.retention is None:
+        return {}
+    return {size: min([now - primer.retention, *_needed_above(primer, size, now)]) for size in primer.sizes}
+
+
+def _needed_above(primer: TimeFrame, size: str, now: datetime) -> Iterator[datetime]:
+    """Yield from when on the frames of a size are needed for those that are merged from them."""
+    for other, sizes in horizon.coarser_of(primer, size):
+        alias = spread.alias_of(other)
+        session = caller(alias)
+        for params in planner.products_of(other):
+            seen = horizon.look(other, params, alias)
+            for name in sizes if seen.first is not None else ():
+                assert seen.first is not None
+                first = planner.first_of(other, name, seen.first)
+                yield _oldest_open(session, other, name, other.series_key(params, name), first, now)
+
+
+def old(primer: TimeFrame, now: datetime) -> int:
+    """Return how many frames of a family may be deleted; see ``outlived``."""
+    session = caller(spread.alias_of(primer))
+    return sum(
+        frames.old(session, primer.name, size, before) for size, before in outlived(primer, now).items()
+    )
+
+
+def prune(primer: TimeFrame, now: datetime) -> Iterator[int]:
+    """Delete them, with all their records; yields how many each batch had."""
+    session = caller(spread.alias_of(primer))
+    for size, before in outlived(primer, now).items():
+        yield from frames.prune(session, primer.name, size, before, primer.record_model)
 
 
 @dataclass(frozen=True, slots=True)

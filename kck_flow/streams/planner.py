@@ -37,6 +37,7 @@ LOOK_SECONDS = 60.0
 POLL_SECONDS = (1.0, 60.0)
 # Windows of a size whose parts are looked at together, and closed frames that are compared with their stream at once.
 BATCH = 1000
+RESOLUTION = timedelta(microseconds=1)
 MOST_COMPARED = 20_000
 
 
@@ -115,6 +116,25 @@ def carry_out(claim: Claim, alias: str, sessions: Sessions, worker: str) -> str:
         return "failed"
 
 
+def oldest_of(primer: TimeFrame) -> datetime:
+    """Return before when the frames of a family are pruned, and none is expected."""
+    kept = primer.retention
+    return clock.now() - kept if kept is not None else frames.BEGINNING + frames.SLACK * 3
+
+
+def first_of(primer: TimeFrame, size: str, first: datetime) -> datetime:
+    """Return where the first window of a size begins that is expected of a family whose stream begins at ``first``: the
+    first that ends behind what is kept no longer.
+    """
+    window, oldest = primer.sizes[size], oldest_of(primer)
+    if first >= oldest:
+        return window.start_of(first)
+    start = window.start_of(oldest)
+    for _ in range(primer.hops - 1):  # windows that overlap it, too
+        start = window.start_of(start - RESOLUTION)
+    return max(start, window.start_of(first))
+
+
 class _Planning:
     """One planning of a family."""
 
@@ -148,8 +168,7 @@ class _Planning:
         primer = self.primer
         assert seen.first is not None
         assert seen.due is not None
-        window, oldest = primer.sizes[size], self._oldest()
-        first = window.start_of(seen.first) if seen.first >= oldest else window.after(window.start_of(oldest))
+        first = first_of(primer, size, seen.first)
         missing = self._missing(params, size, first, seen.due)
         if not missing:
             return
@@ -173,11 +192,6 @@ class _Planning:
             if skipped:
                 logger.warning("frames.skipped family=%s frames=%d why=%s", primer.name, len(skipped), why)
         self._put(params, size, missing[: max(self.room, 0)])
-
-    def _oldest(self) -> datetime:
-        """Return before when records are pruned, and no frame is expected."""
-        kept = self.primer.retention
-        return clock.now() - kept if kept is not None else frames.BEGINNING + frames.SLACK * 3
 
     def _missing(
         self, params: dict[str, Any], size: str, first: datetime, due: datetime
@@ -214,7 +228,8 @@ class _Planning:
         seen = horizon.look(base, params, self.alias, session=caller(self.alias))
         if seen.first is None:
             return []
-        begins = base.sizes[fine].start_of(seen.first)
+        # What is kept no longer is not waited for; a frame that lacks it is not complete.
+        begins = first_of(base, fine, seen.first)
         with self.sessions() as session:
             decided = frames.decided(session, base.series_key(params, fine), windows)
         return [
@@ -259,7 +274,7 @@ class _Planning:
             if not thorough or self.room <= 0:
                 return
             gone = frames.valueless(
-                session, primer.name, self._oldest(), min(self.room, BATCH), primer.record_model
+                session, primer.name, oldest_of(primer), min(self.room, BATCH), primer.record_model
             )
             if gone:
                 asked = frames.ask(session, gone, lane=primer.priority, reason="hole", again=True)
@@ -276,7 +291,7 @@ class _Planning:
         for size in primer.sizes:
             if horizon.finer_of(primer, size) is not None:
                 continue
-            since = max(seen.due - back - primer.length(size), self._oldest(), seen.deleted or seen.first)
+            since = max(seen.due - back - primer.length(size), oldest_of(primer), seen.deleted or seen.first)
             of = primer.series_key(params, size)
             with self.sessions() as session:
                 closed = frames.closed(session, of, since, seen.due)[-MOST_COMPARED:]

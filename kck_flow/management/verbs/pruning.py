@@ -15,7 +15,8 @@ from ...registry import registry
 from ...stock import Flow
 from ...store import events, leftovers, outbox, runs
 from ...store.session import Session, caller
-from ...streams import retention, topics
+from ...streams import frames, retention, topics
+from ...timeframe import TimeFrame
 from ...topic import Topic
 from .. import words
 from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, failed, family, usage
@@ -31,8 +32,8 @@ class Leftover:
     """Something that may be deleted.
 
     Attributes:
-        what: ``expired``, ``above max_entries``, ``unset``, ``windows``, ``records``, ``events``, ``messages`` or
-            ``runs``.
+        what: ``expired``, ``above max_entries``, ``unset``, ``windows``, ``frames``, ``records``, ``events``,
+            ``messages`` or ``runs``.
         product: The family, or "" for all.
         count: Returns how many rows there are.
         prune: Deletes them; yields how many each batch had.
@@ -123,6 +124,9 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
         )
     if kept is not None:
         seconds = kept.total_seconds()
+        if isinstance(primer, TimeFrame):
+            yield _of_frames(session, primer)
+            return
         if isinstance(primer, Topic) and primer.sizes:
             yield _of_topic(session, primer)
         yield Leftover(
@@ -132,6 +136,17 @@ def _of_family(session: Session, primer: Primer, base: str) -> Iterator[Leftover
             lambda: leftovers.old_records(session, base, seconds),
             lambda: leftovers.prune_records(session, base, seconds),
         )
+
+
+def _of_frames(session: Session, primer: TimeFrame) -> Leftover:
+    """The frames, with their records, that ended longer ago than the family's ``retention``."""
+    return Leftover(
+        "frames",
+        primer.name,
+        session,
+        lambda: frames.old(primer, clock.now()),
+        lambda: frames.prune(primer, clock.now()),
+    )
 
 
 def _of_topic(session: Session, topic: Topic) -> Leftover:
