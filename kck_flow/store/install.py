@@ -39,6 +39,13 @@ OPTIONS: dict[str, dict[str, str]] = {
     "kck_generation": {"fillfactor": "50"},
     "kck_level": {"fillfactor": "50", "autovacuum_vacuum_scale_factor": "0.05"},
     "kck_delta": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "500"},
+    "kck_cursor": {
+        "fillfactor": "50",
+        "autovacuum_vacuum_scale_factor": "0.02",
+        "autovacuum_vacuum_threshold": "200",
+    },
+    "kck_frame": {"fillfactor": "70"},
+    "kck_held": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "500"},
     "kck_permit": {"fillfactor": "50"},
     "kck_worker": {"fillfactor": "50"},
 }
