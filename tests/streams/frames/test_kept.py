@@ -78,7 +78,9 @@ def test_what_is_older_goes_once_it_is_merged_and_does_not_come_back(
         assert frames.plan("fc_kept").planned == 0
         assert frames.lag("fc_kept").pending == 0
         # Nobody was there at the beginning of the hour in which the kept time begins: it says so.
-        assert [frame.complete for frame in Frame.objects.filter(key__contains="/1h/").order_by("key")] == [False]
+        assert [frame.complete for frame in Frame.objects.filter(key__contains="/1h/").order_by("key")] == [
+            False
+        ]
         needed = frames.needs_from(primer, clock())
         assert needed is not None
         assert needed >= kept - primer.lateness
