@@ -224,8 +224,8 @@ def weather_and_delays(request: HttpRequest, airport: str, day: date) -> HttpRes
         "hours": [
             {
                 "at": measured.start,
-                "measured": measured.value if measured.complete else None,
-                "frame": left.value is not None,
+                "weather": measured,
+                "delays": left,
                 "left": primers.together(list((left.value or {}).get(airport, {}).values())),
             }
             for measured, left in hours
