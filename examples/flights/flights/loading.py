@@ -36,11 +36,13 @@ COLUMNS: dict[type[models.Model], str] = {
 class Progress:
     """How far a long piece of work has come: one line redrawn on a terminal, a line each tenth elsewhere.
 
-    Without a ``total`` only the end is told.
+    Without a ``total`` only the end is told. ``unit`` is what is counted.
     """
 
-    def __init__(self, label: str, total: int | None, out: TextIO | None = None) -> None:
-        self.label, self.total, self.out = label, total, out or sys.stderr
+    def __init__(
+        self, label: str, total: int | None, out: TextIO | None = None, *, unit: str = "rows"
+    ) -> None:
+        self.label, self.total, self.out, self.unit = label, total, out or sys.stderr, unit
         self.done = 0
         self.started = time.monotonic()
         self.redraws = self.out.isatty()
@@ -59,14 +61,14 @@ class Progress:
     def _draw(self, percent: int) -> None:
         if self.redraws:
             bar = "#" * (percent // 4)
-            self.out.write(f"\r{self.label} [{bar:-<25}] {percent:3} %  {self.done:,} rows\x1b[K")
+            self.out.write(f"\r{self.label} [{bar:-<25}] {percent:3} %  {self.done:,} {self.unit}\x1b[K")
         elif percent:
-            self.out.write(f"{self.label}: {percent} %, {self.done:,} rows\n")
+            self.out.write(f"{self.label}: {percent} %, {self.done:,} {self.unit}\n")
         self.out.flush()
 
     def finish(self) -> None:
         took = time.monotonic() - self.started
-        line = f"{self.label}: {self.done:,} rows in {took:.1f} s"
+        line = f"{self.label}: {self.done:,} {self.unit} in {took:.1f} s"
         self.out.write(f"\r{line}\x1b[K\n" if self.redraws else f"{line}\n")
         self.out.flush()
 

@@ -27,17 +27,18 @@ class Reading:
     computes: int | None = None
 
 
-def read(key: str, *, wait: timedelta | None = None) -> Reading:
+def read(key: str, *, wait: timedelta | None = None, prime: bool = True) -> Reading:
     """Ask for one product. It is computed first where there is nothing to serve.
 
     Args:
-        key: A key; one that is no key raises ``InvalidKey``, for which a view answers 404. wait: How long to
-            wait for a computation before the page says that it is under way; by default as long as the primer
-            allows.
+        key: A key; one that is no key raises ``InvalidKey``, for which a view answers 404.
+        wait: How long to wait for a computation before the page says that it is under way; by default as long as
+            the primer allows.
+        prime: Whether it may be computed.
     """
     started = time.perf_counter()
     try:
-        entry = Cache.get_instance().get_entry(key, wait=wait)
+        entry = Cache.get_instance().get_entry(key, wait=wait, prime_on_cache_miss=None if prime else False)
     except NotPrimed:
         reading = Reading(key, "empty", trouble="Not computed yet.")
     except (WaitTimeout, ComputeTimeout):

@@ -10,7 +10,7 @@ class Day:
 
     regex = r"2013-[0-9]{2}-[0-9]{2}"
     to_python = staticmethod(date.fromisoformat)  # its ValueError is a 404
-    to_url = staticmethod(date.isoformat)
+    to_url = staticmethod(str)
 
 
 class Hour:
@@ -36,6 +36,7 @@ urlpatterns = [
     path("destinations/<str:airport>/", views.destination, name="destination"),
     path("mornings/", views.on_this_day, name="on_this_day"),
     path("knock-on/", views.knock_on, name="knock_on"),
+    path("weather/<str:airport>/<day:day>/", views.weather_and_delays, name="weather_and_delays"),
     path("live/", views.live, name="live"),
     path("flights/<int:pk>/", views.flight, name="flight"),
     path("find/", views.find, name="find"),

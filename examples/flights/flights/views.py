@@ -16,7 +16,7 @@ from django.utils import timezone
 from kck_flow import Cache
 from kck_flow.errors import InvalidKey
 
-from flights import board, charts
+from flights import board, charts, primers, streams
 from flights.clocks import NEW_YORK
 from flights.figures import ORIGINS
 from flights.forms import DelayForm, FindForm
@@ -201,6 +201,42 @@ def live(request: HttpRequest) -> HttpResponse:
     return _page(request, "live", stocks.values(), context)
 
 
+def weather_and_delays(request: HttpRequest, airport: str, day: date) -> HttpResponse:
+    """Show an airport's day hour by hour, as the time frames have it: what is not there is not computed for a page."""
+    start, end = streams.midnight(day), streams.midnight(day + timedelta(days=1))
+    weather = _known("weather", prime=False, airport=airport, size="1d", window=start)
+    delays = _known("delays", prime=False, size="1d", window=start)
+    cache = Cache.get_instance()
+    hours = zip(
+        cache.series(cache.build_key("weather", airport=airport), start, end, by="1h"),
+        cache.series("delays", start, end, by="1h"),
+        strict=True,
+    )
+    airlines = (delays.value or {}).get(airport, {})
+    context = {
+        "airport": airport,
+        "name": AIRPORTS[airport],
+        "day": day,
+        "weather": weather,
+        "delays": delays,
+        "left": primers.together(list(airlines.values())) if delays.value is not None else None,
+        "airlines": list(airlines.items()),
+        "hours": [
+            {
+                "at": measured.start,
+                "weather": measured,
+                "delays": left,
+                "left": primers.together(list((left.value or {}).get(airport, {}).values())),
+            }
+            for measured, left in hours
+        ],
+        "elsewhere": [code for code, _ in ORIGINS if code != airport],
+        "earlier": day - timedelta(days=1) if day > date(2013, 1, 1) else None,
+        "later": day + timedelta(days=1) if day < date(2013, 12, 31) else None,
+    }
+    return _page(request, "weather_and_delays", [weather, delays], context)
+
+
 def flight(request: HttpRequest, pk: int) -> HttpResponse:
     """Show a flight; on POST change its delay, and show what that did to its airport's tally."""
     found = get_object_or_404(
@@ -215,6 +251,7 @@ def flight(request: HttpRequest, pk: int) -> HttpResponse:
             if form.is_valid():
                 form.save()
         if form.is_valid():
+            primers.changed(found)  # nobody else tells the frames, which were closed long ago
             after = read(key)
             told = {
                 "before": before.value,
@@ -260,9 +297,9 @@ def _page(
     return render(request, f"flights/{name}.html", context, status=status)
 
 
-def _known(key_base: str, **params: Any) -> Reading:
+def _known(key_base: str, *, prime: bool = True, **params: Any) -> Reading:
     try:
-        return read(Cache.get_instance().build_key(key_base, **params))
+        return read(Cache.get_instance().build_key(key_base, **params), prime=prime)
     except InvalidKey as error:
         raise Http404(str(error)) from error
 

@@ -1,5 +1,8 @@
-"""What is kept of the flights: ``products``, computed and kept fresh; ``trips``, counted as the year is replayed."""
+"""What is kept of the flights: ``products``, computed and kept fresh; ``trips``, counted as the year is replayed;
+``frames``, made of the year's streams, window by window.
+"""
 
+from .frames import AirportWeather, DepartureDelays, changed, together
 from .products import (
     PRIMERS,
     AirlineDay,
@@ -38,6 +41,7 @@ __all__ = [
     "AirlineDay",
     "AirlineTrips",
     "AirportHour",
+    "AirportWeather",
     "Announcing",
     "Archived",
     "Archiving",
@@ -47,6 +51,7 @@ __all__ = [
     "DelayTally",
     "Departed",
     "Departing",
+    "DepartureDelays",
     "Destination",
     "Destinations",
     "Diverted",
@@ -59,5 +64,7 @@ __all__ = [
     "Scheduled",
     "Trips",
     "archive_trips",
+    "changed",
     "invalidate_all",
+    "together",
 ]

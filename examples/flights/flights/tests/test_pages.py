@@ -25,6 +25,8 @@ PAGES = [
     "/destinations/ORD/",
     "/mornings/",
     "/knock-on/",
+    "/weather/JFK/2013-03-08/",
+    "/weather/LGA/2013-12-31/",
     "/live/",
 ]
 NOWHERE = {
@@ -36,6 +38,8 @@ NOWHERE = {
     "/destinations/late/0/": "between 1 and 105",
     "/destinations/JFK/": "Nothing flew from New York to JFK",
     "/flights/999999999/": "",
+    "/weather/BOS/2013-03-08/": "one of EWR, JFK, LGA",
+    "/weather/JFK/2013-02-30/": "",
     "/nothing/": "",
 }
 
