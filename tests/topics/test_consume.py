@@ -53,7 +53,7 @@ def test_a_source_that_is_not_there_is_tried_again(crew: Any, tmp_path: Path) ->
     path = tmp_path / "lines"
     consumer = crew.manage("kck", "consume", env=env(path))
     consumer.wait_for("source.lost")
-    assert "No such file" in Cursor.objects.get(reader="source:lines").error
+    until(lambda: "No such file" in Cursor.objects.get(reader="source:lines").error, "its error to be kept")
     lines(path, 0, 5)
     until(lambda: Outbox.objects.count() == 5, "5 lines to be brought")
     assert consumer.stop() == 0, consumer.output
