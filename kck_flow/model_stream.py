@@ -88,6 +88,8 @@ class ModelStream(Stream):
         self._fields = tuple(fields) if fields is not None else None
         self._order = tuple(order)
         self._watermark = watermark
+        # By the clock it moves by itself; where it does not, somebody may still write what happened before.
+        self.stands_still = watermark != "now"
         self._using = using
         self._tz = tz
         if apps.models_ready:

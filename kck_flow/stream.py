@@ -27,6 +27,9 @@ class Stream(ABC):
         """The alias of the database that it is in; None where it is in none of the project's."""
         return None
 
+    # Whether its watermark stands still while nothing comes: a time frame's ``quiet`` is for such streams.
+    stands_still: bool = True
+
     @property
     def origin(self) -> Hashable:
         """What tells where its data lies: what is deleted of a stream, others of the same origin lose, too."""

@@ -132,7 +132,8 @@ class StartParameter(Parameter[datetime]):
         zone = self._dated.zone if self._dated is not None else UTC
         local = at.astimezone(zone)
         if (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0) and (
-            local.replace(tzinfo=None).replace(tzinfo=zone).astimezone(UTC) == at
+            # A midnight that comes twice (Havana) is the day's the first time, and an hour the second.
+            local.replace(tzinfo=zone, fold=0).astimezone(UTC) == at
         ):
             return local.strftime("%Y-%m-%d")
         text = at.strftime("%Y-%m-%dT%H:%M:%S")

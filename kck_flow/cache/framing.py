@@ -185,6 +185,8 @@ class Framing:
                 )
                 if self._ended or not self._still_ours() or not self._take():
                     return self._fenced()
+                if self.begun.state == frames.SKIPPED:
+                    return self._finish("skipped")
         if outcome == "fenced":
             return self._fenced()
         if outcome in ("skipped", "kept"):
@@ -447,7 +449,8 @@ class Framing:
 
     def _wake(self, session: Session) -> None:
         """Have more planned, where few frames are left in the queue, or coarser ones may be complete now."""
-        left = frames.planned(session, self.primer.name)
+        # Not those that are parked: they may stay so.
+        left = frames.waiting(session, self.primer.name)
         if left and left != self.primer.max_pending // 2:
             return
         names = {self.primer.name, *(other.name for other, _ in horizon.coarser_of(self.primer, self.size))}

@@ -136,7 +136,7 @@ def look(
     stream = primer.stream_of(params)
     now = clock.now()
     watermark, latest = stream.watermark(), stream.latest()
-    if primer.quiet is not None and (latest is None or latest <= now - primer.quiet):
+    if primer.quiet is not None and stream.stands_still and (latest is None or latest <= now - primer.quiet):
         watermark = max(watermark or now - primer.quiet, now - primer.quiet)
     if watermark is not None:
         watermark = min(watermark, now)  # a window that is not over by the clock is not complete

@@ -95,9 +95,7 @@ def complete_until(topic: Topic, known: Sequence[cursors.Standing]) -> datetime 
         return None
     until = min(one.moved_at for one in known if one.moved_at is not None) - topic.lateness
     aside = held.counted(caller(spread.alias_of(topic)), topic.name)
-    return min(
-        [until, *(one.earliest for one in aside if one.earliest is not None and one.state != held.PARKED)]
-    )
+    return min([until, *(one.earliest for one in aside if one.earliest is not None)])
 
 
 def series(key: Key, topic: Topic, start: datetime, end: datetime, by: str | timedelta | None) -> list[Point]:

@@ -281,14 +281,16 @@ def set_late(session: Session, digest: UUID, late: int) -> None:
 def ask_coarser(
     session: Session, of: Sequence[Key], start: datetime, end: datetime, *, longest: timedelta, lane: int
 ) -> list[str]:
-    """Want the closed frames of some series once more in which ``[start, end)`` lies whole; returns their keys."""
+    """Want the frames of some series once more in which ``[start, end)`` lies whole; returns their keys. One that is
+    being merged just now, for the first time, may have seen what was there before.
+    """
     params = {
         "series": [one.digest for one in of], "start": start, "end": end, "since": start - longest - SLACK,
         "lane": lane, "reason": "part", "again": False,
     }  # fmt: skip
     which = (
         "d.series = ANY(%(series)s) AND d.start_at <= %(start)s AND d.start_at > %(since)s AND d.end_at >= %(end)s "
-        "AND d.state = 'closed'"
+        "AND d.state IN ('planned', 'closed')"
     )
     return [row[0] for row in session.rows("frame_ask", params, which=which, late="0")]
 

@@ -131,8 +131,17 @@ def failed(session: Session, aside: Aside, error: str, trace: str, pause: float 
     state = aside.state if aside.state == WAITING and pause is not None else PARKED
     session.run(
         "UPDATE kck_held SET attempts = attempts + 1, error = %(error)s, traceback = %(trace)s, lease_until = NULL, "
-        "state = %(state)s, retry_at = clock_timestamp() + %(pause)s * interval '1 second' WHERE id = %(id)s",
-        {"id": aside.id, "error": plain(error), "trace": plain(trace), "pause": pause, "state": state},
+        "state = %(state)s, retry_at = clock_timestamp() + %(pause)s * interval '1 second' WHERE id = %(id)s "
+        # Whoever enriched it meanwhile, since this took longer than its lease, has done so.
+        "AND (state = 'waiting' OR %(before)s <> 'waiting')",
+        {
+            "id": aside.id,
+            "error": plain(error),
+            "trace": plain(trace),
+            "pause": pause,
+            "state": state,
+            "before": aside.state,
+        },
     )
 
 
@@ -175,7 +184,9 @@ def forget(
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many messages a topic has set aside in one state, and the instant of the earliest."""
+    """How many messages a topic has set aside in one state, and the instant of the earliest that will be handled by
+    itself.
+    """
 
     key_base: str
     state: str
@@ -187,11 +198,14 @@ def counted(session: Session, key_base: str | None = None) -> list[Count]:
     """Return how much topics have set aside, by topic and state."""
     where = "WHERE key_base = %(key_base)s" if key_base is not None else ""
     rows = session.run(
-        f"SELECT key_base, state, count(*), extract(epoch FROM min(at))::float8 FROM kck_held {where} GROUP BY 1, 2 "
-        "ORDER BY 1, 2",
+        "SELECT key_base, state, count(*), extract(epoch FROM min(at) FILTER (WHERE state <> 'parked' "
+        f"OR retry_at IS NOT NULL))::float8 FROM kck_held {where} GROUP BY 1, 2 ORDER BY 1, 2",
         {"key_base": key_base} if key_base is not None else None,
     )
-    return [Count(base, state, n, datetime.fromtimestamp(at, UTC)) for base, state, n, at in rows]
+    return [
+        Count(base, state, n, datetime.fromtimestamp(at, UTC) if at is not None else None)
+        for base, state, n, at in rows
+    ]
 
 
 def parked(session: Session, key_base: str, limit: int) -> list[tuple[Aside, str, str]]:

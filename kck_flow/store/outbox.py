@@ -343,16 +343,19 @@ def read(session: Session, place: Place, reader: Reader, limit: int) -> tuple[li
         floor=" AND o.id > %(floor)s" if place.floor else "",
     )
     found = [_logged(row) for row in rows]
+    ahead = found[-1] if found else None
+    # Of a transaction that wrote something else first, and sent last: in the order of their sending.
+    found.sort(key=lambda one: one.id)
     if in_test:
         # More may come of the same transaction: the round is never over.
-        xact, number = (found[-1].xact, found[-1].id) if found else (place.xact, place.id)
+        xact, number = (ahead.xact, ahead.id) if ahead is not None else (place.xact, place.id)
         after = replace(place, until=None, xact=xact, id=number)
     elif len(found) < limit:
         # The round is over: all that its snapshot saw has been read, what was counted before with it.
         after = Place(until, floor=place.floor)
     else:
-        last = found[-1]
-        after = Place(place.done, until, last.xact, last.id, place.counted, place.floor, place.extra)
+        assert ahead is not None
+        after = Place(place.done, until, ahead.xact, ahead.id, place.counted, place.floor, place.extra)
     return found, after
 
 
@@ -468,6 +471,8 @@ def read_by_all(session: Session, readers: Sequence[str], days: float) -> int | 
 
 _OLD = (
     "FROM kck_outbox WHERE xact < %(below)s::xid8 AND received_at < clock_timestamp() - %(days)s * interval '1 day' "
+    # What says that it happened later stays: all from before the latest that is gone will be refused.
+    "AND at < clock_timestamp() - %(days)s * interval '1 day' "
     "AND (%(needed)s::timestamptz IS NULL OR at < %(needed)s::timestamptz)"
 )
 

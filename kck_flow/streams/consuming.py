@@ -184,7 +184,13 @@ class Consumer:
     def _turn(self, topic: Topic, part: int) -> topics.Turn | None:
         """Give a part one batch. Of slow handlers, a batch is what they do in a while."""
         limit, began = self._limits.get(topic.name, topic.batch), time.monotonic()
-        done = topics.turn(topic, part, limit)
+        try:
+            done = topics.turn(topic, part, limit)
+        except DatabaseErrors:
+            # It may have been too long without a word: less of it the next time.
+            if time.monotonic() - began > BATCH_SECONDS / 2:
+                self._limits[topic.name] = max(limit // 4, 1)
+            raise
         if done is None:
             return None
         self.messages += done.messages

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error as DatabaseErrors
-from django.db import transaction
+from django.db import connections, transaction
 
 from .. import clock
 from ..cache.failures import describe
@@ -23,6 +23,8 @@ from ..store.outbox import Logged
 from ..storing import encode
 from ..topic import Topic
 
+# As libpq tells it of a transaction.
+INERROR = 3
 # How often a batch is begun again without the messages whose handlers failed, before a smaller one is tried.
 ROUNDS = 5
 
@@ -128,6 +130,7 @@ def folded(
             found = _round(topic, alias, batch, states())
             if set(batch.failures) == before:
                 return found
+            connections[alias].needs_rollback = False
             transaction.set_rollback(True, using=alias)
     raise TooManyFail
 
@@ -135,7 +138,7 @@ def folded(
 def _round(
     topic: Topic, alias: str, batch: Batch, states: dict[Key, Any]
 ) -> dict[Key, tuple[str | None, str, Any]]:
-    process, failures = topic.process, batch.failures
+    process, failures, connection = topic.process, batch.failures, connections[alias]
     found: dict[Key, tuple[str | None, str, Any]] = {}
     for key, messages in batch.products.items():
         state = states[key]
@@ -146,6 +149,11 @@ def _round(
             begun = True
             try:
                 after = process(state, given.copy())
+                if connection.needs_rollback or _is_aborted(connection):
+                    # What it wrote is lost, whatever it made of the error.
+                    raise DatabaseErrors(
+                        "its transaction failed: an error of the database was caught, and passed over"
+                    )
             except DatabaseErrors as error:
                 _fail(batch, given, error)
                 return found  # the transaction is of no use any more
@@ -161,6 +169,12 @@ def _round(
         except UnstorableValue as error:
             _blame(topic, batch, key, messages, error)
     return found
+
+
+def _is_aborted(connection: Any) -> bool:
+    """Return whether the server does nothing more in this transaction."""
+    raw = connection.connection
+    return raw is not None and int(raw.info.transaction_status) == INERROR
 
 
 def _blame(topic: Topic, batch: Batch, key: Key, messages: Sequence[Given], error: UnstorableValue) -> None:

@@ -217,7 +217,7 @@ def backfill(
     """Compute the frames of a range here, those older than the epoch, too, one after the other; yields each.
 
     What is closed is left as it is, so that it goes on where it was interrupted. Whoever else computes a frame is
-    waited for.
+    waited for. Windows that are not complete yet are left out.
 
     Args:
         again: Whether also those are computed that are closed; one whose value is the same stays as it is.
@@ -227,7 +227,15 @@ def backfill(
     primer = family(name)
     alias = spread.alias_of(primer)
     began, done = time.monotonic(), 0
+    dues: dict[tuple[Any, ...], datetime | None] = {}
     for key in windows(name, start, end):
+        params = horizon.own_params(primer, key)
+        of = tuple(params.values())
+        if of not in dues:
+            dues[of] = horizon.look(primer, params, alias).due
+        due = dues[of]
+        if due is None or primer.bounds(key)[1] > due:
+            continue
         if rate:
             time.sleep(max(began + done / rate - time.monotonic(), 0))
         outcome = _filled(key, primer, alias, again, before)
@@ -378,8 +386,8 @@ def outlived(primer: TimeFrame, now: datetime) -> dict[str, datetime]:
     """Return by size before when frames may be deleted: older than ``retention``, and merged into whatever is made of
     them.
     """
-    if primer.retention is None:
-        return {}
+    if primer.retention is None or registry.broken:
+        return {}  # what cannot be set up may be merged from them
     return {size: min([now - primer.retention, *_needed_above(primer, size, now)]) for size in primer.sizes}
 
 

@@ -70,4 +70,9 @@ def append(
             raise ValueError(
                 f"The instant of a message is an aware datetime, not {message.at!r} (topic {message.topic!r})."
             )
+        if message.at is not None and not 2 <= message.at.year <= 9998:
+            raise ValueError(
+                f"The instant of a message lies between the years 2 and 9998, not {message.at.isoformat()} "
+                f"(topic {message.topic!r})."
+            )
     return outbox.append(session, source, messages, now, audience)

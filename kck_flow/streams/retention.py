@@ -89,8 +89,13 @@ def consumers() -> Iterator[tuple[Primer, Stream]]:
     """Yield each primer that reads a stream, with that.
 
     Raises:
-        DeclarationError: one cannot say which it reads: it may be any.
+        DeclarationError: one cannot say which it reads, or cannot be set up: it may be any.
     """
+    if registry.broken:
+        raise DeclarationError(
+            f"{registry.broken[0].module} cannot be set up, and may read any stream, so nothing may be deleted of any. "
+            "See: manage.py check --tag kck"
+        )
     for primer in registry.unique():
         try:
             stream = stream_of(primer)

@@ -144,6 +144,11 @@ def _position(place: Place, parts: int) -> dict[str, Any]:
     return {**place.to_json(), "of": parts}
 
 
+def _waits(position: Any) -> dict[str, Any]:
+    """Return which sources a part waits for, as its position has it."""
+    return {"waits": position["waits"]} if position.get("waits") else {}
+
+
 def _parts_of(position: Any) -> int:
     return int((position or {}).get("of", 1))
 
@@ -183,7 +188,8 @@ def _split_otherwise(session: Session, topic: Topic) -> None:
     moved = [one.moved_at for one in known]
     cursors.forget(session, topic.name)
     place = Place(counted=tuple(counted), floor=first.place.floor)
-    cursors.begin(session, topic.name, range(topic.partitions), _position(place, topic.partitions), since)
+    position = _position(place, topic.partitions) | _waits(first.position)
+    cursors.begin(session, topic.name, range(topic.partitions), position, since)
     cursors.change(
         session,
         topic.name,
@@ -230,10 +236,12 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             # A process that stands still, or whose host is gone, loses its part to another.
             session.run(f"SET LOCAL idle_in_transaction_session_timeout = {int(conf.HANDLER_TIMEOUT * 1000)}")
+        now = (
+            clock.now()
+        )  # before it is looked who else is at work: who begins in between sends later than this
         cursor = cursors.lock(session, topic.name, part)
         if cursor is None or cursor.position.get("waits"):
             return None
-        now = clock.now()
         # What a transaction has sent that is still open will come from before.
         until = min(now, cursor.open_since) if cursor.open_since is not None else now
         place = cursor.place
@@ -404,7 +412,10 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     alias = spread.alias_of(topic)
     session = caller(alias)
     start = _start_of_all(topic, to) if to is not None else None
+    alone = not session.connection.in_atomic_block
     with session.transaction():
+        if alone:
+            session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         # Whoever is at one of its parts is waited for.
         session.run(
             "SELECT 1 FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE",
@@ -443,7 +454,7 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
                 session,
                 topic.name,
                 one.part,
-                position=cursors.dumped(_position(again, _parts_of(one.position))),
+                position=cursors.dumped(_position(again, _parts_of(one.position)) | _waits(one.position)),
                 moved_at=None,
             )
         for key in gone:
