@@ -174,9 +174,12 @@ class Consumer:
                     self._quiet.pop(topic.name, None)
                 self._rests.pop(topic.name, None)
             except (DatabaseErrors, OSError) as error:
-                if not _is_transient(error):
+                if _is_transient(error):
+                    more = True
+                elif connections[alias].is_usable():
+                    self._rest(topic, alias, error)  # what it writes is refused: its own affair
+                else:
                     raise
-                more = True
             except Exception as error:  # the others go on, and it is tried again
                 self._rest(topic, alias, error)
         return more
