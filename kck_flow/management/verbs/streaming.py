@@ -93,9 +93,15 @@ def _consume(console: Console, options: Options) -> int:
             f"consumer · topics {', '.join(one.name for one in declared) or 'none'} · "
             f"sources {', '.join(name for name, _ in given) or 'none, but what the project sends'}"
         )
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: consumer.stop())
-    consumer.serve()
+    before = {
+        number: signal.signal(number, lambda *_: consumer.stop())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    try:
+        consumer.serve()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if console.verbosity:
         parked = f", {consumer.parked:,} parked" if consumer.parked else ""
         console.note(f"{consumer.messages:,} messages handled{parked}")
