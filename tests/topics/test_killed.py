@@ -143,17 +143,17 @@ def test_four_consumers_split_a_stream_and_keep_the_order_of_each_key_row_198(
 def test_a_consumer_that_stands_still_in_a_batch_loses_it(crew: Any, declared: Any) -> None:
     cache = Cache.get_instance()
     flow = {"KCK_TEST_FLOW": json.dumps({"FLUSH_INTERVAL": 0.01, "HANDLER_TIMEOUT": 1})}
-    send_many([Message("numbers", {"n": 1, "k": 0}, f"m{n}", T0) for n in range(2000)])
+    send_many([Message("numbers", {"n": 1, "k": 0}, f"m{n}", T0) for n in range(4000)])
     consumers = [
         crew.manage("kck", "consume", "--topics", "rows_written", env={**ENV, **flow}) for _ in range(2)
     ]
-    until(lambda: 0 < handled("rows_written") < 1500, "some to be handled")
+    until(lambda: handled("rows_written") > 0, "some to be handled", limit=60)
     consumers[0].pause()
-    until(lambda: handled("rows_written") == 2000, "the other to handle the rest", limit=60)
+    until(lambda: handled("rows_written") == 4000, "the other to handle the rest", limit=90)
     consumers[0].resume()
     send_many([Message("numbers", {"n": 1, "k": 0}, "last", T0)])
-    until(lambda: handled("rows_written") == 2001, "the last one to be handled")
-    assert cache.get("rows_written") == Author.objects.count() == 2001
+    until(lambda: handled("rows_written") == 4001, "the last one to be handled", limit=60)
+    assert cache.get("rows_written") == Author.objects.count() == 4001
     for one in consumers:
         assert one.stop() == 0, one.output
 
