@@ -121,6 +121,8 @@ def test_four_consumers_split_a_stream_and_keep_the_order_of_each_key_row_198(
 ) -> None:
     cache = Cache.get_instance()
     consumers = [crew.manage("kck", "consume", "--topics", "in_order", env=ENV) for _ in range(4)]
+    for one in consumers:
+        one.wait_for("consumer ·")
     for first in range(0, 3000, 50):
         send_many(
             [
@@ -147,6 +149,8 @@ def test_a_consumer_that_stands_still_in_a_batch_loses_it(crew: Any, declared: A
     consumers = [
         crew.manage("kck", "consume", "--topics", "rows_written", env={**ENV, **flow}) for _ in range(2)
     ]
+    for one in consumers:
+        one.wait_for("consumer ·")
     until(lambda: handled("rows_written") > 0, "some to be handled", limit=60)
     consumers[0].pause()
     until(lambda: handled("rows_written") == 4000, "the other to handle the rest", limit=90)

@@ -88,15 +88,15 @@ def _consume(console: Console, options: Options) -> int:
             grace=options["grace"],
         )
     )
+    before = {
+        number: signal.signal(number, lambda *_: consumer.stop())
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
     if console.verbosity:
         console.note(
             f"consumer · topics {', '.join(one.name for one in declared) or 'none'} · "
             f"sources {', '.join(name for name, _ in given) or 'none, but what the project sends'}"
         )
-    before = {
-        number: signal.signal(number, lambda *_: consumer.stop())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    }
     try:
         consumer.serve()
     finally:
