@@ -52,13 +52,11 @@ class Source(ABC):
         name: What it is called: in ``KCK_FLOW["SOURCES"]``, in the commands, and with each message in the log.
         ordered: Whether messages of one key come in their order.
         seekable: Whether ``open`` can go on from a position, so that nothing needs to be acknowledged.
-        redelivers: Whether what was not acknowledged comes again by itself.
     """
 
     name: str = ""
     ordered: ClassVar[bool] = False
     seekable: ClassVar[bool] = False
-    redelivers: ClassVar[bool] = True
 
     @abstractmethod
     def open(self, position: Any = None) -> None:

@@ -107,7 +107,6 @@ class StartParameter(Parameter[datetime]):
     """Which window is meant: by its first instant."""
 
     def __init__(self, sizes: Mapping[str, Window]) -> None:
-        self._sizes = sizes
         self._dated = next((window for window in sizes.values() if window.is_dated), None)
         self.expected = "the first instant of a window, such as 2026-01-31T10 or 2026-01-31"
         # Left out, it is all of them: ``cache.series("weather/JFK", …)``.

@@ -236,24 +236,6 @@ def _touched(
     }
 
 
-def touched(
-    session: Session,
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    *,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    states: Sequence[str],
-) -> list[tuple[UUID, str]]:
-    """Return (digest, key) of the frames that ``[start, end)`` touches, the oldest first."""
-    params = _touched(key_base, start, end, longest, sizes, args, states)
-    return session.run(
-        f"SELECT d.digest, d.key FROM kck_frame d WHERE {_TOUCHED} ORDER BY d.start_at, d.end_at", params
-    )
-
-
 def count_late(
     session: Session,
     key_base: str,
@@ -600,12 +582,6 @@ def waiting(session: Session, key_base: str) -> int:
         "WHERE f.key_base = %s AND f.state = 'planned' AND r.parked_at IS NULL",
         [key_base],
     )
-    return int(rows[0][0])
-
-
-def planned(session: Session, key_base: str) -> int:
-    """Return how many frames of a family are neither closed nor skipped."""
-    rows = session.run("SELECT count(*) FROM kck_frame WHERE key_base = %s AND state = 'planned'", [key_base])
     return int(rows[0][0])
 
 

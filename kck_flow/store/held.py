@@ -208,16 +208,6 @@ def counted(session: Session, key_base: str | None = None) -> list[Count]:
     ]
 
 
-def parked(session: Session, key_base: str, limit: int) -> list[tuple[Aside, str, str]]:
-    """Return a topic's parked messages, the oldest first: (message, error, traceback)."""
-    rows = session.run(
-        f"SELECT {_COLUMNS}, h.error, h.traceback FROM kck_held h WHERE key_base = %(key_base)s AND state = 'parked' "
-        "ORDER BY id LIMIT %(limit)s",
-        {"key_base": key_base, "limit": limit},
-    )
-    return [(_aside(row[:13]), row[13], row[14]) for row in rows]
-
-
 def body(text: str | None) -> Any:
     """Return what enriching gave, from its text."""
     return body_of(text)

@@ -147,9 +147,6 @@ class Snapshot:
             numbers.add(own)
         return cls(int(end), tuple(sorted(numbers)))
 
-    def sees(self, xact: int) -> bool:
-        return xact < self.end and xact not in self.running
-
     def text(self) -> str:
         """Return it as PostgreSQL reads it."""
         begin = min((*self.running, self.end))

@@ -75,7 +75,9 @@ def test_postgresql_reads_a_place_as_we_do() -> None:
                 "SELECT pg_visible_in_snapshot(%s::xid8, %s::pg_snapshot), %s::pg_snapshot::text",
                 [str(xact), seen.text(), seen.text()],
             )
-            assert cursor.fetchone() == (seen.sees(xact), seen.text())
+            visible = xact < seen.end and xact not in seen.running
+            assert cursor.fetchone() == (visible, seen.text())
+            assert Snapshot.of(seen.text()) == seen
 
 
 @given(
