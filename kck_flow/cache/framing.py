@@ -252,7 +252,9 @@ class Framing:
                     transaction.set_rollback(True, using=alias)
             else:
                 assert finer is not None
-                gone = ""
+                gone = self._parts_gone(session, *finer)
+                if gone:
+                    return self._leave(session, gone)
                 value, items, complete = self._merged(session, *finer)
             if not gone:
                 compute_ms = (time.monotonic() - begun_at) * 1000
@@ -287,15 +289,28 @@ class Framing:
     def _merged(self, session: Session, base: TimeFrame, size: str) -> tuple[Any, int, bool]:
         of = base.series_key(self.params, size)
         count, items, complete = frames.summed(session, of, self.start, self.end)
+        parts = Parts(session, of, self.start, self.end, base, count)
+        value = self._call(self.primer.merge, parts)
+        return value, items, complete and count >= self._expected(session, base, size)
+
+    def _expected(self, session: Session, base: TimeFrame, size: str) -> int:
+        """Return of how many finer frames this one is made."""
         look = horizon.look(base, self.params, self.alias, session=session)
         first = self.start
         if look.first is not None and not look.declared:
             # What was before the first item is not missing: there was nothing.
             first = max(first, base.sizes[size].start_of(look.first))
-        parts = Parts(session, of, self.start, self.end, base, count)
-        value = self._call(self.primer.merge, parts)
-        expected = base.whole(size, first, self.end) if first < self.end else 0
-        return value, items, complete and count >= expected
+        return base.whole(size, first, self.end) if first < self.end else 0
+
+    def _parts_gone(self, session: Session, base: TimeFrame, size: str) -> str:
+        """Return why a frame cannot be merged: of one that has a value, a part is gone; of a new one, all are.
+        What is gone is no zero, and no reason to lose what it was.
+        """
+        window = (self.start, self.end)
+        decided = frames.decided(session, base.series_key(self.params, size), [window])[self.start]
+        if decided >= self._expected(session, base, size) or (decided and self.begun.state != frames.CLOSED):
+            return ""
+        return f"frames of {base.name!r} that it is merged from are gone"
 
     def _call(self, method: Callable[..., Any], given: Any) -> Any:
         with enter(self.key, snapshot=True):
