@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .message import Message as Message
     from .message import Source as Source
     from .message_stream import MessageStream as MessageStream
+    from .metric import Metric as Metric
+    from .metric import MetricType as MetricType
+    from .metric import Span as Span
     from .model_stream import ModelStream as ModelStream
     from .parameter import BooleanParameter as BooleanParameter
     from .parameter import ChoiceParameter as ChoiceParameter
@@ -83,11 +86,14 @@ _HOMES = {
     "Flow": "stock",
     "Stock": "stock",
     "Message": "message",
+    "Metric": "metric",
+    "MetricType": "metric",
     "EventStream": "event_stream",
     "MessageStream": "message_stream",
     "ModelStream": "model_stream",
     "ModelTracker": "tracker",
     "Source": "message",
+    "Span": "metric",
     "Stream": "stream",
     "TimeFrame": "timeframe",
     "Topic": "topic",

@@ -4,9 +4,9 @@ E001 a primers module cannot be imported · E002 two primers share a name · E00
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
-E015 a time frame is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no trigger can
-follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose foreign key
-overlooks some
+E015 a time frame is · E016 a metric is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no
+trigger can follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose
+foreign key overlooks some
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from . import conf as confs
 from . import definition, histories, spelling
 from .conf import conf
 from .errors import DeclarationError, InvalidKey
+from .metric import Metric
 from .mistakes import misspelt, problems
 from .parameter import ModelParameter
 from .primer import On, Primer, names_of, where
@@ -67,7 +68,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E015, W001 to W004: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E016, W001 to W004: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -132,6 +133,11 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             )
         if isinstance(primer, TimeFrame):
             found.extend(_frames(primer))
+        if isinstance(primer, Metric):
+            found.extend(
+                Error(f"{primer.where()}: {what}.", hint=hint, obj=_who(type(primer)), id="kck_flow.E016")
+                for what, hint in primer.problems()
+            )
         if not confs.problems():
             found.extend(_databases(primer))
     cycle = registry.cycle()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 from . import signals
 from .errors import HookFailed
 from .key import Key
+from .metric import Metric
 from .primer import HOOKS, Primer
-from .store import records
+from .store import measures, records
 from .store.session import Session
 
 logger = logging.getLogger("kck_flow")
@@ -72,8 +74,30 @@ def run(
 
 
 def record(session: Session, primer: Primer, key: Key, text: str | None, *, version: int, at: float) -> None:
-    """Append to a product's history what it holds from ``at`` (POSIX seconds) on, and tell ``post_record``."""
-    number = records.append(session, key, value=text, version=version, primer_version=primer.version, at=at)
+    """Append to a product's history what it holds from ``at`` (POSIX seconds) on, and tell ``post_record``.
+
+    Of a metric it is the number of the period that ``at`` is in.
+    """
+    number: int | None
+    if isinstance(primer, Metric):
+        metric = primer.of(key)
+        span = metric.span(datetime.fromtimestamp(at, UTC))
+        number = measures.append(
+            session,
+            key,
+            span.start,
+            span.end,
+            text,
+            version=version,
+            primer_version=metric.version,
+            complete=False,
+        )
+        if number is None:
+            return
+    else:
+        number = records.append(
+            session, key, value=text, version=version, primer_version=primer.version, at=at
+        )
     run(primer, "post_record", key, session=session, record=number)
 
 

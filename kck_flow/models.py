@@ -6,10 +6,17 @@ import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.backends.utils import names_digest
 from django.db.models import F, Func, Q, Value
 from django.db.models.signals import class_prepared
+
+from .errors import DeclarationError
+from .metric import ROLLUPS, WrongProperties
+from .primer import NUMBER_FORMATS
+from .registry import registry
+from .windows import UNITS, Window
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -485,6 +492,68 @@ class Record(models.Model):
             )
         ]
         indexes = [models.Index(fields=["key_base", "start_at"], name="kck_record_family")]
+
+
+class ConfiguredMetric(models.Model):
+    """A metric that is stored as a row: a type, and what it needs to be told. Its product is ``metric/<slug>``.
+
+    Saving it raises ValidationError where a property is unknown or wrong.
+    """
+
+    PERIODS = [(unit, unit) for unit in UNITS]
+    FORMATS = [(one, one) for one in NUMBER_FORMATS]
+    GOOD = [("up", "up"), ("down", "down"), ("neither", "neither")]
+    ROLLUPS = [("", "as the type says"), *((one, one) for one in ROLLUPS)]
+
+    slug = models.SlugField(unique=True, max_length=80)
+    type = models.CharField(max_length=80)
+    properties = models.JSONField(default=dict, blank=True)
+    label = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    section = models.CharField(max_length=100, blank=True)
+    unit = models.CharField(max_length=50, blank=True)
+    unit_plural = models.CharField(max_length=50, blank=True)
+    number_format = models.CharField(max_length=10, choices=FORMATS, blank=True)
+    precision = models.PositiveSmallIntegerField(null=True, blank=True)
+    good = models.CharField(max_length=7, choices=GOOD, default="neither")
+    goal = models.DecimalField(max_digits=40, decimal_places=10, null=True, blank=True)
+    period = models.CharField(max_length=5, choices=PERIODS, default="day")
+    # The project's zone where not given.
+    tz = models.CharField(max_length=64, blank=True)
+    rollup = models.CharField(max_length=4, choices=ROLLUPS, default="", blank=True)
+    position = models.IntegerField(default=0)
+    # It keeps its history, and is not collected.
+    paused = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "kck_metric"
+        ordering = ("section", "position", "slug")
+        verbose_name = "metric"
+
+    def __str__(self) -> str:
+        return self.label or self.slug
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row. Raises ValidationError: something in it is wrong."""
+        self.full_clean()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Raise ValidationError where the type, its properties or the zone are unknown or wrong."""
+        declared = registry.metric_types.get(self.type)
+        if declared is None:
+            raise ValidationError({"type": registry.no_metric_type(self.type)})
+        if not isinstance(self.properties, dict):
+            raise ValidationError({"properties": f"The properties are an object, not {self.properties!r}."})
+        try:
+            self.properties = declared.as_json(declared.cleaned(self.properties))
+        except WrongProperties as error:
+            raise ValidationError({"properties": list(error.errors.values())}) from None
+        try:
+            Window(self.period, self.tz or None)
+        except DeclarationError as error:
+            raise ValidationError({"tz": str(error)}) from None
 
 
 class Run(models.Model):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Then = Literal["stale", "refresh", "augment"]
 THEN: Final = ("stale", "refresh", "augment")
+NUMBER_FORMATS: Final = ("number", "percent", "duration", "bytes")
 CATCHUP: Final = ("coalesce", "all", "skip")
 HOOK_ERRORS: Final = ("abort", "log", "retry")
 LANES: Final = range(10)  # a refresh's place in the queue, the lowest first
@@ -154,6 +155,9 @@ class Primer:
     unit_plural: Any = ""
     good: Literal["up", "down", "neither"] = "neither"
     goal: Any = None
+    number_format: Literal["number", "percent", "duration", "bytes"] = "number"
+    precision: int | None = None
+    section: Any = ""
 
     # How long it stays fresh. Durations are timedeltas; None is never.
     version: int = 1
@@ -298,6 +302,14 @@ class Primer:
         if listed is None:
             return []
         return list(dict.fromkeys(as_key(self, one) for one in listed))
+
+    def made(self, key: Key, at: datetime) -> Any:
+        """Return what is stored under ``key``: what ``compute`` returns; of a metric, of the period around ``at``."""
+        return self.compute(key)
+
+    def checked(self, key: Key, value: Any) -> Any:
+        """Return a computed value as it is stored. Raises UnstorableValue: it cannot be this primer's."""
+        return value
 
     def upcoming(
         self, key: Key, nominal: datetime | None, now: datetime | None

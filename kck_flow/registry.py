@@ -26,6 +26,7 @@ from .conf import conf
 from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
+from .metric import MetricType
 from .primer import On, Primer, names_of, where
 from .process import Process
 from .stock import Flow, Stock
@@ -73,6 +74,7 @@ class Registry:
         duplicates: (key base, the class that has it, the class refused).
         broken: What could not be imported or set up.
         nameless: Declared without a key base: abstract, or with a misspelt one.
+        metric_types: Ways to measure, by name.
     """
 
     primers: dict[str, Primer] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Registry:
     broken: list[Broken] = field(default_factory=list)
     classes: list[type[Primer]] = field(default_factory=list)
     nameless: list[type[Primer]] = field(default_factory=list)
+    metric_types: dict[str, type[MetricType]] = field(default_factory=dict)
     # Grows whenever something is registered or withdrawn, so that what was derived is derived again.
     generation: int = 0
 
@@ -126,6 +129,14 @@ class Registry:
                     self.register(value)
                 else:
                     self.nameless.append(value)
+            elif isinstance(value, type) and issubclass(value, MetricType):
+                self.metric_types[value.known_as()] = value
+
+    def no_metric_type(self, name: str) -> str:
+        """Return the sentence for a type of metric that nobody declares."""
+        near = difflib.get_close_matches(str(name), self.metric_types, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        return f"No type of metric is named {name!r}.{hint} Declared: {', '.join(sorted(self.metric_types)) or 'none'}."
 
     def register(self, declared: type[Primer]) -> Primer | None:
         """Register one primer class. Returns the primer, or None where it cannot be set up (the checks say

@@ -18,7 +18,7 @@ import traceback as tracebacks
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -29,6 +29,7 @@ from ..conf import conf
 from ..entry import Entry
 from ..errors import ComputeTimeout, CycleError, KckFlowError, UnstorableValue
 from ..key import Key
+from ..metric import Metric
 from ..primer import Primer
 from ..registry import registry
 from ..store import edges, pending, private, products, publishing, refreshes, runs
@@ -100,19 +101,28 @@ class Outcome:
 
 
 def call(
-    primer: Primer, key: Key, *, hints: Hints | None = None, inline: bool = False, snapshot: bool = False
+    primer: Primer,
+    key: Key,
+    *,
+    at: datetime | None = None,
+    hints: Hints | None = None,
+    inline: bool = False,
+    snapshot: bool = False,
 ) -> tuple[Any, Frame]:
     """Run ``compute`` here and return its result and what it read. Whatever it raises rises, ``sys.exit``
     included.
+
+    Args:
+        at: Of a metric, an instant of the period that is measured; now where not given.
     """
     with enter(key, inline=inline, snapshot=snapshot) as frame:
         if hints is not None:
             frame.hints = hints
-        value = primer.compute(key)
+        value = primer.made(key, at or clock.now())
         if inspect.iscoroutine(value):
             # What it asks of Django runs in this thread, hence on this connection, in its transaction or snapshot.
             value = async_to_sync(awaited)(value)
-        return value, frame
+        return primer.checked(key, value), frame
 
 
 async def awaited(value: Coroutine[Any, Any, Any]) -> Any:
@@ -252,7 +262,7 @@ class Computation:
         hooks.run(self.primer, f"pre_{self.hook}", self.key, session=caller(self.alias))
         # On somebody else's connection (a test's), what the computation breaks there is rolled back.
         with nullcontext() if self.own_thread else transaction.atomic(using=self.alias):
-            value, frame = call(self.primer, self.key)
+            value, frame = call(self.primer, self.key, at=instant(self.seen.now))
         computed = self._encoded(value, frame)
         cost = (time.monotonic() - begun) * 1000
         if self.ended:
@@ -395,10 +405,10 @@ class Computation:
             spread.declared_from_product(
                 session, key, version=stored.version, old=old, new=value, at=at, reason=f"{key} changed"
             )
-            if primer.keep_history:
-                hooks.record(
-                    session, primer, key, computed.value, version=stored.version, at=stored.computed_at
-                )
+        if (stored.changed and primer.keep_history) or isinstance(primer, Metric):
+            # A metric's number is that of the period in which its computation began, also where it has not changed.
+            since = seen.now if isinstance(primer, Metric) else stored.computed_at
+            hooks.record(session, primer, key, computed.value, version=stored.version, at=since)
         if hooked:
             entry = Outcome(key, primer.codec, computed.value, stored).entry()
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
@@ -471,7 +481,7 @@ class Computation:
             if self.own_thread:
                 session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             hooks.run(primer, f"pre_{self.hook}", key, session=session)
-            value, frame = call(primer, key, snapshot=True)
+            value, frame = call(primer, key, at=instant(self.seen.now), snapshot=True)
             computed = self._encoded(value, frame)
             outcome.text = computed.value
             if self.ended or not self._still_ours():

@@ -29,6 +29,7 @@ from . import (
     framed,
     history,
     many,
+    measured,
     processes,
     read,
     topics,
@@ -274,14 +275,14 @@ class Cache:
     ) -> list[Point]:
         """Return what a product with ``keep_history``, or a stock with a ``schedule``, held over ``[start, end)``,
         oldest first; of a flow, what it counted; of a topic with windows, what each of them is; of a time frame,
-        the frames that begin in it.
+        the frames that begin in it; of a metric, its number in each period that ``[start, end)`` touches.
 
         Args:
             start, end: Aware instants; the first is included, the second is not.
             key: Of a time frame, what stands before the window, with or without its size; the finest where not given.
-            by: Of a time frame, one of its sizes. Else None for one point a change; a timedelta, or
-                ``"hour" "day" "week" "month" "year"`` in the
-                project's zone beginning at ``start``, for the last value of each step.
+            by: Of a time frame, one of its sizes; of a metric, its period (None) or a longer one. Else None for one
+                point a change; a timedelta, or ``"hour" "day" "week" "month" "year"`` in the project's zone beginning
+                at ``start``, for the last value of each step.
 
         Returns:
             Points; of a flow its count in each step that ``[start, end)`` touches, whole, in the flow's zone; of a
@@ -298,6 +299,11 @@ class Cache:
             return framed.series(key, start, end, by, facet)
         found = registry.key(key)
         primer = registry.primers.get(found.key_base)
+        metric = measured.metric_of(found)
+        if metric is not None:
+            if facet is not None:
+                raise ValueError(f"{str(found)!r} is a metric, one number, and has no facet {facet!r}.")
+            return measured.series(found, metric, start, end, by)
         if isinstance(primer, Flow):
             return flows.series(found, primer, start, end, by, facet)
         topic = topics.fed(found)
@@ -313,7 +319,11 @@ class Cache:
         of an instant at which their windows begin, or of any, where they keep events. Raises NotPrimed: nothing was
         recorded by then, or of that period, and its flows do not tell; the message says why.
         """
-        return history.value_at(registry.key(key), at)
+        found = registry.key(key)
+        metric = measured.metric_of(found)
+        if metric is not None:
+            return measured.value_at(found, metric, history.aware(at))
+        return history.value_at(found, at)
 
     def picture(
         self,

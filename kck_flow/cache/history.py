@@ -37,6 +37,13 @@ def bounds(start: datetime, end: datetime) -> None:
         raise ValueError(f"start ({start}) must be before end ({end}).")
 
 
+def aware(at: datetime) -> datetime:
+    """Return an instant. Raises ValueError: it is none, or naive."""
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValueError(f"at must be an aware instant, not {at!r}.")
+    return at
+
+
 def series(
     key: Key, start: datetime, end: datetime, *, by: str | timedelta | None, facet: str | None = None
 ) -> list[Point]:
@@ -69,8 +76,7 @@ def series(
 
 def value_at(key: Key, at: datetime) -> Any:
     """Return what a product held at ``at`` (aware). Raises NotPrimed where nothing was recorded by then."""
-    if not isinstance(at, datetime) or at.tzinfo is None:
-        raise ValueError(f"at must be an aware instant, not {at!r}.")
+    aware(at)
     primer = registry.primer(key.key_base)
     if isinstance(primer, Stock):
         return past.value_at(key, primer, at)

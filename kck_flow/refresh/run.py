@@ -16,6 +16,7 @@ from ..cache.failures import backoff_seconds, describe
 from ..decorators import Action
 from ..errors import ComputeTimeout
 from ..key import Key
+from ..metric import Metric
 from ..primer import Primer
 from ..process import Process
 from ..progress import running
@@ -26,7 +27,7 @@ from ..store.refreshes import Claim, Ending, instant
 from ..streams import planner
 from ..timeframe import TimeFrame
 from ..topic import Topic
-from . import calls, plan, recording
+from . import calls, collecting, plan, recording
 
 logger = logging.getLogger("kck_flow")
 
@@ -115,6 +116,8 @@ def run(
     finally:
         running.reset(token)
     _log(claim, outcome.kind, time.monotonic() - begun, worker)
+    if isinstance(primer, Metric) and outcome.kind in OK:
+        collecting.fill_quietly(key, primer)
     return outcome.kind
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..arguments import Verb
 from .checking import VERBS as CHECKING
+from .collecting import VERBS as COLLECTING
 from .counting import VERBS as COUNTING
 from .framing import VERBS as FRAMING
 from .moving import VERBS as MOVING
@@ -23,6 +24,7 @@ ALL: dict[str, Verb] = {
         *COUNTING,
         *STREAMING,
         *FRAMING,
+        *COLLECTING,
         *WATCHING,
         *WORKERS,
         *CHECKING,

@@ -11,11 +11,13 @@ from ... import key as keys
 from ...errors import InvalidKey, UnknownPrimer
 from ...registry import registry
 from ...streams import frames, planner, topics
+from ...timeframe import TimeFrame
 from ...topic import Topic
 from .. import words
 from ..arguments import Options, Verb, add_format, add_limit, usage
 from ..console import DONE, FAILED, PARTLY, Console
 from ..tables import Column, Row
+from . import collecting
 
 STAT_NAMES = (
     "size", "frames", "items", "compute_ms", "longest_ms", "cleanup_ms", "late", "revised", "incomplete", "start",
@@ -243,9 +245,14 @@ def _rate(text: str) -> float:
 
 
 def _add_backfill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="The key base of a time frame.")
-    _add_range(parser, required=True)
-    parser.add_argument("--again", action="store_true", help="Those that are closed, too.")
+    parser.add_argument("name", metavar="NAME", help="The key base of a time frame; a metric.")
+    _add_range(parser, required=False)
+    parser.add_argument(
+        "--missing",
+        action="store_true",
+        help="Of a metric: the periods since its first number that have none.",
+    )
+    parser.add_argument("--again", action="store_true", help="Those that are closed, or have a number, too.")
     parser.add_argument(
         "--closed-before",
         type=words.aware,
@@ -258,9 +265,13 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 
 def _backfill(console: Console, options: Options) -> int:
     name, start, end = options["name"], options["start"], options["end"]
-    family(name)
-    if start >= end:
+    if None not in (start, end) and start >= end:
         raise usage("--from lies before --to.")
+    if not isinstance(registry.primers.get(keys.base_of(name)), TimeFrame) and collecting.is_metric(name):
+        return collecting.backfill(console, options)
+    family(name)
+    if start is None or end is None or options["missing"]:
+        raise usage("Say from when to when: --from INSTANT --to INSTANT.")
     if options["closed_before"] is not None and not options["again"]:
         raise usage("--closed-before goes with --again.")
     begun_at = clock.now()
@@ -312,7 +323,8 @@ VERBS = (
         'manage.py kck frames --skip weather/2026-01-31T10 --reason "the sensor was broken"',
     ),
     Verb(
-        "backfill", "Compute the time frames of a range here, those before the epoch, too.", _add_backfill, _backfill,
+        "backfill", "Compute the time frames of a range here, those before the epoch, too; or a metric's periods.",
+        _add_backfill, _backfill,
         more="What is closed is left as it is: interrupted, it goes on where it was.\n"
         "manage.py kck backfill weather --from 2025-01-01 --to 2026-01-01 --rate 5/s",
     ),

@@ -1,0 +1,126 @@
+"""A read of a metric's past: its records, a point for each period, or for several together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from .. import clock, spread
+from ..entry import Point
+from ..errors import NotPrimed
+from ..key import Key
+from ..metric import Metric, Span, rolled
+from ..registry import registry
+from ..store import measures
+from ..store.measures import Measure
+from ..store.session import caller
+from ..windows import UNITS, Window
+
+
+def metric_of(key: Key) -> Metric | None:
+    """Return what a key is measured by; None where it is no metric's.
+
+    Raises:
+        NotPrimed: it is to be a metric that is stored as a row, and there is none.
+    """
+    primer = registry.primers.get(key.key_base)
+    return primer.of(key) if isinstance(primer, Metric) else None
+
+
+def series(
+    key: Key, metric: Metric, start: datetime, end: datetime, by: str | timedelta | None
+) -> list[Point]:
+    """Return what a metric was over ``[start, end)``; see ``Cache.series``."""
+    return series_many([(key, metric)], start, end, by)[key]
+
+
+def series_many(
+    asked: Sequence[tuple[Key, Metric]], start: datetime, end: datetime, by: str | timedelta | None = None
+) -> dict[Key, list[Point]]:
+    """Return what several metrics were over ``[start, end)``, in one statement for each database; see ``Cache.series``.
+
+    Raises:
+        ValueError: steps of ``by`` begin within periods of one of them.
+    """
+    found: dict[Key, list[Point]] = {}
+    now = clock.now()
+    steps = {key: _step(key, metric, by) for key, metric in asked}
+    for alias in dict.fromkeys(spread.alias_of(metric) for _, metric in asked):
+        own = [(key, metric) for key, metric in asked if spread.alias_of(metric) == alias]
+        first = min((steps[key].start_of(start) for key, _ in own), default=start)
+        last = max((_end(steps[key], end) for key, _ in own), default=end)
+        held = measures.between(caller(alias), [key.digest for key, _ in own], first, last)
+        for key, metric in own:
+            found[key] = list(_points(metric, steps[key], held.get(key.digest, []), start, end, now))
+    return found
+
+
+def value_at(key: Key, metric: Metric, at: datetime) -> object:
+    """Return what a metric was in the period that an instant is in. Raises NotPrimed: nothing was recorded of it."""
+    span = metric.span(at)
+    alias = spread.alias_of(metric)
+    held = measures.between(caller(alias), [key.digest], span.start, span.end).get(key.digest)
+    if not held:
+        raise NotPrimed(
+            f"Nothing of {str(key)!r} was recorded of the {metric.period} that begins at {span.start.isoformat()}. "
+            f"{_remedy(key, metric)}"
+        )
+    return metric.codec.decode(held[-1].text) if held[-1].text is not None else None
+
+
+def _remedy(key: Key, metric: Metric) -> str:
+    if metric.answers_for_the_past:
+        return f"Fill it in: manage.py kck backfill {key} --missing"
+    return "It measures what is now, and cannot be asked for the past."
+
+
+def _step(key: Key, metric: Metric, by: str | timedelta | None) -> Window:
+    if by is None or by == metric.period:
+        return metric.windows
+    if (
+        by == "year"
+        or isinstance(by, timedelta)
+        or by not in UNITS
+        or UNITS.index(by) < UNITS.index(metric.period)
+    ):
+        allowed = ", ".join(repr(unit) for unit in UNITS[UNITS.index(metric.period) :])
+        raise ValueError(
+            f"{str(key)!r} is a number per {metric.period}: by must be one of {allowed}, not {by!r}."
+        )
+    if by == "month" and metric.period == "week":
+        raise ValueError(f"{str(key)!r} is a number per week, and months begin within weeks.")
+    return Window(by, metric.tz)
+
+
+def _end(step: Window, end: datetime) -> datetime:
+    """Return the end of the last step that begins before ``end``: steps are told whole."""
+    return step.after(step.start_of(end - timedelta(microseconds=1)))
+
+
+def _points(
+    metric: Metric, step: Window, held: Sequence[Measure], start: datetime, end: datetime, now: datetime
+) -> Iterable[Point]:
+    by_start = {one.start: one for one in held}
+    version = metric.version
+    at = step.start_of(start)
+    while at < end:
+        after = step.after(at)
+        spans = [Span(at, after)] if step == metric.windows else list(metric.spans(at, after))
+        there = [by_start.get(span.start) for span in spans]
+        values = [
+            metric.codec.decode(one.text) if one is not None and one.text is not None else None
+            for one in there
+        ]
+        complete = all(_is_over(metric, span, one, now) for span, one in zip(spans, there, strict=True))
+        versions = [one.primer_version for one in there if one is not None]
+        yield Point(
+            at, after, rolled(values, metric.rolled_up), complete, versions[-1] if versions else version
+        )
+        at = after
+
+
+def _is_over(metric: Metric, span: Span, one: Measure | None, now: datetime) -> bool:
+    """Whether nothing more can come to a period: it is over, and what can be measured then has been."""
+    if span.end > now:
+        return False
+    return one is None or one.complete or not metric.answers_for_the_past

@@ -1,0 +1,92 @@
+"""What metrics were in each period: records with a beginning and an end, of which the last revision holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from ..key import Key
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a metric was in one period.
+
+    Attributes:
+        start, end: Aware instants.
+        text: The number, in its codec's text; None where there was none.
+        complete: Whether it was measured after the period was over, of what can be measured then.
+        primer_version: Of the definition that measured it.
+        revision: 1 for the first number of the period.
+    """
+
+    start: datetime
+    end: datetime
+    text: str | None
+    complete: bool
+    primer_version: int
+    revision: int
+
+
+def append(
+    session: Session,
+    key: Key,
+    start: datetime,
+    end: datetime,
+    text: str | None,
+    *,
+    version: int,
+    primer_version: int,
+    complete: bool,
+) -> int | None:
+    """Append what a metric is in a period, ``[start, end)``; returns the record's id, or None where the last revision
+    says the same.
+    """
+    row = session.row(
+        "measure",
+        {
+            "digest": key.digest,
+            "key": str(key),
+            "key_base": key.key_base,
+            "start": start,
+            "end": end,
+            "value": text,
+            "version": version,
+            "primer_version": primer_version,
+            "complete": complete,
+        },
+    )
+    return int(row[0]) if row is not None else None
+
+
+def between(
+    session: Session, digests: Sequence[UUID], start: datetime, end: datetime
+) -> dict[UUID, list[Measure]]:
+    """Return what metrics were in the periods that begin in ``[start, end)``, oldest first; those without any are left
+    out.
+    """
+    found: dict[UUID, list[Measure]] = {}
+    for digest, *row in session.rows("measured", {"digests": list(digests), "start": start, "end": end}):
+        began, ended, text, complete, primer_version, revision = row
+        one = Measure(
+            datetime.fromtimestamp(began, UTC),
+            datetime.fromtimestamp(ended, UTC),
+            text,
+            complete,
+            primer_version,
+            revision,
+        )
+        found.setdefault(digest, []).append(one)
+    return found
+
+
+def first(session: Session, key: Key) -> datetime | None:
+    """Return the beginning of the first recorded period of a metric; None where there is none."""
+    rows = session.run(
+        "SELECT extract(epoch FROM min(start_at))::float8 FROM kck_record WHERE digest = %s AND facet = ''",
+        [key.digest],
+    )
+    return datetime.fromtimestamp(rows[0][0], UTC) if rows[0][0] is not None else None

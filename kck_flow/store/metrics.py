@@ -1,0 +1,33 @@
+"""Metrics that are stored as rows: read, and added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..models import ConfiguredMetric as ConfiguredMetric
+
+# What a row has of its own; whatever else a metric is created with is a property of its type.
+OWN = (
+    "label", "description", "section", "unit", "unit_plural", "number_format", "precision", "good", "goal", "period",
+    "tz", "rollup", "position", "paused",
+)  # fmt: skip
+
+
+def rows(alias: str) -> list[ConfiguredMetric]:
+    """Return all, in the order of their sections and positions."""
+    return list(ConfiguredMetric._default_manager.using(alias))
+
+
+def row(alias: str, slug: str) -> ConfiguredMetric | None:
+    """Return one, or None."""
+    return ConfiguredMetric._default_manager.using(alias).filter(slug=slug).first()
+
+
+def create(alias: str, type_name: str, slug: str, given: Mapping[str, Any]) -> ConfiguredMetric:
+    """Add one. Raises ValidationError: something is wrong, and nothing was stored."""
+    own = {name: value for name, value in given.items() if name in OWN}
+    properties = {name: value for name, value in given.items() if name not in OWN}
+    made = ConfiguredMetric(slug=slug, type=type_name, properties=properties, **own)
+    made.save(using=alias)
+    return made

@@ -1,0 +1,1 @@
+"""Metrics: numbers remembered per period."""
