@@ -81,14 +81,14 @@ def colors(theme: Theme | None = None) -> Mapping[str, str]:
 
 def css() -> str:
     """Return the custom properties as CSS: light, dark where the system prefers it, and whichever of both
-    ``data-theme`` names on the root element.
+    ``data-theme`` names, on the root element or any other.
     """
     dark = _rule(DARK, "dark")
     return (
         f":root{{{_rule(LIGHT, 'light')}}}\n"
         f"@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
-        f":root[data-theme=light]{{{_rule(LIGHT, 'light')}}}\n"
-        f":root[data-theme=dark]{{{dark}}}\n"
+        f"[data-theme=light]{{{_rule(LIGHT, 'light')}}}\n"
+        f"[data-theme=dark]{{{dark}}}\n"
     )
 
 

@@ -138,6 +138,7 @@ def picture(
     title: str,
     description: str = "",
     theme: Theme | None = None,
+    surface: str = "surface",
     tab_stop: bool = False,
     data: Any = None,
     kind: str = "chart",
@@ -149,6 +150,7 @@ def picture(
         width, height: Its size, in its own units; within a page it grows and shrinks with what it stands in.
         id: Unique on the page; the ids of what it is named and described by begin with it.
         theme: Stands alone, in the colours of this theme; None: within a page that has ``palette.css()``.
+        surface: The token of what it lies on.
         tab_stop: Whether Tab stops at it.
         data: What a script reads, as JSON in a ``metadata`` element.
         kind: Its class: ``kck-chart``.
@@ -160,7 +162,7 @@ def picture(
         written = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         head.append(element("metadata", _UNWRITABLE.sub("\ufffd", written).translate(_JSON)))
     if theme is not None:
-        head.append(element("rect", width=float(width), height=float(height), fill=colors(theme)["surface"]))
+        head.append(element("rect", width=float(width), height=float(height), fill=colors(theme)[surface]))
     size = number(width), number(height)
     return element(
         "svg",
