@@ -13,7 +13,7 @@ from .board import Board, Plot
 from .cursor import stops_of
 from .scales import FURTHEST, drawn
 from .sheet import Annotation, Goal, Series, Sheet
-from .strokes import draw_missing, path_of
+from .strokes import dense_path, draw_missing, path_of
 from .svg import element, number
 from .table import Row, aligned
 from .traces import Column, decimated, stretches
@@ -367,12 +367,12 @@ def _decimated_net(
         return path_of(plot, [(middles[at], values[at] or 0.0) for at in range(begin, stop)])
     cuts: list[Column] = []
     for at in range(begin, stop):
-        x = math.floor(middles[at]) + 0.5
-        if cuts and cuts[-1][0] == x:
-            cuts[-1] = x, cuts[-1][1], at + 1
+        column = math.floor(middles[at]) - round(plot.left)
+        if cuts and cuts[-1][0] == column:
+            cuts[-1] = column, cuts[-1][1], at + 1
         else:
-            cuts.append((x, at, at + 1))
-    return path_of(plot, decimated(values, cuts))
+            cuts.append((column, at, at + 1))
+    return dense_path(plot, decimated(values, cuts))
 
 
 def _net_key(board: Board, x: float, y: float) -> str:

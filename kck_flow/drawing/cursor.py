@@ -94,29 +94,29 @@ def _of_columns(
     """Stops that are of several points each."""
     sheet = board.sheet
     width = max(math.ceil((plot.right - plot.left) / STOPS), 1)
-    stops: dict[float, str] = {}
-    said: list[dict[float, str]] = []
+    stops: dict[int, str] = {}
+    said: list[dict[int, str]] = []
     for one in traces:
-        mine: dict[float, str] = {}
+        mine: dict[int, str] = {}
         if one.starts:
             progress = in_progress_from(one.points)
-            for x, first, end in columns(one.starts, 0, len(one.starts), plot.times, width):
-                mine[x] = _said_of(sheet, one, first, end, progress)
-                if x not in stops:
-                    stops[x] = sheet.moment(
+            for column, first, end in columns(one.starts, 0, len(one.starts), plot.times, width):
+                mine[column] = _said_of(sheet, one, first, end, progress)
+                if column not in stops:
+                    stops[column] = sheet.moment(
                         one.starts[first].astimezone(sheet.zone),
                         one.points[end - 1].end.astimezone(sheet.zone),
                     )
         said.append(mine)
-    xs = sorted(stops)
+    order = sorted(stops)
     return {
-        "x": [tenth(min(x, plot.right)) for x in xs],
-        "t": [stops[x] for x in xs],
+        "x": [tenth(min(plot.left + (column + 0.5) * width, plot.right)) for column in order],
+        "t": [stops[column] for column in order],
         "s": [
             {
                 "n": one.name,
                 "c": f"series-{board.number(one, at) + 1}",
-                "v": [said[at].get(x, "–") for x in xs],
+                "v": [said[at].get(column, "–") for column in order],
             }
             for at, one in enumerate(series)
         ],

@@ -17,7 +17,8 @@ _MULTIPLES = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
 
 
 def drawn(value: Any) -> float | None:
-    """Return the number at which a value is drawn; None where it is none (None, NaN, what is no number)."""
+    """Return the number at which a value is drawn; None where it is none (None, NaN, infinity, what
+    is no number)."""
     if value is None or isinstance(value, str | bytes):
         return None
     try:
@@ -27,7 +28,9 @@ def drawn(value: Any) -> float | None:
     except (TypeError, ValueError, ArithmeticError):
         return None
     if not abs(number) <= FURTHEST:
-        return None if math.isnan(number) else math.copysign(FURTHEST, number)
+        if math.isnan(number) or (math.isinf(number) and value == number):
+            return None
+        return math.copysign(FURTHEST, number)  # finite, if only as a Decimal or an int
     return number if abs(number) >= 1 / FURTHEST else 0.0
 
 
@@ -219,7 +222,7 @@ class Times:
         left, width: In pixels.
     """
 
-    __slots__ = ("_per_second", "end", "left", "right", "start")
+    __slots__ = ("_edges", "_per_second", "end", "left", "right", "start")
 
     def __init__(self, start: float, end: float, left: float, width: float) -> None:
         if end <= start:
@@ -227,6 +230,7 @@ class Times:
         self.start, self.end = start, end
         self.left, self.right = left, left + width
         self._per_second = width / (end - start)
+        self._edges: dict[tuple[int, tzinfo | None], list[datetime]] = {}
 
     def x(self, at: datetime) -> float:
         """Return where an instant lies."""
@@ -235,3 +239,15 @@ class Times:
     def at(self, x: float) -> datetime:
         """Return the instant that lies at a place."""
         return _EPOCH + timedelta(seconds=self.start + (x - self.left) / self._per_second)
+
+    def edges(self, width: int, zone: tzinfo | None) -> list[datetime]:
+        """Return where columns of a width in pixels begin, in a zone, rising; the last one ends the last column."""
+        known = self._edges.get((width, zone))
+        if known is None:
+            number, step = math.ceil((self.right - self.left) / width), width / self._per_second
+            start = self.start
+            known = [_EPOCH + timedelta(seconds=start + at * step) for at in range(number + 1)]
+            if zone is not UTC:
+                known = [edge.astimezone(zone) for edge in known]
+            self._edges[width, zone] = known
+        return known

@@ -21,6 +21,11 @@ MONTHS = (
 
 def plain_number(value: Any) -> str:
     """Return a number as English reads it: ``4,391``, ``−0.25``, ``1.2e+18``; ``–`` for none."""
+    if type(value) is int and -(10**15) < value < 10**15:
+        return f"{value:,}" if value >= 0 else f"−{-value:,}"
+    if type(value) is float and -1e6 < value < 1e6:
+        text = f"{value:,.6g}"
+        return f"−{text[1:]}" if text[0] == "-" else text
     if drawn(value) is None:
         return "–"
     if isinstance(value, Decimal) and value.is_finite():
@@ -32,7 +37,7 @@ def plain_number(value: Any) -> str:
     elif isinstance(value, int):
         text = f"{value:,}" if abs(value) < 10**15 else f"{Decimal(value):.3g}"
     else:
-        text = f"{float(value):,.6g}" if abs(value) < 1e6 else plain_number(Decimal(f"{value:.15g}"))
+        text = plain_number(float(value) if abs(value) < 1e6 else Decimal(f"{value:.15g}"))
     return text.replace("-", "−") if text.startswith("-") else text
 
 
@@ -140,9 +145,10 @@ class Sheet:
         Args:
             in_progress: What an incomplete one is: still in progress, or (False) known to lack something.
         """
-        if drawn(point.value) is None:
+        value = point.value
+        if type(value) is not int and drawn(value) is None:
             return "–"
-        said = self.number(point.value)
+        said = self.number(value)
         if point.complete:
             return said
         words = "{value} (in progress)" if in_progress else "{value} (incomplete)"

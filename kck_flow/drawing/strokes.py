@@ -9,8 +9,8 @@ from .axes import marker
 from .board import Board, Plot
 from .palette import DASHES
 from .sheet import Series
-from .svg import element, number
-from .traces import Trace, columns, decimated, stretches
+from .svg import element, number, path
+from .traces import Extremes, Trace, columns, decimated, stretches
 
 Places = Callable[[int], float]  # where the nth point of a series lies from left to right
 
@@ -54,12 +54,12 @@ def draw_line(
             left, right = x(begin), x(stop - 1)
             if stop - begin > 2 * (right - left + 2) and not series.compares:
                 dense = True
-                found = decimated(one.values, columns(one.starts, begin, stop, plot.times))
-                (dashed if is_dashed else solid).append(_dense_path(plot, found))
+                cuts = columns(one.starts, begin, stop, plot.times)
+                (dashed if is_dashed else solid).append(dense_path(plot, decimated(one.values, cuts)))
                 continue
-            found = [(x(at), one.values[at]) for at in range(begin, stop)]
-            board.lines.append([(at, plot.y(value)) for at, value in found])
-            data = path_of(plot, found)
+            found = [(x(at), plot.y(one.values[at])) for at in range(begin, stop)]
+            board.lines.append(found)
+            data = path(found)
             (dashed if is_dashed else solid).append(data)
             if area:
                 below.append(f"{data}V{number(plot.zero)}H{number(left)}Z")
@@ -85,20 +85,29 @@ def path_of(plot: Plot, found: Sequence[tuple[float, float]]) -> str:
 _TENTHS: list[str] = []
 
 
-def _dense_path(plot: Plot, found: Sequence[tuple[float, float]]) -> str:
-    """The same as ``path_of``, of what has four points at most places: looked up rather than written anew."""
+def dense_path(plot: Plot, found: Sequence[Extremes]) -> str:
+    """Return the data of a path through columns: from the first value of each by its extremes to its last."""
     if len(_TENTHS) <= plot.bottom * 10 + 1:
         _TENTHS.extend(number(tenth / 10) for tenth in range(len(_TENTHS), int(plot.bottom * 10) + 2))
-    low, scale = plot.values.low, (plot.bottom - plot.top) * 10 / (plot.values.high - plot.values.low)
-    bottom = plot.bottom * 10 + 0.5
+    written = _TENTHS  # looked up rather than written anew: there are thousands
+    scale = (plot.bottom - plot.top) * 10 / (plot.values.high - plot.values.low)
+    base = plot.bottom * 10 + 0.5 + plot.values.low * scale
+    left = round(plot.left)
     pieces: list[str] = []
     add = pieces.append
-    before = -1.0
-    for x, value in found:
-        y = _TENTHS[int(bottom - (value - low) * scale)]
-        add(f"V{y}" if x == before else f"L{x:.0f} {y}")
-        before = x
-    return "M" + "".join(pieces)[1:]
+    for column, begin, low, high, last in found:
+        first = written[int(base - begin * scale)]
+        if low == high:
+            add(f"{left + column} {first}")
+            continue
+        bottom, top = written[int(base - low * scale)], written[int(base - high * scale)]
+        end = written[int(base - last * scale)]
+        down = f"V{bottom}" if bottom != first else ""
+        up = f"V{top}" if top != bottom else ""
+        add(
+            f"{left + column} {first}{down}{up}V{end}" if end != top else f"{left + column} {first}{down}{up}"
+        )
+    return "M" + "L".join(pieces)
 
 
 def _draw_dots(

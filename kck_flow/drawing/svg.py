@@ -59,10 +59,10 @@ def element(name: str, /, *children: str, **attributes: Any) -> str:
     Args:
         children: What stands within it, written already (see ``escape`` for text).
         attributes: By name, with ``_`` for ``-`` and a trailing ``_`` dropped (``class_``). Floats are rounded, None
-            is left out, all else is escaped.
+            is left out, all else is escaped but for ``d``: paths are long, and made of numbers.
     """
     written = [
-        f' {key.rstrip("_").replace("_", "-")}="{_attribute(value)}"'
+        f' {key.rstrip("_").replace("_", "-")}="{value if key == "d" else _attribute(value)}"'
         for key, value in attributes.items()
         if value is not None
     ]

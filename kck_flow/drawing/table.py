@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import lt
 
 from ..entry import Point
 from .sheet import Series, Sheet, in_progress_from
@@ -50,6 +51,8 @@ def aligned(series: Sequence[Series]) -> list[Row]:
 
     The nth point of a series that compares stands beside the nth of the first that does not.
     """
+    if (rows_at_once := _side_by_side(series)) is not None:
+        return rows_at_once
     rows: dict[tuple[float, int], Row] = {}
     first: list[tuple[float, int]] | None = None
     for place, one in sorted(enumerate(series), key=lambda placed: placed[1].compares):
@@ -62,6 +65,26 @@ def aligned(series: Sequence[Series]) -> list[Row]:
             row = rows.setdefault(key, (point, [None] * len(series)))
             row[1][place] = point, at >= progress
     return [rows[key] for key in sorted(rows)]
+
+
+def _side_by_side(series: Sequence[Series]) -> list[Row] | None:
+    """The rows of series that have the same steps, in order, as most have; None where they have not."""
+    first = next((one.points for one in series if not one.compares), None)
+    if first is None:
+        return None
+    starts = [point.start for point in first]
+    if not all(map(lt, starts, starts[1:])):
+        return None
+    for one in series:
+        own = [point.start for point in one.points]
+        if len(own) != len(starts) or not (all(map(lt, own, own[1:])) if one.compares else own == starts):
+            return None
+    progress = [in_progress_from(one.points) for one in series]
+    found = [
+        [(point, at >= since) for at, point in enumerate(one.points)]
+        for one, since in zip(series, progress, strict=True)
+    ]
+    return [(point, list(row)) for point, row in zip(first, zip(*found, strict=True), strict=True)]
 
 
 def _keys(points: Sequence[Point]) -> list[tuple[float, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,18 +52,19 @@ def trace(points: Sequence[Point]) -> Trace:
         starts = [point.start for point in points]
     values = [point.value for point in points]
     low, high = _limits(values)
-    if low is None:
+    whole = low is not None
+    if not whole:
         values = [drawn(value) for value in values]
         there = [value for value in values if value is not None]
         low, high = min(there, default=None), max(there, default=None)
     complete = [point.complete for point in points]
     opened = [] if all(complete) else [at for at, one in enumerate(complete) if not one]
     generations = [point.generation for point in points]
-    if None in values or generations.count(generations[0] if generations else None) < len(generations):
-        runs, breaks, gaps = _apart(values, generations)
+    if whole and generations.count(generations[0]) == len(generations):
+        apart: _Apart = [(0, len(values))], [], []
     else:
-        runs, breaks, gaps = [(0, len(values))] if values else [], [], []
-    return Trace(points, starts, values, low, high, opened, runs, breaks, gaps)
+        apart = _apart(values, generations)
+    return Trace(points, starts, values, low, high, opened, *apart)
 
 
 def _limits(values: list[Any]) -> tuple[float | None, float | None]:
@@ -78,9 +79,10 @@ def _limits(values: list[Any]) -> tuple[float | None, float | None]:
     return (low, high) if low >= -FURTHEST and high <= FURTHEST else (None, None)
 
 
-def _apart(
-    values: list[Any], generations: list[int | None]
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
+_Apart = tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]
+
+
+def _apart(values: list[Any], generations: list[int | None]) -> _Apart:
     """Runs, breaks and gaps."""
     runs: list[tuple[int, int]] = []
     breaks: list[tuple[int, int]] = []
@@ -140,55 +142,45 @@ def _neighbours(numbers: list[int]) -> Iterator[tuple[int, int]]:
 
 # ---------------------------------------------------------------------------------------------------------- decimation
 
-Column = tuple[float, int, int]  # where it is, and the first and the end of the points in it
+Column = tuple[int, int, int]  # its number, and the first and the end of the points in it
+Extremes = tuple[
+    int, float, float, float, float
+]  # its number; the first value, the lowest, the highest and the last
 
 
-def columns(starts: Sequence[datetime], first: int, end: int, times: Times, width: float = 1) -> list[Column]:
+def columns(starts: Sequence[datetime], first: int, end: int, times: Times, width: int = 1) -> list[Column]:
     """Return the columns of pixels that points lie in, and which points those are.
 
     Args:
         starts: When the points begin, rising; those from ``first`` to ``end``.
-        width: Of a column, in pixels.
+        width: Of a column, in pixels; column 0 begins where the times begin.
     """
+    edges = times.edges(width, starts[first].tzinfo)
+    number = max(bisect_right(edges, starts[first]), 1)
+    usual = 4 * (end - first) // len(edges) + 4  # how many points a column has at most, usually
     found: list[Column] = []
-    zone = starts[first].tzinfo
-    usual = 4 * (end - first)  # how far the next cut is looked for at first, in points
     at = first
-    number = math.floor((times.x(starts[first]) - times.left) / width)
-    last = math.ceil((times.x(starts[end - 1]) - times.left) / width)
-    usual = usual // max(last - number, 1) + 4
     while at < end:
-        number += 1
-        edge = times.at(times.left + number * width).astimezone(zone)
+        if number >= len(edges):  # what is left lies on the last edge
+            found.append((number - 1, at, end))
+            break
+        edge = edges[number]
         near = min(at + usual, end)
         if near < end and starts[near] < edge:
             near = end
         stop = bisect_left(starts, edge, at, near)
         if stop > at:
-            found.append((times.left + (number - 0.5) * width, at, stop))
+            found.append((number - 1, at, stop))
             at = stop
-        elif number > last:  # what is left lies on the last edge
-            found.append((times.left + (number - 0.5) * width, at, end))
-            break
+        number += 1
     return found
 
 
-def decimated(values: Sequence[Any], cuts: list[Column]) -> list[tuple[float, float]]:
-    """Return at most four points for each column of a line: its first, its lowest, its highest and its last."""
-    found: list[tuple[float, float]] = []
+def decimated(values: Sequence[Any], cuts: Sequence[Column]) -> list[Extremes]:
+    """Return of each column of a line all that can be seen of it."""
+    found: list[Extremes] = []
     add = found.append
-    for x, first, end in cuts:
-        if end - first < 3:
-            for value in values[first:end]:
-                add((x, value))
-            continue
+    for number, first, end in cuts:
         chunk = values[first:end]
-        low, high = min(chunk), max(chunk)
-        begin, last = chunk[0], chunk[-1]
-        add((x, begin))
-        if low != begin:
-            add((x, low))
-        if high != last and high != begin:
-            add((x, high))
-        add((x, last))
+        add((number, chunk[0], min(chunk), max(chunk), chunk[-1]))
     return found
