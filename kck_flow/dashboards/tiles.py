@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import wording
-from ..drawing import charts
+from ..drawing.charts import sparkline
 from ..drawing.coverage import goal_bar
 from ..drawing.sheet import Sheet
 from ..key import Key
@@ -85,7 +85,7 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
     if number is None and not _has_other(shown):
         made.note = nothing_text(shown, trend)
     if trend is not None and sum(one.value is not None for one in trend.points) > 1:
-        made.spark = charts.sparkline(
+        made.spark = sparkline(
             trend.points, Sheet(id=made.slug, title=words.label, width=168, height=40, cursor=False)
         )
     if words.goal is not None and number is not None:
