@@ -495,6 +495,14 @@ def test_a_metric_that_measures_nothing_is_told_by_the_checks(declare: Declare) 
     assert ["neither compute nor a type" in one.msg for one in told] == [True]
 
 
+def test_the_checks_take_a_compute_with_a_period_or_without_and_no_other(declare: Declare) -> None:
+    declare("m_now_checked", lambda self, key: 1)
+    declare("m_past_checked", lambda self, key, span: 1)
+    declare("m_neither_checked", lambda self: 1)
+    told = [one.msg for one in check_primers() if "_checked" in one.msg]
+    assert [("m_neither_checked" in one, "compute takes (self)" in one) for one in told] == [(True, True)]
+
+
 def test_the_line_for_cron_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     from cronsim import CronSim
 
