@@ -110,6 +110,18 @@ SETTINGS: dict[str, Setting] = {
         "Days that handled messages stay in the log: for topics that go back, and to know one that comes again.",
     ),
     "ALLOW_PICKLE": Setting(False, (bool,), "Whether the signed pickle codec may be used."),
+    "PERMISSION": Setting(
+        "staff",
+        (str,),
+        "Who may see products that say nothing themselves (``permission``): 'public', 'authenticated', 'staff', "
+        "'superuser', 'nobody', a permission such as 'shop.view_order', or the path of a function of (user, action, "
+        "key) such as 'shop.rules.may_see'.",
+    ),
+    "CORS_ORIGINS": Setting(
+        [],
+        (list, tuple),
+        "Origins that may read the API from a browser, such as 'https://example.org'; none by default.",
+    ),
     "SOURCES": Setting(
         {},
         (dict,),

@@ -255,6 +255,10 @@ class Metric(Primer):
         """
         return self
 
+    def of_many(self, keys: Sequence[Key]) -> dict[Key, Metric]:
+        """Return what several keys are measured by; those whose row is gone are left out."""
+        return dict.fromkeys(keys, self)
+
     @property
     def answers_for_the_past(self) -> bool:
         """Whether it can say what a period that is over was."""

@@ -12,7 +12,8 @@ from django.db.backends.utils import names_digest
 from django.db.models import F, Func, Q, Value
 from django.db.models.signals import class_prepared
 
-from .errors import DeclarationError
+from .dashboard import SHOWS, wrong_options
+from .errors import DeclarationError, KckFlowError
 from .metric import ROLLUPS, WrongProperties
 from .primer import NUMBER_FORMATS
 from .registry import registry
@@ -75,6 +76,13 @@ class DataProduct(models.Model):
 
     class Meta:
         db_table = "kck_product"
+        # Besides what the product itself says (``permission``): who may do more than look.
+        permissions = [
+            ("refresh_dataproduct", "Can have products computed"),
+            ("invalidate_dataproduct", "Can make products unservable"),
+            ("write_dataproduct", "Can set products"),
+            ("share_dataproduct", "Can sign links to products"),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -554,6 +562,71 @@ class ConfiguredMetric(models.Model):
             Window(self.period, self.tz or None)
         except DeclarationError as error:
             raise ValidationError({"tz": str(error)}) from None
+
+
+class ConfiguredDashboard(models.Model):
+    """A dashboard that is stored as a row, at ``dashboards/<slug>``."""
+
+    slug = models.SlugField(unique=True, max_length=80)
+    label = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    # Besides what each product of it says; the project's rule where empty.
+    permission = models.CharField(max_length=200, blank=True)
+    position = models.IntegerField(default=0)
+    hidden = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "kck_dashboard"
+        ordering = ("position", "slug")
+        verbose_name = "dashboard"
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class ConfiguredPanel(models.Model):
+    """A piece of a dashboard that is stored as a row: a product, and how it is shown.
+
+    Saving it raises ValidationError where its product or an option is unknown or wrong.
+    """
+
+    SHOWS = [(one, one) for one in SHOWS]
+
+    dashboard = models.ForeignKey(ConfiguredDashboard, models.CASCADE, related_name="panels")
+    position = models.IntegerField(default=0)
+    section = models.CharField(max_length=100, blank=True)
+    key = models.TextField()
+    show = models.CharField(max_length=10, choices=SHOWS, default="auto")
+    options = models.JSONField(default=dict, blank=True)
+    hidden = models.BooleanField(default=False)
+
+    class Meta:
+        db_table = "kck_panel"
+        ordering = ("position", "id")
+        verbose_name = "panel"
+
+    def __str__(self) -> str:
+        return self.key
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the row. Raises ValidationError: something in it is wrong."""
+        self.full_clean()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """Raise ValidationError where the product is unknown, or an option is unknown or wrong."""
+        try:
+            self.key = str(registry.key(self.key))
+        except KckFlowError as error:
+            raise ValidationError({"key": str(error)}) from None
+        if registry.key(self.key).key_base not in registry.primers:
+            raise ValidationError({"key": registry.unknown(registry.key(self.key).key_base)})
+        if not isinstance(self.options, dict):
+            raise ValidationError({"options": f"The options are an object, not {self.options!r}."})
+        wrong = wrong_options(self.options)
+        if wrong:
+            raise ValidationError({"options": [f"{name}: {said}" for name, said in wrong.items()]})
 
 
 class Run(models.Model):

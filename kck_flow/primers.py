@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import measuring, spread
@@ -33,10 +33,15 @@ class Configured(Metric):
                 f"No metric is stored under the slug {slug!r}. Add it in the admin, or by "
                 f"Metric.create(type, {slug!r}, …)."
             )
-        kind = registry.metric_types.get(row.type)
-        if kind is None:  # what declared it is gone
+        found = _row(row)
+        if found is None:  # what declared its type is gone
             raise NotPrimed(f"{str(key)!r}: {registry.no_metric_type(row.type)}")
-        return Row(row, kind)
+        return found
+
+    def of_many(self, keys: Sequence[Key]) -> dict[Key, Metric]:
+        rows = {row.slug: row for row in metrics.rows(_alias())}
+        found = {key: _row(rows[key.params["slug"]]) for key in keys if key.params["slug"] in rows}
+        return {key: one for key, one in found.items() if one is not None}
 
     def meant(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
@@ -56,6 +61,11 @@ class Row(Metric):
         self.is_paused = row.paused
         super().__init__()
         self.key_base_list = (Configured.key_base,)
+
+
+def _row(row: ConfiguredMetric) -> Row | None:
+    kind = registry.metric_types.get(row.type)
+    return Row(row, kind) if kind is not None else None
 
 
 def _alias() -> str:

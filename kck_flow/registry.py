@@ -23,6 +23,7 @@ from django.db import router
 from . import counting
 from . import key as keys
 from .conf import conf
+from .dashboard import Dashboard
 from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
@@ -75,6 +76,7 @@ class Registry:
         broken: What could not be imported or set up.
         nameless: Declared without a key base: abstract, or with a misspelt one.
         metric_types: Ways to measure, by name.
+        dashboards: By slug.
     """
 
     primers: dict[str, Primer] = field(default_factory=dict)
@@ -83,6 +85,7 @@ class Registry:
     classes: list[type[Primer]] = field(default_factory=list)
     nameless: list[type[Primer]] = field(default_factory=list)
     metric_types: dict[str, type[MetricType]] = field(default_factory=dict)
+    dashboards: dict[str, Dashboard] = field(default_factory=dict)
     # Grows whenever something is registered or withdrawn, so that what was derived is derived again.
     generation: int = 0
 
@@ -131,6 +134,20 @@ class Registry:
                     self.nameless.append(value)
             elif isinstance(value, type) and issubclass(value, MetricType):
                 self.metric_types[value.known_as()] = value
+            elif isinstance(value, type) and issubclass(value, Dashboard):
+                self.register_dashboard(value)
+
+    def register_dashboard(self, declared: type[Dashboard]) -> Dashboard | None:
+        """Register one dashboard; one without a slug is a base of others. What is wrong with it, the checks say."""
+        if not declared.slug:
+            return None
+        try:
+            made = declared()
+        except Exception as error:
+            self.broken.append(Broken(where(declared), error, traceback.format_exc()))
+            return None
+        self.dashboards[declared.slug] = made
+        return made
 
     def no_metric_type(self, name: str) -> str:
         """Return the sentence for a type of metric that nobody declares."""

@@ -52,18 +52,19 @@ _lock = threading.Lock()
 
 def refresh(primer: Primer, key: Key, alias: str, stored: Stored) -> None:
     """Have a stale product refreshed, once; the reader is on its way already."""
+    want(primer, key, alias, stored.version, stored.computed_at)
+
+
+def want(primer: Primer, key: Key, alias: str, version: int, computed_at: float | None) -> None:
+    """Have a product computed that was seen at a version, once."""
     now = time.monotonic()
     with _lock:
         asked = _asked.get(key.digest)
-        if (
-            asked is not None
-            and asked[:2] == (stored.version, stored.computed_at)
-            and now - asked[2] < ASK_AGAIN_SECONDS
-        ):
+        if asked is not None and asked[:2] == (version, computed_at) and now - asked[2] < ASK_AGAIN_SECONDS:
             return
         if len(_asked) > 50_000:
             _asked.clear()
-        _asked[key.digest] = (stored.version, stored.computed_at, now)
+        _asked[key.digest] = (version, computed_at, now)
     pool().submit(lambda: _refresh(primer, key, alias))
 
 

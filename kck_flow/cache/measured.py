@@ -74,6 +74,13 @@ def _remedy(key: Key, metric: Metric) -> str:
     return "It measures what is now, and cannot be asked for the past."
 
 
+def fits(metric: Metric, by: str) -> bool:
+    """Whether a metric's periods make steps of this length."""
+    if by not in UNITS or UNITS.index(by) < UNITS.index(metric.period):
+        return False
+    return not (by == "month" and metric.period == "week")
+
+
 def _step(key: Key, metric: Metric, by: str | timedelta | None) -> Window:
     if by is None or by == metric.period:
         return metric.windows

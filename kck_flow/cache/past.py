@@ -43,7 +43,32 @@ def series(
     if facet is not None and facet not in [one.name for one in stock.facets]:
         names = ", ".join(one.name for one in stock.facets) or "none"
         raise ValueError(f"{stock.name!r} has no facet {facet!r}. Its facets are: {names}.")
-    held = _held(key, stock, start, end)
+    return _series(key, stock, _held(key, stock, start, end), start, end, steps, facet)
+
+
+def series_many(
+    asked: Sequence[tuple[Key, Stock]],
+    start: datetime,
+    end: datetime,
+    steps: Sequence[tuple[datetime, datetime]],
+) -> dict[Key, list[Point]]:
+    """Return what several stocks held step by step, their totals: the records of all in one statement for each
+    database; of those without, what their flows tell.
+    """
+    found: dict[Key, list[Point]] = {}
+    for alias in dict.fromkeys(spread.alias_of(stock) for _, stock in asked):
+        own = [(key, stock) for key, stock in asked if spread.alias_of(stock) == alias]
+        pairs = [(key, _marker(key, stock)) for key, stock in own]
+        told = records.periods_many(caller(alias), pairs, start, end)
+        for (key, stock), periods in zip(own, told, strict=True):
+            found[key] = _series(key, stock, _decoded(stock, periods), start, end, steps, None)
+    return found
+
+
+def _series(
+    key: Key, stock: Stock, held: Sequence[_Past], start: datetime, end: datetime,
+    steps: Sequence[tuple[datetime, datetime]] | None, facet: str | None,
+) -> list[Point]:  # fmt: skip
     points = []
     if steps is None:
         for index, one in enumerate(held):
@@ -110,8 +135,17 @@ def last_recorded(stock: Stock) -> datetime | None:
 
 
 def _held(key: Key, stock: Stock, start: datetime, end: datetime) -> list[_Past]:
-    by = records.marker(stock.name) if stock.parameters and counted.captured(stock) is not None else key
-    periods = records.periods(caller(spread.alias_of(stock)), key, by, start, end)
+    return _decoded(
+        stock, records.periods(caller(spread.alias_of(stock)), key, _marker(key, stock), start, end)
+    )
+
+
+def _marker(key: Key, stock: Stock) -> Key:
+    """Return whose records say when a stock was recorded."""
+    return records.marker(stock.name) if stock.parameters and counted.captured(stock) is not None else key
+
+
+def _decoded(stock: Stock, periods: Sequence[records.Period]) -> list[_Past]:
     nothing = stock.shape.display([]) if not all(one.known for one in periods) else None
     return [
         _Past(

@@ -14,6 +14,7 @@ from django.db import connections
 
 from .. import spread
 from ..cache import counted
+from ..cache.listed import servable
 from ..definition import Definition
 from ..entry import Entry
 from ..errors import InvalidKey
@@ -24,7 +25,6 @@ from ..stock import Stock
 from ..store import families, levels, listings, private
 from ..store.session import Session, caller
 from .arguments import domain_of, is_action
-from .verbs.products import servable
 
 LOOK = 1000
 

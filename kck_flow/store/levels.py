@@ -343,8 +343,33 @@ def flowed(
     """Return what a flow counted over ``[start, end)`` by steps (SQL over ``start_at``), of one facet or all."""
     params = {"generation": generation, "args": args_json(args), "start": start, "end": end, "facet": facet}
     row = session.row("flow", params, step=step)
-    if row is None:
-        return None
+    return _flowed(row) if row is not None else None
+
+
+def flowed_many(
+    session: Session,
+    asked: Sequence[tuple[int, Mapping[str, Any]]],
+    start: datetime,
+    end: datetime,
+    *,
+    step: str,
+) -> list[Flowed | None]:
+    """Return what several flows counted over ``[start, end)`` by steps (SQL over ``start_at``), in all, each of a
+    generation at one key: one statement. None of one that is not captured here.
+    """
+    params = {
+        "generations": [generation for generation, _ in asked],
+        "args": [args_json(args) for _, args in asked],
+        "start": start,
+        "end": end,
+    }
+    found: list[Flowed | None] = [None] * len(asked)
+    for place, *row in session.rows("flow_many", params, step=step):
+        found[place - 1] = _flowed(row)
+    return found
+
+
+def _flowed(row: Sequence[Any]) -> Flowed:
     made_at, history_at, waiting, now, found, missed = row
     rows: list[tuple[int, Any, int, Any]] = []
     untold: list[tuple[int, Any]] = []

@@ -110,6 +110,23 @@ def periods(session: Session, key: Key, by: Key, start: datetime, end: datetime)
     ]
 
 
+def periods_many(
+    session: Session, asked: Sequence[tuple[Key, Key]], start: datetime, end: datetime
+) -> list[list[Period]]:
+    """Return ``periods`` of several stocks, (key, by) each, in one statement."""
+    params = {
+        "digests": [key.digest for key, _ in asked],
+        "markers": [by.digest for _, by in asked],
+        "start": start,
+        "end": end,
+    }
+    found: list[list[Period]] = [[] for _ in asked]
+    for place, began, ended, generation, text, known in session.rows("periods_many", params):
+        over = datetime.fromtimestamp(ended, UTC) if ended is not None else None
+        found[place - 1].append(Period(datetime.fromtimestamp(began, UTC), over, generation, known, text))
+    return found
+
+
 def last(session: Session, key_base: str) -> datetime | None:
     """Return the instant of the last record of a family; None where there is none."""
     rows = session.run(

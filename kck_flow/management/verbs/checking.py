@@ -16,6 +16,7 @@ from django.db import DatabaseError, connections, transaction
 from ... import clock, spread
 from ... import conf as confs
 from ...cache import compute, flows
+from ...cache.listed import servable, state_of
 from ...cache.verdict import MISSING, judge
 from ...changes import fold, rows, triggers
 from ...changes import gaps as capturing
@@ -47,7 +48,6 @@ from ..console import DONE, FAILED, Console
 from ..tables import Column, Row
 from .balancing import balance
 from .framing import lag
-from .products import servable, state_of
 from .watching import worker_row
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import key as keys
 from ...cache.facade import Cache
+from ...cache.listed import servable, state_of
 from ...cache.verdict import judge
 from ...conf import conf
 from ...entry import Entry
@@ -74,31 +75,6 @@ PRIMER_NAMES = (
     "name", "key", "kind", "label", "schedule", "soft_expire", "hard_expire", "products", "bytes", "paused", "version",
     "declared", "database",
 )  # fmt: skip
-
-
-def state_of(row: Listed) -> str:
-    """Return the state of a listed product, in the words that a read would use."""
-    if not servable(row):
-        return "computing" if row.running else "failed" if row.attempts else "empty"
-    if row.pending == 1 or (row.soft_expires_at is not None and row.soft_expires_at <= row.now):
-        if row.running:
-            return "computing"
-        backing_off = row.parked_at is not None or (row.retry_at is not None and row.retry_at > row.now)
-        return "failed" if row.attempts and backing_off else "stale"
-    return "fresh"
-
-
-def servable(row: Listed) -> bool:
-    """Whether a read would serve what is stored, fresh or not."""
-    primer = registry.primers.get(row.key_base)
-    return (
-        row.state != "unset"
-        and row.invalid_at is None
-        and (row.hard_expires_at is None or row.hard_expires_at > row.now)
-        and row.pending != 2
-        and row.changes <= conf.PENDING_LIMIT
-        and (primer is None or (row.primer_version == primer.version and not primer.always_fresh))
-    )
 
 
 def list_products(session: Session, found: Iterator[Listed]) -> Iterator[Row]:

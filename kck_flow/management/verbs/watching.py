@@ -14,6 +14,7 @@ from ... import clock
 from ... import key as keys
 from ...cache import explaining
 from ...cache.facade import Cache
+from ...cache.listed import state_of
 from ...changes.drain import own_alias
 from ...conf import conf
 from ...key import Key
@@ -37,7 +38,6 @@ from ..arguments import (
 )
 from ..console import DONE, Console
 from ..tables import Column, Row, lines, plain
-from .products import state_of
 from .refreshes import slot_row
 
 WIDTH = 70
