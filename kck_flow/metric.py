@@ -160,6 +160,7 @@ class Metric(Primer):
     fills: int = 400
 
     schedule = every(hours=1)
+    _spares = ("span",)
     # What commits with its value is the record of its period.
     keep_history = True
     # Of those that are stored as rows: that each key is what its row says, and whether that says it is not collected.

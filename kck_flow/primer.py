@@ -193,6 +193,8 @@ class Primer:
     depends_on: Sequence[On] = ()
     capture: Any = "triggers"
     _captures: ClassVar[tuple[Any, ...]] = ("triggers", "signals")
+    # Arguments of ``compute`` that one may be defined without.
+    _spares: ClassVar[tuple[str, ...]] = ()
     database: str | None = None
 
     # How it is shown and kept
