@@ -67,11 +67,11 @@ def chart_of(words: Caption, trend: Trend, over: Range, *, theme: str = "", widt
         series.append(Series(over.compared_text, trend.older, compares=True))
     sentence = sentence_of(words, trend.points, over)
     sheet = replace(sheet, description=sentence)
-    goal = (
-        Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)})
-        if words.goal is not None
-        else None
-    )
+    period = getattr(words.primer, "period", getattr(words.primer, "window", None))
+    aimed = words.goal is not None and (
+        words.rollup != "sum" or period == over.by
+    )  # a day's goal is none of a month
+    goal = Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)}) if aimed else None
     if words.rollup == "sum":
         # An older range beside each bar would be a picture of neither.
         svg = bars(series[:1], sheet, goal=goal)

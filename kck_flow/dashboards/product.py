@@ -22,7 +22,8 @@ from ..process import Process
 from ..registry import registry
 from ..stock import Stock
 from ..storing import public_of
-from . import overview, processes, reading, tiles
+from ..timeframe import TimeFrame
+from . import frames, overview, processes, reading, tiles
 from .captions import Caption, caption
 from .drawn import chart_of
 from .faces import Refused
@@ -48,6 +49,12 @@ def page(key: Key, user: Any, over: Range, place: str, face: str, split: str) ->
         if not isinstance(primer, Process):
             raise Refused(404, "Not found", f"{str(key)!r} is no process. Its page is {href(caption(key))}.")
         return processes.page(key, primer, user, over, split)
+    if place == "frames":
+        if not isinstance(primer, TimeFrame):
+            raise Refused(
+                404, "Not found", f"{str(key)!r} is no time frame. Its page is {href(caption(key))}."
+            )
+        return frames.page(key, primer, over)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
     if place == "products" and face == "json" and not over.given:

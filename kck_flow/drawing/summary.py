@@ -104,7 +104,7 @@ def summary(
     there = [point for point in points if drawn(point.value) is not None]
     missing = len(points) - len(there)
     singular, plural = _MISSING[bucket]
-    gaps = ngettext(singular, plural, missing).format(count=number(missing))
+    gaps = ngettext(singular, plural, missing).format(count=f"{missing:,}")
     if not there:
         return gettext("{name}, {period}: no values; {gaps}.").format(**named, gaps=gaps)
     told = [point for point in there if point.complete] or there
