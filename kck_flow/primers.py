@@ -25,6 +25,9 @@ class Configured(Metric):
     def domain(self) -> list[str]:
         return [row.slug for row in metrics.rows(_alias()) if not row.paused]
 
+    def is_idle(self) -> bool:
+        return not metrics.are_any(_alias())
+
     def of(self, key: Key) -> Metric:
         slug = key.params["slug"]
         row = metrics.row(_alias(), slug)

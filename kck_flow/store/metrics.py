@@ -19,6 +19,11 @@ def rows(alias: str) -> list[ConfiguredMetric]:
     return list(ConfiguredMetric._default_manager.using(alias))
 
 
+def are_any(alias: str) -> bool:
+    """Whether there is one."""
+    return bool(ConfiguredMetric._default_manager.using(alias).exists())
+
+
 def row(alias: str, slug: str) -> ConfiguredMetric | None:
     """Return one, or None."""
     return ConfiguredMetric._default_manager.using(alias).filter(slug=slug).first()
