@@ -46,7 +46,7 @@ class Configured(Metric):
         found = {key: _row(rows[key.params["slug"]]) for key in keys if key.params["slug"] in rows}
         return {key: one for key, one in found.items() if one is not None}
 
-    def meant(self, name: str) -> Key | None:
+    def key_called(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
 
 
