@@ -301,8 +301,8 @@ def _draw_group(
         if value is None:
             continue
         tip = plot.y(value)
-        if abs(tip - plot.zero) < 1:
-            tip = plot.zero - 1 if value >= 0 else plot.zero + 1  # zero is a value, and is seen
+        if abs(tip - plot.zero) < 1.5:
+            tip = plot.zero - 1.5 if value >= 0 else plot.zero + 1.5  # zero is a value, and is seen
         hair = 0.5 if width > 4 and len(series) > 1 else 0
         point = found[at][1][place]
         begin = left + place * width

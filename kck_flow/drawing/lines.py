@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from ..entry import Point
 from . import axes
 from .axes import BELOW, line_key, plot_of
 from .board import Board, Plot
@@ -40,10 +41,8 @@ def lines(
     board = Board(sheet)
     traces = traced(series)
     spans = _spans(traces)
-    notes = sum(axes.noted(one, spans) for one in annotations) + (
-        1 if any(one.breaks for one in traces) else 0
-    )
-    lanes = axes.lanes_for(notes)
+    notes = sum(axes.noted(one, spans) for one in annotations)
+    lanes = axes.lanes_for(notes + any(one.breaks for one in traces))
 
     right, rows = _ends(board, series, sheet), []
     if len(series) > 1 and right is None:
@@ -84,7 +83,7 @@ def lines(
     return board.picture(height, cursor(board, plot, series, traces))
 
 
-def sparkline(points: Sequence[Any], sheet: Sheet, *, color: int = 1, zero: bool = False) -> str:
+def sparkline(points: Sequence[Point], sheet: Sheet, *, color: int = 1, zero: bool = False) -> str:
     """Return points as a line without axes, to stand beside a number.
 
     Args:
@@ -120,16 +119,14 @@ def multiples(
     traces = traced(series)
     spans = _spans(traces)
     across = max(1, min(len(series), sheet.width // panel[0]))
-    across = (
-        math.ceil(len(series) / math.ceil(len(series) / across)) if series else 1
-    )  # rows as even as they get
+    down = max(math.ceil(len(series) / across), 1)
+    across = max(math.ceil(len(series) / down), 1)  # rows as even as they get
     gap = 20.0
     width = (sheet.width - gap * (across - 1)) / across
     values = axes.value_scale(traces, 180, zero=zero, goal=None)
     high = fit(sheet.number(values.ticks[-1]), width * 0.4)
     low = fit(sheet.number(values.ticks[0]), width * 0.4)
     gutter = 6 + max(text_width(high, 11), text_width(low, 11))
-    down = math.ceil(len(series) / across)
     least = _least(traces)
     placed_all: list[Places] = []
     plots: list[Plot] = []

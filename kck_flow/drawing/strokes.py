@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from .axes import marker
 from .board import Board, Plot
@@ -84,14 +85,15 @@ def draw_line(
     _draw_dots(board, plot, series, place, one, x, dots, thin=thin)
 
 
-_TENTHS: list[str] = []
+@lru_cache(16)
+def _tenths(pixels: int) -> tuple[str, ...]:
+    """Each tenth of a pixel as it is written: looked up rather than written anew, since there are thousands."""
+    return tuple(number(tenth / 10) for tenth in range(pixels * 10 + 2))
 
 
 def dense_path(plot: Plot, found: Sequence[Extremes]) -> str:
     """Return the data of a path through columns: from the first value of each by its extremes to its last."""
-    if len(_TENTHS) <= plot.bottom * 10 + 1:
-        _TENTHS.extend(number(tenth / 10) for tenth in range(len(_TENTHS), int(plot.bottom * 10) + 2))
-    written = _TENTHS  # looked up rather than written anew: there are thousands
+    written = _tenths(math.ceil(plot.bottom))
     scale = (plot.bottom - plot.top) * 10 / (plot.values.high - plot.values.low)
     base, least = plot.bottom * 10 + 0.5, plot.values.low
     left = round(plot.left)

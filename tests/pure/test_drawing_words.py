@@ -58,6 +58,11 @@ def test_what_is_said_of_little(found: list[Point], said: str) -> None:
     assert summary("A", found) == said
 
 
+def test_a_value_that_refuses_to_be_compared_is_none() -> None:
+    said = summary("A", points([Decimal("sNaN"), 4, 5]))
+    assert said == "A, 1 to 3 June: always 4; latest 5 (in progress); 1 day without a value."
+
+
 @given(any_points())
 def test_anything_has_its_sentence_made_of_whole_ones_that_were_translated(found: list[Point]) -> None:
     asked: list[str] = []
