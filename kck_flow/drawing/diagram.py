@@ -7,14 +7,25 @@ with one name for those who hear it ("Convert: 418 from Trial to Active"); ``sen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .layout import lay_out
 from .palette import Theme, colors
 from .parts import ARROW, Box, Cloud, Crossing, Layout, Line, Pipe, PlacedBox, PlacedPipe, Point
 from .svg import FONTS, NAMESPACE, element, escape, number, text
 
-__all__ = ["TEMPLATES", "Box", "Pipe", "Sentence", "diagram", "draw", "lay_out", "same", "sentences"]
+__all__ = [
+    "TEMPLATES",
+    "Box",
+    "Pipe",
+    "Sentence",
+    "diagram",
+    "draw",
+    "lay_out",
+    "parts_of",
+    "same",
+    "sentences",
+]
 
 Translate = Callable[[str], str]
 
@@ -179,6 +190,47 @@ def draw(
         font_family=None if theme is None else FONTS,
         font_size=12,
     )
+
+
+def parts_of(
+    value: Mapping[str, Any],
+    *,
+    labels: Mapping[str, str] | None = None,
+    hrefs: Mapping[str, str] | None = None,
+    number: Callable[[int], str] = "{:,}".format,
+) -> tuple[list[Box], list[Pipe]]:
+    """Return what a process is drawn of.
+
+    Args:
+        value: Of a process, as ``Cache.picture`` returns it.
+        labels, hrefs: What its stocks and flows are called, and where they lead, by name; their names, and nowhere,
+            where not given.
+        number: How a number is written.
+
+    Returns:
+        Its stocks, with what they won or lost where their opening is known, and its flows. What a flow reaches beyond
+        the process is outside.
+    """
+    labels, hrefs = labels or {}, hrefs or {}
+    boxes = []
+    for name, one in value["stocks"].items():
+        count, opening = one["count"], one["opening"]
+        change = ""
+        if count is not None and opening is not None:
+            won = count - opening
+            change = f"{'+' if won > 0 else '−' if won < 0 else '±'}{number(abs(won))}"
+        shown, state = ("–", "empty") if count is None else (number(count), "fresh")
+        boxes.append(Box(name, labels.get(name, name), shown, change, hrefs.get(name), state))
+    pipes = []
+    for name, one in value["flows"].items():
+        sources, sinks = (
+            tuple(dict.fromkeys(end if end in value["stocks"] else None for end in one[side]))
+            for side in ("sources", "sinks")
+        )
+        count = one["count"]
+        shown, state = ("–", "empty") if count is None else (number(count), "fresh")
+        pipes.append(Pipe(name, labels.get(name, name), shown, count, sources, sinks, hrefs.get(name), state))
+    return boxes, pipes
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

@@ -64,7 +64,9 @@ def arrange(stocks: int, flows: tuple[tuple[Ends, Ends], ...], most: int | None 
             top += 1 + max(rows[stock] for stock in own)
     columns = abreast
     alone = [stock for stock in range(stocks) if stock not in touched]
-    wide = max(columns, min(ISOLATED_A_ROW, len(alone)))
+    # Rows as long as each other, rather than a last one of one stock.
+    lines = -(-len(alone) // max(columns, ISOLATED_A_ROW))
+    wide = max(columns, -(-len(alone) // lines) if lines else 0)
     for number, stock in enumerate(alone):
         found[stock] = number % wide, top + number // wide
     top += -(-len(alone) // wide)

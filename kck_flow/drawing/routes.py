@@ -33,7 +33,7 @@ class Sizes:
     least: float = 132  # a box's width
     most: float = 188
     label: float = 118  # a label's width, where it is wrapped
-    beside: float = 96  # likewise, beside a pipe that runs down
+    beside: float = 110  # likewise, beside a pipe that runs down
     gap: float = 96  # between two columns, at least
 
 

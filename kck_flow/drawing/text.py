@@ -162,7 +162,9 @@ class _Picture:
             for places, sink in ((lane.sources, False), (lane.sinks, True)):
                 for at in places:
                     ends[at].append((depth, lane, sink))
-        starts, top = [], ""
+        # Room for what comes from outside into the first stock, besides the flow in its line.
+        room = [_cells(lane.text) + 6 for lane in self.lanes if lane.head and min(lane.sinks, default=1) == 0]
+        starts, top = [], " " * max(room, default=0) if 0 not in self.between else ""
         for at, name in enumerate(names):
             if at in self.between:
                 first = "☁ " if at == 0 else " "
@@ -171,7 +173,7 @@ class _Picture:
                 top += "   "
             starts.append(_cells(top))
             wide = 2 * len(ends[at]) + 1 + (more and _cells(name) + more)
-            top += name + " " * max(0, wide - _cells(name))
+            top += name[:-1] + " " * max(0, wide - _cells(name)) + "]"
         for at, own in enumerate(ends):
             wide = max(_cells(names[at]), 2 * len(own) + 1)
             loops = any(lane.sources == lane.sinks == [at] for _, lane, _ in own)
@@ -217,7 +219,9 @@ class _Picture:
                 right = least + more
                 spot_low, spot_high = (low + 3, right - 2)
             elif lane.head:
-                left = low - text - 4 - more if len(set(ends)) == 1 or high - low < text + 6 else low - 3
+                left = (
+                    low - text - 4 - more if len(set(ends)) == 1 or high - low < text + 6 else low - 3 - more
+                )
                 spot_low, spot_high = left + 3, high - 2
             else:
                 spot_low, spot_high = low + 2, high - 2

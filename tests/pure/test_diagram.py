@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from diagrams import STORIES
 from kck_flow.drawing import ranks
-from kck_flow.drawing.diagram import TEMPLATES, diagram, sentences
+from kck_flow.drawing.diagram import TEMPLATES, diagram, parts_of, sentences
 from kck_flow.drawing.layout import NARROW_WIDTH, lay_out
 from kck_flow.drawing.parts import Box, Layout, Pipe, PlacedPipe, Rect
 from kck_flow.drawing.routes import wrap
@@ -233,7 +233,7 @@ def test_a_terminal_shows_each_flow_whole(process: tuple[list[Box], list[Pipe]],
     boxes, pipes = process
     wide = picture(boxes, pipes, width=10**6)
     for one in [*boxes, *pipes]:
-        assert f"{one.label} {one.value_text}".strip() in wide
+        assert f"{'[' if isinstance(one, Box) else ''}{f'{one.label} {one.value_text}'.strip()}" in wide
     drawn = "→" not in wide
     if drawn:
         inner = [
@@ -454,3 +454,23 @@ def test_what_names_no_stock_is_refused() -> None:
         picture([Box("a", "A")], [Pipe("f", "F", "1", 1, ["nobody"], ["a"])])
     with pytest.raises(ValueError, match="one name"):
         lay_out([Box("a", "A"), Box("a", "B")], [])
+
+
+def test_a_process_is_drawn_of_what_is_known_of_it() -> None:
+    stock = {"opening": 3, "in": 1, "out": 3, "corrected": 0, "uncounted": 0, "count": 1}
+    value = {
+        "stocks": {"open": stock, "sent": stock | {"opening": None}, "lost": stock | {"count": None}},
+        "flows": {
+            "send": {"sources": ["open"], "sinks": ["sent", "elsewhere", "beyond"], "count": 3000},
+            "lose": {"sources": ["sent"], "sinks": [None], "count": None},
+        },
+    }
+    boxes, pipes = parts_of(value, labels={"open": "Open"}, hrefs={"send": "/send"})
+    assert [(one.label, one.value_text, one.change_text, one.state) for one in boxes] == [
+        ("Open", "1", "−2", "fresh"),
+        ("sent", "1", "", "fresh"),
+        ("lost", "–", "", "empty"),
+    ]
+    send, lose = pipes
+    assert (send.value_text, send.sinks, send.href) == ("3,000", ("sent", None), "/send")
+    assert (lose.value_text, lose.sinks, lose.state, lose.href) == ("–", (None,), "empty", None)
