@@ -22,13 +22,15 @@ from .ranges import Range
 from .reading import Trend
 
 WIDTH, HEIGHT = 960, 300
+NARROW_WIDTH, NARROW_HEIGHT = 360, 240
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, its one sentence, and the table of the same numbers."""
+    """A chart, as it is for a desk and for a phone, its one sentence, and the table of the same numbers."""
 
     svg: str
+    narrow: str
     sentence: str
     table: Table
 
@@ -72,12 +74,19 @@ def chart_of(words: Caption, trend: Trend, over: Range, *, theme: str = "", widt
         words.rollup != "sum" or period == over.by
     )  # a day's goal is none of a month
     goal = Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)}) if aimed else None
-    if words.rollup == "sum":
-        # An older range beside each bar would be a picture of neither.
-        svg = bars(series[:1], sheet, goal=goal)
-    else:
-        svg = lines(series, sheet, goal=goal, zero=words.form != "percent" and _is_near_zero(trend.points))
-    return Chart(svg, sentence, table(series, sheet))
+
+    def draw(on: Sheet) -> str:
+        if words.rollup == "sum":
+            # An older range beside each bar would be a picture of neither.
+            return bars(series[:1], on, goal=goal)
+        return lines(series, on, goal=goal, zero=words.form != "percent" and _is_near_zero(trend.points))
+
+    return Chart(draw(sheet), draw(narrowed(sheet)) if not theme else "", sentence, table(series, sheet))
+
+
+def narrowed(sheet: Sheet) -> Sheet:
+    """Return what the same chart is drawn on for a phone."""
+    return replace(sheet, id=f"{sheet.id}n", width=NARROW_WIDTH, height=NARROW_HEIGHT)
 
 
 def flows_chart(
