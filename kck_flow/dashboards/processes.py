@@ -22,7 +22,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from . import overview, reading
 from .captions import Caption, captions
-from .drawn import flows_chart, narrowed, sheet_of
+from .drawn import flows_chart, narrowed, notes_of, sheet_of
 from .faces import Refused
 from .pages import Page, href, point_row
 from .ranges import BadParameter, Range
@@ -64,8 +64,9 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
     boxes, pipes = drawn_parts(stocks, flows, told, words, over)
     gains, losses = _sides(stocks, flows, told, series, words)
     net = _net(gains, losses)
-    svg, table = flows_chart(gains, losses, net, sheet) if series else ("", None)
-    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet))[0] if series else ""
+    notes = notes_of([key, *parts.values()], over)
+    svg, table = flows_chart(gains, losses, net, sheet, notes) if series else ("", None)
+    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet), notes)[0] if series else ""
     columns = [*COLUMNS, *(one.name for one in flows), *(f"{one.name}.count" for one in stocks)]
     rows = _rows(told, over, [one.name for one in flows], [one.name for one in stocks])
 
@@ -118,7 +119,7 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
             "hidden": hidden,
         },
         picture=draw,
-        facts=[told["balanced"], told["stocks"], told["flows"]],
+        facts=[told["balanced"], told["stocks"], told["flows"], [one.text for one in notes]],
     )
 
 
