@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import re_path
 
+from .api import links, openapi, resources
 from .dashboards import views
 
 app_name = "kck_flow"
@@ -23,7 +24,11 @@ urlpatterns = [
     re_path(rf"^metrics{_FACE}", views.show_metrics, name="metrics"),
     re_path(rf"^metrics/{_KEY}{_FACE}", views.show_metric, name="metric"),
     re_path(rf"^products{_FACE}", views.show_products, name="products"),
-    re_path(rf"^products/{_KEY}{_FACE}", views.show_product, name="product"),
+    re_path(rf"^products/{_KEY}{_FACE}", resources.show_product, name="product"),
     re_path(rf"^frames{_FACE}", views.show_frames, name="frames"),
     re_path(rf"^frames/{_KEY}{_FACE}", views.show_frame, name="frame"),
+    re_path(rf"^shared/(?P<token>[-\w:=]+){_FACE}", links.show_shared, name="shared"),
+    re_path(r"^links(?:\.(?P<face>json))?$", links.show_links, name="links"),
+    re_path(r"^links/(?P<name>[-\w]+)$", links.show_links, name="link"),
+    re_path(r"^openapi\.json$", openapi.show_openapi, name="openapi"),
 ]
