@@ -96,6 +96,8 @@ def body_of(
     if not raw and not needed:
         return {}
     kind = request.content_type or ""
+    if is_form(request) and not needed:
+        return {}  # a button of a page: all that it has to say is in the address
     if raw and kind != "application/json" and not kind.endswith("+json"):
         raise Refused(415, "Not JSON", f"The body is to be application/json, not {kind or 'without a type'}.")
     try:
@@ -116,6 +118,11 @@ def body_of(
         if name not in found:
             raise Refused(400, "Bad body", f"The body lacks the member {name!r}.", member=name)
     return found
+
+
+def is_form(request: HttpRequest) -> bool:
+    """Whether a request comes from a form of a page."""
+    return request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def _no_constant(name: str) -> Any:

@@ -351,21 +351,27 @@ def _body(name: str, *, required: bool = True) -> dict[str, Any]:
 _GET: Final = "The value, or with a parameter of a series what was over time"
 _FLAG: Final = {"type": "string", "enum": ["0", "1"]}
 _ROWS: Final = {"$ref": "#/components/schemas/Rows"}
+_DAY: Final = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
 _RANGE: Final = (
     _query(
         "range",
-        {"type": "string", "examples": [*ranges.NAMED, "14d"]},
+        {
+            "anyOf": [
+                {"type": "string", "enum": [*ranges.NAMED]},
+                {"type": "string", "pattern": "^[1-9][0-9]{0,2}[hdwm]$"},
+            ]
+        },
         "A named range, or a number of hours, days, weeks or months.",
     ),
-    _query("from", {"type": "string", "examples": ["2026-01-31"]}, "A day or an instant, the first."),
+    _query("from", _DAY, "A day or an instant, the first."),
+    _query("to", _DAY, "A day, the last; or an instant, the first after."),
     _query(
-        "to",
-        {"type": "string", "examples": ["2026-02-28"]},
-        "A day, the last; or an instant, the first after.",
+        "by",
+        {"type": "string", "examples": [*ranges.STEPS]},
+        "The step; of time frames and topics, one of their sizes.",
     ),
-    _query("by", {"type": "string", "examples": [*ranges.STEPS]}, "The step."),
     _query("compare", {"type": "string", "enum": [*ranges.COMPARE]}, "With what it is compared."),
-    _query("tz", {"type": "string", "examples": ["Europe/Paris"]}, "The zone in which it is told."),
+    _query("tz", {"type": "string", "examples": ["UTC", "Europe/Paris"]}, "The zone in which it is told."),
     _query("complete", _FLAG, "Only steps that are over."),
 )
 _PAGES: Final = (

@@ -41,7 +41,11 @@ def _read(request: HttpRequest, key: Any, face: str) -> Page:
     if face in ("json", "csv"):
         if series.is_asked_for(request):
             return series.page(request, key, face)
-        return values.page(key, face, request.headers.get("If-None-Match", ""))
+        if request.GET.keys() & ranges.PARAMETERS:
+            range_of(request)  # a value has none; what is wrong with it is told all the same
+        _shape, extras = faces.form_of(request)
+        known = request.headers.get("If-None-Match", "")
+        return values.page(key, face, known, [one for one in extras if one == "layout"])
     series.refuse_elsewhere(request, face)
     user = user_of(request)
     return product.page(key, user, range_of(request), "products", face, request.GET.get("split", ""))

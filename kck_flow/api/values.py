@@ -29,24 +29,31 @@ from ..store.products import Plain
 _OURS: Final = re.compile(r'"(\d{1,19}-[0-9a-f]{1,16}-[0-9a-f]{0,16})-([0-9a-f]{1,8})"')
 
 
-def page(key: Key, face: str, known: str) -> Page:
+def page(key: Key, face: str, known: str, extras: Sequence[str] = ()) -> Page:
     """Return a product's value as a page with the faces JSON and CSV.
 
     Args:
         known: The header ``If-None-Match``, or empty: of what the client has, the value is not read.
+        extras: ``layout``, where JSON is to say how it is meant to be shown.
 
     Raises:
         Refused: it is not computed, or cannot be had now (503).
     """
     words = caption(key)
-    if face == "json":
+    if face == "json" and not extras:
         salt = _salt(words)
         told = _OURS.search(known)
-        same = told is not None and told[2] == salt
-        plain = read.get_plain(key, told[1] if told is not None and same else "")
+        stamp = told[1] if told is not None and told[2] == salt else ""
+        plain = read.get_plain(key, stamp)
         if plain is not None:
             return _stored(key, words, plain, salt)
-    return _computed(key, words, face)
+        entry = entry_of(key)
+        # It may just have been computed: then what is stored by now is the answer, as it will be next time.
+        plain = read.get_plain(key) if entry.state == "fresh" and entry.version else None
+        if plain is not None:
+            return _stored(key, words, plain, salt)
+        return _computed(key, words, face, entry, extras)
+    return _computed(key, words, face, entry_of(key), extras)
 
 
 def _stored(key: Key, words: Caption, plain: Plain, salt: str) -> Page:
@@ -62,14 +69,14 @@ def _stored(key: Key, words: Caption, plain: Plain, salt: str) -> Page:
     return made
 
 
-def _computed(key: Key, words: Caption, face: str) -> Page:
-    entry = entry_of(key)
+def _computed(key: Key, words: Caption, face: str, entry: Entry, extras: Sequence[str]) -> Page:
     primer = registry.primers.get(key.key_base)
     meta = meta_of(words, entry)
     made = Page("product.html", words.label, meta=meta, modified=entry.computed_at if entry.version else None)
     if face == "json":
         shown = primer.to_json(key, entry.value) if primer is not None else entry.value
-        made.body = body_of(encode_plain(shown), meta)
+        layout = layout_of(words) if "layout" in extras else None
+        made.body = body_of(encode_plain(shown), meta, layout)
         made.etag = f"{entry.version}-{hashlib.sha256(made.body).hexdigest()[:32]}"
     else:
         made.csv_rows = lambda: rows_of(primer, key, entry.value)
@@ -121,9 +128,24 @@ def entry_of(key: Key) -> Entry:
         ) from None
 
 
-def body_of(text: str, meta: dict[str, Any]) -> bytes:
+def body_of(text: str, meta: dict[str, Any], layout: dict[str, Any] | None = None) -> bytes:
     """Return a value (its plain JSON), and what is known of it, as one JSON object."""
-    return b"".join((b'{"value":', text.encode(), b',"meta":', encode_plain(meta).encode(), b"}"))
+    more = b',"layout":' + encode_plain(layout).encode() if layout is not None else b""
+    return b"".join((b'{"value":', text.encode(), b',"meta":', encode_plain(meta).encode(), more, b"}"))
+
+
+def layout_of(words: Caption) -> dict[str, Any]:
+    """Return how a product's declaration means it to be shown."""
+    primer = words.primer
+    return {
+        "section": words.section,
+        "number_format": words.form,
+        "precision": words.precision,
+        "good": words.good,
+        "goal": words.goal,
+        "rollup": words.rollup,
+        "columns": list(primer.columns) if primer is not None and primer.columns is not None else None,
+    }
 
 
 def meta_of(words: Caption, entry: Entry) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
@@ -25,7 +25,7 @@ from ..registry import registry
 from ..store import products
 from ..store.session import caller
 from . import links, values
-from .asking import body_of, permitted, refuse_forged
+from .asking import body_of, is_form, permitted, refuse_forged
 
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST")
 _VERSION: Final = re.compile(r'"(\d{1,18})(?:-[0-9a-f-]*)?"')
@@ -46,7 +46,10 @@ def answer(request: HttpRequest, text: str, face: str | None) -> HttpResponseBas
         faces.refuse_method(request, known)
         faces.refuse_unknown(request, ("version",) if request.method in ("PUT", "DELETE") else ())
         refuse_forged(request)
-        return does()
+        done = does()
+        if is_form(request) and "text/html" in request.headers.get("Accept", ""):
+            return HttpResponseRedirect(address("products", text.rpartition("/")[0]), status=303)
+        return done
 
     response = faces.guarded(request, act, faces.problem_details, METHODS)
     patch_vary_headers(response, ("Cookie", "Authorization"))

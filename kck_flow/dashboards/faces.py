@@ -213,7 +213,7 @@ def answer_with(
         personal: Whether it may depend on who looks.
     """
     theme, width = theme_of(request) if theme is None else theme, _width(request)
-    bom, download, wanted = flag(request, "bom"), flag(request, "dl"), _shape(request)
+    bom, download, wanted = flag(request, "bom"), flag(request, "dl"), form_of(request)
     if face == "svg" and page.picture is None:
         raise Refused(406, "No picture", "This page has no picture; its numbers are at .json and .csv.")
     etag = _etag(
@@ -298,7 +298,7 @@ def _cache_control(page: Page, face: str) -> str:
     return told
 
 
-def _shape(request: HttpRequest) -> tuple[str, list[str]]:
+def form_of(request: HttpRequest) -> tuple[str, list[str]]:
     """Return (shape, extras) that JSON is asked for in."""
     shape = request.GET.get("shape") or "objects"
     if shape not in ("objects", "arrays"):
@@ -357,11 +357,16 @@ def csv_lines(
     if columns:
         yield mark + writer.writerow([cell(one) for one in columns])
         mark = ""
-    for row in rows:
-        yield mark + writer.writerow([cell(one) for one in row])
-        mark = ""
+    try:
+        for row in rows:
+            yield mark + writer.writerow([cell(one) for one in row])
+            mark = ""
+    except Exception as error:  # its beginning is sent: what can still be told is that it is no whole
+        logger.exception("page.broken_off error=%r", error)
+        yield writer.writerow(["# cut: broken off by an error; ask again"])
+        return
     if cut:
-        yield mark + writer.writerow(["# cut: there are more rows; follow the Link header, or raise limit"])
+        yield mark + writer.writerow(["# cut: there are more rows; follow the Link header or raise limit"])
 
 
 def cell(value: Any) -> Any:
