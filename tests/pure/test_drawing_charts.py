@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kck_flow.drawing.axes import spread
 from kck_flow.drawing.board import Plot
 from kck_flow.drawing.charts import (
     Annotation,
@@ -397,6 +398,21 @@ def test_names_stand_at_the_ends_of_lines_or_in_a_legend() -> None:
 
     assert right_of_plot(apart, 720) == ["Sign up", "Churn"]
     assert right_of_plot(apart, 360) == right_of_plot(together, 720) == []
+
+
+@given(st.lists(st.floats(0, 100), max_size=6), st.floats(1, 200))
+def test_names_are_spread_no_further_than_they_must(wanted: list[float], most: float) -> None:
+    places = spread(wanted, 15, 0, 100, most)
+    if places is None:
+        apart = sorted(wanted)
+        assert len(wanted) > 7 or any(b - a < 15 for a, b in pairwise(apart))
+        return
+    ordered = sorted(places)
+    assert all(b - a >= 15 - 1e-9 for a, b in pairwise(ordered))
+    assert all(0 <= place <= 100 for place in places)
+    assert all(abs(place - want) <= most for place, want in zip(places, wanted, strict=True))
+    if all(b - a >= 15 for a, b in pairwise(sorted(wanted))):
+        assert places == pytest.approx(wanted)
 
 
 def test_a_phone_has_fewer_ticks() -> None:
