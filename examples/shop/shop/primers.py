@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.db.models import Q, Sum
-from kck_flow import Cache, Facet, Flow, Metric, Process, Stock, every
+from kck_flow import Cache, Facet, Flow, Metric, Process, Stock, cron
 
 from shop.models import Account
 
@@ -15,7 +15,7 @@ class Accounts:  # what all of them have in common; the stocks are recorded each
 
 
 class Held(Accounts):
-    model, schedule = Account, every(days=1)
+    model, schedule = Account, cron("0 0 * * *")
 
 
 class Moved(Accounts):  # counted on the day that the row says, whenever it is written; and each is kept
