@@ -93,10 +93,10 @@ def _options(scenarios: dict[str, ModuleType]) -> argparse.Namespace:
 
 
 def _scenarios() -> dict[str, ModuleType]:
-    """Return the scenario modules, S before C before R before T, by number."""
+    """Return the scenario modules, S before C before R before T before P, by number."""
     names = [found.name for found in pkgutil.iter_modules(benchmarks.__path__)]
     ours = sorted(
-        (name for name in names if re.match(r"[scrt]\d+_", name)), key=lambda n: ("scrt".index(n[0]), n)
+        (name for name in names if re.match(r"[scrtp]\d+_", name)), key=lambda n: ("scrtp".index(n[0]), n)
     )
     modules = (importlib.import_module(f"benchmarks.{name}") for name in ours)
     return {module.ID: module for module in modules}

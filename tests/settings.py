@@ -47,10 +47,12 @@ DATABASES = {"default": database(os.environ.get("DATABASE_URL") or "postgresql:/
 # The same database under another name: a transaction there is none here.
 DATABASES["elsewhere"] = {**DATABASES["default"], "TEST": {"MIRROR": "default"}}
 
+STATIC_URL = "/static/"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "kck_flow",
     "tests.shop.apps.ShopConfig",
     "tests.accounts.apps.AccountsConfig",

@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines() | _counters() | _takers() | _framers()
+    return found | _engines() | _counters() | _takers() | _framers() | _drawers()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -255,6 +255,19 @@ def _framers() -> dict[str, Entrant]:
     return {
         name: Entrant(label, "psycopg2", place, ("postgres",), needs, {"frame": frame})
         for name, (label, frame) in given.items()
+    }
+
+
+def _drawers() -> dict[str, Entrant]:
+    given = {
+        "chart-page": ("**kck_flow**, within a page", False),
+        "chart-alone": ("**kck_flow**, alone", True),
+    }
+    return {
+        name: Entrant(
+            label, "psycopg2", "benchmarks.contestants.charts:Drawing", (), ("django",), {"alone": alone}
+        )
+        for name, (label, alone) in given.items()
     }
 
 

@@ -146,7 +146,8 @@ def description_of(primer: Primer) -> str:
     if primer.description:
         return str(primer.description)
     own = (base for base in type(primer).__mro__[:-1] if not base.__module__.startswith("kck_flow."))
-    return next((inspect.cleandoc(base.__doc__) for base in own if base.__doc__), "")
+    told = next((inspect.cleandoc(base.__doc__) for base in own if base.__doc__), "")
+    return "" if told.rstrip(".") == primer.text else told  # what the heading says need not be said again
 
 
 def retitled(found: Caption, title: str) -> Caption:

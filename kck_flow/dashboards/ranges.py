@@ -30,8 +30,8 @@ NAMED: Final[Mapping[str, tuple[Any, int, str]]] = {
 }
 DEFAULT: Final = "30d"
 COMPARE: Final[Mapping[str, Any]] = {
-    "previous": gettext_lazy("the period before, to date"),
-    "year": gettext_lazy("the same period last year, to date"),
+    "previous": gettext_lazy("before, to date"),
+    "year": gettext_lazy("last year, to date"),
     "none": gettext_lazy("nothing"),
 }
 STEPS: Final[Mapping[str, Any]] = {

@@ -495,11 +495,16 @@ def test_a_metric_that_measures_nothing_is_told_by_the_checks(declare: Declare) 
     assert ["neither compute nor a type" in one.msg for one in told] == [True]
 
 
-def test_computes_of_metrics_are_counted_with_a_period_or_without(declare: Declare, cache: CacheClass) -> None:
+def test_computes_of_metrics_are_counted_with_a_period_or_without(
+    declare: Declare, cache: CacheClass
+) -> None:
     declare("m_now_counted", lambda self, key: 1)
     declare("m_past_counted", lambda self, key, span: 2)
     with count_computes("m_now_counted", "m_past_counted") as computes:
-        assert cache.get_many(["m_now_counted", "m_past_counted"]) == {"m_now_counted": 1, "m_past_counted": 2}
+        assert cache.get_many(["m_now_counted", "m_past_counted"]) == {
+            "m_now_counted": 1,
+            "m_past_counted": 2,
+        }
     assert (computes.of("m_now_counted"), computes.of("m_past_counted")) == (1, 1)
 
 

@@ -1,0 +1,167 @@
+"""A product's series becomes a chart, its sentence and its table, in the active language and zone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import formats
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import wording
+from ..drawing.bars import bars, gains_and_losses
+from ..drawing.charts import lines
+from ..drawing.sheet import Goal, Series, Sheet
+from ..drawing.summary import Bucket, summary
+from ..drawing.table import Table, table
+from .captions import Caption
+from .ranges import Range
+from .reading import Trend
+
+WIDTH, HEIGHT = 960, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, its one sentence, and the table of the same numbers."""
+
+    svg: str
+    sentence: str
+    table: Table
+
+
+def sheet_of(
+    words: Caption,
+    over: Range,
+    id: str,
+    *,
+    theme: str = "",
+    width: int = WIDTH,
+    height: int = HEIGHT,
+    title: str = "",
+) -> Sheet:
+    """Return what a product's chart is drawn on."""
+    return Sheet(
+        id=id,
+        title=title or words.label,
+        width=width,
+        height=height,
+        theme=theme or None,  # type: ignore[arg-type]
+        tab_stop=not theme,
+        zone=over.zone,
+        number=words.number,
+        tick=_tick,
+        moment=lambda start, end: moment(start, end, over.by),
+        gettext=_,
+    )
+
+
+def chart_of(words: Caption, trend: Trend, over: Range, *, theme: str = "", width: int = WIDTH) -> Chart:
+    """Return the chart of one product over a range: bars of what is added up, a line of what is held."""
+    sheet = sheet_of(words, over, f"c{words.key.digest.hex[:10]}", theme=theme, width=width)
+    series = [Series(words.label, trend.points)]
+    if trend.older:
+        series.append(Series(over.compared_text, trend.older, compares=True))
+    sentence = sentence_of(words, trend.points, over)
+    sheet = replace(sheet, description=sentence)
+    period = getattr(words.primer, "period", getattr(words.primer, "window", None))
+    aimed = words.goal is not None and (
+        words.rollup != "sum" or period == over.by
+    )  # a day's goal is none of a month
+    goal = Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)}) if aimed else None
+    if words.rollup == "sum":
+        # An older range beside each bar would be a picture of neither.
+        svg = bars(series[:1], sheet, goal=goal)
+    else:
+        svg = lines(series, sheet, goal=goal, zero=words.form != "percent" and _is_near_zero(trend.points))
+    return Chart(svg, sentence, table(series, sheet))
+
+
+def flows_chart(
+    gains: Sequence[tuple[str, Sequence[Any]]],
+    losses: Sequence[tuple[str, Sequence[Any]]],
+    net: tuple[str, Sequence[Any]] | None,
+    sheet: Sheet,
+) -> tuple[str, Table]:
+    """Return flows over time, gains above the axis and losses below, and the table of the same numbers."""
+    ups = [Series(name, points) for name, points in gains]
+    downs = [Series(name, points) for name, points in losses]
+    line = Series(net[0], net[1]) if net is not None else None
+    svg = gains_and_losses(ups, downs, line, sheet)
+    return svg, table([*ups, *downs, *([line] if line else [])], sheet)
+
+
+def _is_near_zero(points: Sequence[Any]) -> bool:
+    """Whether a line is seen well from zero: what moves within a tenth of its height is not."""
+    values = [wording.exact(one.value) for one in points if one.value is not None]
+    if not values:
+        return True
+    low, high = min(values), max(values)
+    return low <= 0 or (high - low) > high / 10
+
+
+def sentence_of(words: Caption, points: Sequence[Any], over: Range) -> str:
+    """Return a series in one sentence."""
+    per = {
+        "hour": _("%(label)s per hour"),
+        "day": _("%(label)s per day"),
+        "week": _("%(label)s per week"),
+        "month": _("%(label)s per month"),
+    }[over.by]
+    name = per % {"label": words.label} if words.rollup == "sum" else words.label
+    return summary(
+        name,
+        points,
+        zone=over.zone,
+        bucket=over.by,  # type: ignore[arg-type]
+        number=words.number,
+        period=_period,
+        when=_when,
+        gettext=_,
+        ngettext=ngettext,
+    )
+
+
+def _period(first: datetime, last: datetime) -> str:
+    one, other = (
+        str(formats.date_format(at, "DATE_FORMAT" if first.year != last.year else "MONTH_DAY_FORMAT"))
+        for at in (first, last)
+    )
+    return one if first.date() == last.date() else _("%(first)s to %(last)s") % {"first": one, "last": other}
+
+
+def _when(start: datetime, bucket: Bucket) -> str:
+    if bucket == "year":
+        return str(start.year)
+    if bucket == "month":
+        return str(formats.date_format(start, "YEAR_MONTH_FORMAT"))
+    day = str(formats.date_format(start, "MONTH_DAY_FORMAT"))
+    return day if bucket in ("day", "week") else f"{day}, {start:%H:%M}"
+
+
+def moment(start: datetime, end: datetime, by: str) -> str:
+    """Return which step of a series is meant: a day, the days of a week, a month, an hour."""
+    if by == "month":
+        return str(formats.date_format(start, "YEAR_MONTH_FORMAT"))
+    day = str(formats.date_format(start, "D j M"))
+    if by == "day" or (end - start >= timedelta(hours=23) and by != "week"):
+        return day
+    if by == "week":
+        return f"{formats.date_format(start, 'j M')} – {formats.date_format(end - timedelta(microseconds=1), 'j M')}"
+    return f"{day}, {start:%H:%M}"
+
+
+def _tick(at: datetime, unit: str) -> str:
+    """Say a tick of the axis of time by the unit that ticks are apart."""
+    if unit == "year":
+        return str(at.year)
+    if unit == "month":
+        return str(formats.date_format(at, "M Y" if at.month == 1 else "M"))
+    if unit in ("day", "week"):
+        return str(formats.date_format(at, "j M"))
+    if (at.hour, at.minute) == (0, 0):
+        return str(formats.date_format(at, "j M"))
+    return f"{at:%H:%M}"

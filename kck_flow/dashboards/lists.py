@@ -1,0 +1,251 @@
+"""What there is: dashboards, processes, metrics, products, time frames; each list as its user may see it."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from .. import key as keys
+from .. import spread
+from ..dashboard import Dashboard
+from ..decorators import Action
+from ..errors import InvalidKey
+from ..key import Key
+from ..metric import Metric
+from ..permission import VIEW, allows, may
+from ..process import Process
+from ..registry import registry
+from ..store import dashboards as rows
+from ..store import listings
+from ..store.session import caller
+from ..timeframe import TimeFrame
+from . import reading, tiles
+from .captions import kind_of
+from .faces import Refused
+from .pages import Page, address, href
+from .ranges import Range
+
+COLUMNS = (
+    "key",
+    "label",
+    "kind",
+    "value",
+    "unit",
+    "state",
+    "computed_at",
+    "next_refresh_at",
+    "version",
+    "href",
+)
+TITLES: Mapping[str, Any] = {
+    "processes": "Processes",
+    "metrics": "Metrics",
+    "products": "Products",
+    "frames": "Time frames",
+}
+
+
+# -- dashboards
+
+
+def declared_dashboards() -> list[Dashboard]:
+    """Return the dashboards of the code, and those that are stored as rows, in order."""
+    found: dict[str, Dashboard] = {one.slug: one for one in rows.visible()}
+    found.update(registry.dashboards)
+    return sorted(found.values(), key=lambda one: (one.position, one.slug))
+
+
+def dashboard_of(slug: str) -> Dashboard | None:
+    """Return a dashboard, or None."""
+    return registry.dashboards.get(slug) or rows.one(slug)
+
+
+def seen_dashboards(user: Any) -> list[tuple[str, str]]:
+    """Return (name, address) of the dashboards without parameters that a user may see."""
+    return [
+        (one.text, address("dashboards", one.slug))
+        for one in declared_dashboards()
+        if one.slug != "overview" and not one.parameters and allows(one.permission, user, VIEW, one)
+    ]
+
+
+def no_dashboard(slug: str, user: Any) -> str:
+    """Return the sentence for a dashboard that is not there."""
+    seen = [one.slug for one in declared_dashboards() if allows(one.permission, user, VIEW, one)]
+    near = difflib.get_close_matches(slug, seen, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"No dashboard is called {slug!r}.{hint}"
+
+
+def parameters_of(found: Dashboard, rest: str) -> dict[str, Any]:
+    """Return the parameters of a dashboard that an address names.
+
+    Raises:
+        Refused: they do not fit.
+    """
+    try:
+        key = keys.parse(f"{found.slug}/{rest}" if rest else found.slug, found.parameters)
+    except InvalidKey as error:
+        raise Refused(404, "Not found", str(error)) from None
+    return dict(key.params)
+
+
+def dashboards(user: Any) -> Page:
+    """Return the list of the dashboards that a user may see."""
+    seen = [one for one in declared_dashboards() if allows(one.permission, user, VIEW, one)]
+    listed = [
+        {
+            "slug": one.slug,
+            "label": one.text,
+            "description": str(one.description),
+            "parameters": [parameter.name for parameter in one.parameters],
+            "href": address("dashboards", one.slug) if not one.parameters else None,
+        }
+        for one in seen
+    ]
+    return Page(
+        "dashboards.html",
+        _("Dashboards"),
+        columns=("slug", "label", "description", "parameters", "href"),
+        rows=listed,
+        context={"listed": listed},
+    )
+
+
+# -- products
+
+
+def is_stored(key: Key) -> bool:
+    """Whether something is stored under a key that has no primer."""
+    alias = spread.alias_of(registry.primers.get(key.key_base))
+    return str(key) in listings.some(caller(alias), [key.digest])
+
+
+def products(place: str, user: Any, over: Range, asked: str, limit: int, after: str) -> Page:
+    """Return a list of products: those that stand alone, and those that are stored of the families that do not.
+
+    Args:
+        place: ``processes, metrics, products`` or ``frames``.
+        asked: What their keys or labels are to have in them.
+        after: From where on, as ``next`` of the page before says.
+    """
+    every = [key for key in _keys(place) if may(user, VIEW, key)]
+    if asked:
+        every = [key for key in every if _matches(key, asked)]
+    every.sort()
+    last = _read_after(after)
+    listed = [key for key in every if str(key) > last][: limit + 1]
+    more = len(listed) > limit
+    listed = listed[:limit]
+    shown = reading.read(listed)
+    made = [_row(one) for one in shown.values()]
+    worst, sentence = tiles.freshness(list(shown.values()))
+    return Page(
+        "products.html",
+        str(_(TITLES[place])),
+        columns=COLUMNS,
+        rows=made,
+        context={
+            "listed": [
+                {
+                    "label": one.caption.label,
+                    "key": str(one.key),
+                    "kind": one.caption.kind,
+                    "number": one.caption.with_unit(one.number)
+                    if one.number is not None
+                    else tiles._other(one)
+                    if one.has_value and one.bytes is not None
+                    else "",
+                    "state": one.state,
+                    "chip": tiles.state_text(one),
+                    "age": one.age,
+                    "due": one.due_in,
+                    "href": href(one.caption, over.given),
+                }
+                for one in shown.values()
+            ],
+            "asked": asked,
+            "total": len(every),
+            "worst": worst,
+            "sentence": sentence,
+            "next_href": address(place, next=_after(listed[-1]), q=asked, limit=limit) if more else "",
+        },
+        modified=max(
+            (one.computed_at for one in shown.values() if one.computed_at and one.version), default=None
+        ),
+        next=_after(listed[-1]) if more else None,
+    )
+
+
+def _keys(place: str) -> list[Key]:
+    found: list[Key] = []
+    for primer in registry.unique():
+        if isinstance(primer, Action):
+            continue
+        if place == "processes" and not isinstance(primer, Process):
+            continue
+        if place == "metrics" and not isinstance(primer, Metric):
+            continue
+        if place == "frames":
+            if isinstance(primer, TimeFrame):
+                size = next(iter(primer.sizes))
+                found += [primer.series_key(params, size) for params in _products_of(primer)]
+            continue
+        if all(parameter.has_default for parameter in primer.parameters):
+            found.append(primer.build_key())
+        elif isinstance(primer, Metric):
+            found += primer.domain_keys()
+    if place == "products":
+        for alias in dict.fromkeys(spread.alias_of(primer) for primer in registry.unique()):
+            for row in listings.entries(caller(alias), limit=10_000):
+                found.append(registry.stored_key(row.key, row.key_base))
+    return list(
+        dict.fromkeys(key for key in found if kind_of(registry.primers.get(key.key_base)) != "action")
+    )
+
+
+def _products_of(primer: TimeFrame) -> Sequence[Mapping[str, Any]]:
+    try:
+        return primer.products()
+    except Exception:  # its domain is broken, or a product: told by the checks and the planner
+        return []
+
+
+def _matches(key: Key, asked: str) -> bool:
+    primer = registry.primers.get(key.key_base)
+    words = f"{key} {primer.text if primer is not None else ''}".lower()
+    return all(word in words for word in asked.lower().split())
+
+
+def _row(one: reading.Shown) -> dict[str, Any]:
+    return {
+        "key": str(one.key),
+        "label": one.caption.label,
+        "kind": one.caption.kind,
+        "value": one.number,
+        "unit": one.caption.unit_of(one.number) if one.number is not None else one.caption.unit,
+        "state": one.state,
+        "computed_at": one.computed_at.isoformat() if one.computed_at and one.version else None,
+        "next_refresh_at": one.due_at.isoformat() if one.due_at else None,
+        "version": one.version,
+        "href": href(one.caption),
+    }
+
+
+def _after(key: Key) -> str:
+    return base64.urlsafe_b64encode(str(key).encode()).decode().rstrip("=")
+
+
+def _read_after(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        raise Refused(
+            400, "Bad parameter", f"next is what the page before said, not {text!r}.", parameter="next"
+        ) from None

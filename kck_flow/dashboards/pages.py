@@ -1,0 +1,103 @@
+"""Page: what one address shows, whichever of its four faces is asked for; and the addresses."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from django.urls import reverse
+
+from ..codec import encode_plain
+from ..key import Key
+from .captions import Caption
+
+# What a path segment may hold unescaped.
+_SAFE: Final = "~:@!$&'()*+,;=-._"
+FACES: Final = ("html", "json", "csv", "svg")
+_ENDINGS: Final = tuple(f".{face}" for face in FACES)
+
+
+@dataclass
+class Page:
+    """What one address shows.
+
+    Attributes:
+        template: Of its page, below ``kck_flow/``.
+        title: For people.
+        columns: The names of a row, in their order.
+        rows: What JSON and CSV give, a dict each.
+        meta: What JSON says beside them.
+        context: What its template needs beside all that.
+        picture: Draws its SVG for (theme, width); None where there is none.
+        modified: When what it shows was computed, or None.
+        next: Where the rows go on, opaque; None where they end.
+        facts: What else it depends on; with the rows it makes its version.
+        layout: How whoever draws it himself is to show it.
+        body: The JSON, ready made; None where it is made of rows and meta.
+        csv_rows: The rows of its CSV where they differ; a function, as they may be many.
+    """
+
+    template: str
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    picture: Callable[[str, int], str] | None = None
+    modified: datetime | None = None
+    next: str | None = None
+    facts: Any = None
+    layout: Mapping[str, Any] | None = None
+    body: bytes | None = None
+    csv_rows: Callable[[], Iterable[Sequence[Any]]] | None = None
+
+    def version(self, *more: Any) -> str:
+        """Return what changes whenever what it shows does: a digest, for ``ETag``."""
+        parts = encode_plain([self.title, list(self.columns), list(self.rows), self.facts, self.next, *more])
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+def segment(key: str) -> str:
+    """Return a key as one segment of a path."""
+    return quote(str(key), safe=_SAFE)
+
+
+def address(name: str, key: str = "", face: str = "", **parameters: Any) -> str:
+    """Return the address of a page: its path under whatever prefix the project has chosen, and its parameters.
+
+    A key that ends like a face (``report.json``) is told from one by ``.html``.
+    """
+    path = reverse("kck_flow:index") + (f"{name}/{segment(key)}" if key else name)
+    if not face and key and str(key).endswith(_ENDINGS):
+        face = "html"
+    if face and not path.endswith("/"):
+        path += f".{face}"
+    given = {one: value for one, value in parameters.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+PLACES: Final[Mapping[str, str]] = {"process": "processes", "metric": "metrics", "frame": "frames"}
+
+
+def place_of(words: Caption) -> str:
+    """Return under which of the pages a product has its own."""
+    return PLACES.get(words.kind, "products")
+
+
+def href(words: Caption, kept: Mapping[str, str] | None = None) -> str:
+    """Return the address of a product's page, with what the time bar says here."""
+    return address(place_of(words), words.key, **(kept or {}))
+
+
+def point_row(start: datetime, end: datetime, value: Any, complete: bool) -> dict[str, Any]:
+    """Return a point of a series as JSON and CSV have it: ISO 8601 with the offset of its zone."""
+    return {"start": start.isoformat(), "end": end.isoformat(), "value": value, "complete": complete}
+
+
+def listed_key(key: Key) -> str:
+    """Return a key as text."""
+    return str(key)

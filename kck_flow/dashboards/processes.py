@@ -1,0 +1,310 @@
+"""A process's page: the picture of its stocks and flows over a range, its books, its flows over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import wording
+from ..entry import Point
+from ..errors import NotPrimed
+from ..key import Key
+from ..permission import VIEW, may
+from ..primer import Primer
+from ..process import Process
+from ..registry import registry
+from ..stock import Flow, Stock
+from . import overview, reading
+from .captions import Caption, captions
+from .drawn import flows_chart, sheet_of
+from .faces import Refused
+from .pages import Page, href, point_row
+from .ranges import BadParameter, Range
+
+COLUMNS = ("start", "end", "complete")
+MOST_VALUES = 8  # of a facet: the rest is "other"
+
+
+def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page:
+    """Return a process over a range.
+
+    Args:
+        split: By which facet; empty for none.
+
+    Raises:
+        Refused: not all of it is captured, or the range does not fit its windows.
+    """
+    facet = split or None
+    try:
+        told = reading.picture(key, process, over, facet)
+    except NotPrimed as error:
+        raise Refused(503, _("Not captured"), str(error), key=str(key)) from None
+    except ValueError as error:
+        raise BadParameter("split" if facet and "facet" in str(error) else "by", str(error)) from None
+    stocks, flows = registry.parts(process)
+    parts = {one.name: _key_of(one, key) for one in [*stocks, *flows]}
+    words = _words(parts)
+    hidden = sum(not may(user, VIEW, part) for part in parts.values())
+    mine = captions([key])[key]
+    balances = [balance(words[one.name], told["stocks"][one.name]) for one in stocks]
+    series = flow_series(told, over)
+    sentence = _sentence(mine, told, words, over)
+    sheet = replace(
+        sheet_of(mine, over, f"f{key.digest.hex[:10]}", title=_("%(label)s: flows") % {"label": mine.label}),
+        description=sentence,
+    )
+    gains, losses = _sides(stocks, flows, told, series, words)
+    svg, table = flows_chart(gains, losses, _net(gains, losses), sheet) if series else ("", None)
+    columns = [*COLUMNS, *(one.name for one in flows), *(f"{one.name}.count" for one in stocks)]
+    rows = _rows(told, over, [one.name for one in flows], [one.name for one in stocks])
+    return Page(
+        "process.html",
+        mine.label,
+        columns=columns,
+        rows=rows,
+        meta={
+            "key": str(key),
+            "label": mine.label,
+            "kind": "process",
+            "balanced": told["balanced"],
+            "stocks": told["stocks"],
+            "flows": told["flows"],
+            **overview.range_meta(over),
+        },
+        context={
+            "mine": mine,
+            "description": mine.description,
+            "told": told,
+            "stocks": [
+                {
+                    "name": one.name,
+                    "label": words[one.name].label,
+                    "count": words[one.name].number(told["stocks"][one.name]["count"]),
+                    "change": stock_change(words[one.name], told["stocks"][one.name]),
+                    "href": href(words[one.name], over.given),
+                }
+                for one in stocks
+            ],
+            "sentences": [flow_sentence(words, one, told["flows"][one.name], over) for one in flows],
+            "rates": [row for one in flows for row in rates(words[one.name], told["flows"][one.name])],
+            "balances": balances,
+            "balanced": told["balanced"],
+            "chart_svg": svg,
+            "chart_table": table,
+            "chart_sentence": sentence,
+            "facets": facet_names(stocks, flows),
+            "facet": facet,
+            "facet_rows": facet_rows(stocks, told, words, facet) if facet else [],
+            "hidden": hidden,
+        },
+        picture=lambda theme, width: flows_chart(
+            gains,
+            losses,
+            _net(gains, losses),
+            replace(sheet, theme=theme, width=width),  # type: ignore[arg-type]
+        )[0],
+        facts=[told["balanced"], told["stocks"], told["flows"]],
+    )
+
+
+def _words(parts: Mapping[str, Key]) -> dict[str, Caption]:
+    found = captions(parts.values())
+    return {name: found[key] for name, key in parts.items()}
+
+
+def _key_of(part: Primer, key: Key) -> Key:
+    own = {one.name: key.params[one.name] for one in part.parameters if one.name in key.params}
+    return part.build_key(**own)
+
+
+def stock_change(words: Caption, told: Mapping[str, Any]) -> str:
+    """Return how a stock has changed over the range; empty where that is not known."""
+    if told["count"] is None or told["opening"] is None:
+        return ""
+    return _("%(change)s in this range") % {
+        "change": words.number(told["count"] - told["opening"], sign=True)
+    }
+
+
+def balance(words: Caption, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the line of a stock's book: opening + in − out = closing, and whether that holds."""
+    opening, came, went, count = (told[name] for name in ("opening", "in", "out", "count"))
+    corrected, rest = told.get("corrected"), told.get("uncounted")
+    if None in (opening, came, went, count):
+        why = (
+            _("not known: its book was opened after this range begins")
+            if told.get("since")
+            else _("not known")
+        )
+        return {"label": words.label, "text": why, "ok": None, "off": 0, "href": href(words)}
+    text = f"{words.number(opening)} + {words.number(came)} {wording.MINUS} {words.number(went)}"
+    if corrected:
+        text += f" {'+' if corrected > 0 else wording.MINUS} {words.number(abs(corrected))} " + _(
+            "(recounted)"
+        )
+    off = rest or 0
+    if off:
+        text += f" {'+' if off > 0 else wording.MINUS} {words.number(abs(off))} " + _("(counted by no flow)")
+    return {
+        "label": words.label,
+        "text": f"{text} = {words.number(count)}",
+        "ok": not off,
+        "off": off,
+        "href": href(words),
+    }
+
+
+def flow_sentence(
+    words: Mapping[str, Caption], flow: Flow, told: Mapping[str, Any], over: Range
+) -> dict[str, str]:
+    """Return a flow in a line: ``Trial → Active: 418``."""
+    outside = _("outside")
+    ends = [
+        ", ".join(words[name].label if name in words else (name or outside) for name in told[side])
+        for side in ("sources", "sinks")
+    ]
+    own = words[flow.name]
+    return {
+        "label": own.label,
+        "ends": f"{ends[0]} → {ends[1]}",
+        "count": own.number(told["count"]),
+        "href": href(own, over.given),
+        "complete": "" if told["complete"] else _("some were missed"),
+    }
+
+
+def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the shares that a flow is of its sources, each with what it means."""
+    found = []
+    if told.get("rate") is not None:
+        found.append(
+            {
+                "label": words.label,
+                "value": wording.number(told["rate"], "percent"),
+                "means": _("of what its sources held when the range began"),
+            }
+        )
+    if told.get("conversion") is not None:
+        found.append(
+            {
+                "label": words.label,
+                "value": wording.number(told["conversion"], "percent"),
+                "means": _("of what came into its sources within the range"),
+            }
+        )
+    return found
+
+
+def flow_series(told: Mapping[str, Any], over: Range) -> dict[str, list[Point]]:
+    """Return the points of each flow."""
+    found: dict[str, list[Point]] = {}
+    for step in told.get("steps", ()):
+        over_ = over.is_over(step["end"])
+        if over.complete and not over_:
+            continue
+        for name, one in step["flows"].items():
+            found.setdefault(name, []).append(Point(step["start"], step["end"], one["count"], over_))
+    return found
+
+
+def _sides(
+    stocks: Sequence[Stock],
+    flows: Sequence[Flow],
+    told: Mapping[str, Any],
+    series: Mapping[str, Sequence[Point]],
+    words: Mapping[str, Caption],
+) -> tuple[list[tuple[str, Sequence[Point]]], list[tuple[str, Sequence[Point]]]]:
+    """Return the flows into the process's main stock and those out of it: what it is about is what most flows touch."""
+    touched = {one.name: 0 for one in stocks}
+    for row in told["flows"].values():
+        for name in (*row["sources"], *row["sinks"]):
+            if name in touched:
+                touched[name] += 1
+    main = max(touched, key=lambda name: touched[name], default=None)
+    gains, losses = [], []
+    for flow in flows:
+        row = told["flows"][flow.name]
+        points = series.get(flow.name)
+        if not points:
+            continue
+        if main in row["sinks"] and main not in row["sources"]:
+            gains.append((words[flow.name].label, points))
+        elif main in row["sources"] and main not in row["sinks"]:
+            losses.append((words[flow.name].label, points))
+    return gains[:4], losses[:4]
+
+
+def _net(
+    gains: Sequence[tuple[str, Sequence[Point]]], losses: Sequence[tuple[str, Sequence[Point]]]
+) -> tuple[str, list[Point]] | None:
+    if not gains or not losses:
+        return None
+    points = []
+    for steps in zip(*(found for _name, found in (*gains, *losses)), strict=False):
+        values = [one.value for one in steps]
+        known = None not in values
+        total = sum(values[: len(gains)]) - sum(values[len(gains) :]) if known else None
+        points.append(Point(steps[0].start, steps[0].end, total, steps[0].complete))
+    return _("Net"), points
+
+
+def _rows(
+    told: Mapping[str, Any], over: Range, flows: Sequence[str], stocks: Sequence[str]
+) -> list[dict[str, Any]]:
+    rows = []
+    for step in told.get("steps", ()):
+        complete = over.is_over(step["end"])
+        if over.complete and not complete:
+            continue
+        row = point_row(
+            step["start"].astimezone(over.zone), step["end"].astimezone(over.zone), None, complete
+        )
+        del row["value"]
+        row |= {name: step["flows"][name]["count"] for name in flows}
+        row |= {f"{name}.count": step["stocks"][name]["count"] for name in stocks}
+        rows.append(row)
+    return rows
+
+
+def facet_names(stocks: Sequence[Stock], flows: Sequence[Flow]) -> list[str]:
+    """Return the facets that a process can be split by, in declared order."""
+    return list(
+        dict.fromkeys(facet.name for one in (*stocks, *flows) for facet in getattr(one, "facets", ()) or ())
+    )
+
+
+def facet_rows(
+    stocks: Sequence[Stock], told: Mapping[str, Any], words: Mapping[str, Caption], facet: str
+) -> list[dict[str, Any]]:
+    """Return how many of each stock have which value of a facet, the largest first, the rest together."""
+    totals: dict[Any, int] = {}
+    held: dict[str, dict[Any, int]] = {}
+    for stock in stocks:
+        for value, row in (told["stocks"][stock.name].get("facets") or {}).items():
+            held.setdefault(stock.name, {})[value] = row["count"] or 0
+            totals[value] = totals.get(value, 0) + (row["count"] or 0)
+    ranked = sorted(totals, key=lambda value: (-totals[value], str(value)))
+    rows = []
+    for value in ranked[:MOST_VALUES]:
+        cells = [words[one.name].number(held.get(one.name, {}).get(value, 0)) for one in stocks]
+        rows.append({"value": wording.MISSING if value is None else str(value), "cells": cells})
+    others = ranked[MOST_VALUES:]
+    if others:
+        cells = [
+            words[one.name].number(sum(held.get(one.name, {}).get(value, 0) for value in others))
+            for one in stocks
+        ]
+        label = ngettext("%(count)s other", "%(count)s others", len(others)) % {"count": len(others)}
+        rows.append({"value": label, "cells": cells})
+    return rows
+
+
+def _sentence(mine: Caption, told: Mapping[str, Any], words: Mapping[str, Caption], over: Range) -> str:
+    moved = ", ".join(
+        f"{words[name].label} {words[name].number(row['count'])}" for name, row in told["flows"].items()
+    )
+    return _("%(label)s, %(range)s: %(moved)s.") % {"label": mine.label, "range": over.text, "moved": moved}

@@ -1,0 +1,281 @@
+"""One product's page: a metric's, a process's, or what there is to know of any cached thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import wording
+from ..cache import explaining
+from ..cache.facade import Cache
+from ..codec import encode_plain
+from ..entry import Entry
+from ..errors import ComputeFailed, KckFlowError, NotPrimed, StoreUnavailable, WaitTimeout
+from ..key import Key
+from ..metric import Metric
+from ..permission import may, may_see_rows
+from ..process import Process
+from ..registry import registry
+from ..stock import Stock
+from ..storing import public_of
+from ..timeframe import TimeFrame
+from . import frames, overview, processes, reading, tiles
+from .captions import Caption, caption
+from .drawn import chart_of
+from .faces import Refused
+from .pages import Page, address, href, place_of, point_row
+from .ranges import Range
+
+POINTS = ("start", "end", "value", "complete")
+
+
+def page(key: Key, user: Any, over: Range, place: str, face: str, split: str) -> Page:
+    """Return the page of a product.
+
+    Args:
+        place: Under which the address stands: ``processes, metrics, products, frames``.
+        face: That is asked for: what is not shown need not be read.
+        split: The facet by which a process is split; empty for none.
+
+    Raises:
+        Refused: it is not what that place is about, or has nothing to give.
+    """
+    primer = registry.primers.get(key.key_base)
+    if place == "processes":
+        if not isinstance(primer, Process):
+            raise Refused(404, "Not found", f"{str(key)!r} is no process. Its page is {href(caption(key))}.")
+        return processes.page(key, primer, user, over, split)
+    if place == "frames":
+        if not isinstance(primer, TimeFrame):
+            raise Refused(
+                404, "Not found", f"{str(key)!r} is no time frame. Its page is {href(caption(key))}."
+            )
+        return frames.page(key, primer, over)
+    if place == "metrics" and not isinstance(primer, Metric):
+        raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
+    if place == "products" and face == "json" and not over.given:
+        return value_page(key, user)
+    return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html")
+
+
+# -- a value
+
+
+def value_page(key: Key, user: Any) -> Page:
+    """Return a product as JSON: the bytes that are stored, and what is known of them.
+
+    Raises:
+        Refused: it is not computed (503), or computing it failed.
+    """
+    words = caption(key)
+    entry = _entry(key)
+    primer = registry.primers.get(key.key_base)
+    text = (
+        primer.codec.encode(entry.value)
+        if primer is not None and entry.value is not None
+        else encode_plain(entry.value)
+    )
+    plain = (public_of(primer.codec, text) if primer is not None else None) or text
+    meta = entry_meta(words, entry)
+    body = b'{"value": ' + plain.encode() + b', "meta": ' + encode_plain(meta).encode() + b"}"
+    return Page(
+        "product.html",
+        words.label,
+        columns=("value",),
+        meta=meta,
+        modified=entry.computed_at,
+        facts=[entry.version, entry.state, entry.value],
+        body=body,
+    )
+
+
+def _entry(key: Key) -> Entry:
+    try:
+        return Cache.get_instance().get_entry(key)
+    except NotPrimed as error:
+        raise Refused(503, "Not computed", str(error), key=str(key), state="empty") from None
+    except (ComputeFailed, WaitTimeout, StoreUnavailable) as error:
+        raise Refused(
+            503, "Not available", f"{str(key)!r} cannot be had now. See: manage.py kck explain {key}", key=str(key),
+            state="failed" if isinstance(error, ComputeFailed) else "computing",
+        ) from None  # fmt: skip
+
+
+def entry_meta(words: Caption, entry: Entry) -> dict[str, Any]:
+    """Return what JSON says of a value."""
+    return {
+        "key": entry.key,
+        "label": words.label,
+        "kind": words.kind,
+        "unit": words.unit or None,
+        "unit_plural": words.unit_plural or None,
+        "state": entry.state,
+        "version": entry.version,
+        "computed_at": entry.computed_at,
+        "fresh_until": entry.soft_expires_at or entry.hard_expires_at,
+        "complete": not entry.gaps,
+    }
+
+
+# -- a series
+
+
+def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
+    """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it."""
+    shown = reading.read([key])[key]
+    words = shown.caption
+    trend = reading.trends([key], over, {key: words})[key]
+    tile = tiles.tile(shown, trend, over, href(words, over.given))
+    chart = chart_of(words, trend, over)
+    context: dict[str, Any] = {
+        "shown": shown,
+        "words": words,
+        "tile": tile,
+        "trend": trend,
+        "chart": chart,
+        "strip": strip(shown),
+        "addresses": addresses(words, over),
+        "members_href": members_href(key, user),
+        "description": words.description,
+    }
+    if template == "product.html":
+        context |= about(key, user)
+    return Page(
+        template,
+        words.label,
+        columns=POINTS,
+        rows=[
+            point_row(local(one.start, over), local(one.end, over), one.value, one.complete)
+            for one in trend.points
+        ],
+        meta={
+            "key": str(key),
+            "label": words.label,
+            "kind": words.kind,
+            "unit": words.unit or None,
+            "unit_plural": words.unit_plural or None,
+            "goal": words.goal,
+            "good": words.good,
+            "state": shown.state,
+            "version": shown.version,
+            "computed_at": shown.computed_at if shown.version else None,
+            "fresh_until": shown.soft_expires_at or shown.hard_expires_at,
+            "value": tiles.headline(shown, trend),
+            "before": trend.before,
+            **overview.range_meta(over),
+        },
+        context=context,
+        picture=lambda theme, width: chart_of(words, trend, over, theme=theme, width=width).svg,
+        modified=shown.computed_at if shown.version else None,
+        facts=[shown.state, shown.version, shown.value, shown.error],
+        layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
+    )
+
+
+def local(at: datetime, over: Range) -> datetime:
+    """Return an instant with the offset of the range's zone."""
+    return at.astimezone(over.zone)
+
+
+def strip(shown: reading.Shown) -> list[tuple[str, str]]:
+    """Return what is known of a product's freshness, (what, how it is) each."""
+    now = shown.now
+    found = [(_("State"), str(wording.STATES[shown.state]))]
+    if shown.computed_at is not None and shown.version:
+        found.append((_("Computed"), f"{wording.instant(shown.computed_at, now)} ({wording.age(shown.age)})"))
+    elif shown.computed_at is not None:
+        found.append((_("Computed"), _("as you asked: it is kept current by each change")))
+    for name, at in ((_("Fresh until"), shown.soft_expires_at), (_("Served until"), shown.hard_expires_at)):
+        if at is not None:
+            found.append((name, wording.instant(at, now)))
+    if shown.due_at is not None:
+        found.append(
+            (_("Next refresh"), f"{wording.instant(shown.due_at, now)} ({wording.ahead(shown.due_in)})")
+        )
+    if shown.version:
+        found.append((_("Version"), wording.number(shown.version)))
+    if shown.bytes:
+        found.append((_("Size"), wording.bytes_text(shown.bytes)))
+    if shown.error:
+        times = ngettext("failed once", "failed %(count)s times in a row", shown.attempts) % {
+            "count": shown.attempts
+        }
+        found.append((_("Failing"), f"{times}: {shown.error}"))
+    return found
+
+
+def addresses(words: Caption, over: Range) -> list[tuple[str, str]]:
+    """Return where else a product is to be had, (what, text to copy) each."""
+    place = place_of(words)
+    key = str(words.key)
+    return [
+        ("JSON", address(place, key, "json", **over.given)),
+        ("CSV", address(place, key, "csv", **over.given)),
+        ("SVG", address(place, key, "svg", **over.given)),
+        (_("Template"), f'{{% load kck_flow %}}{{% kck_value "{key}" %}}'),
+        ("Python", f"Cache.get_instance().get({key!r})"),
+        (_("Command line"), f"manage.py kck get {key}"),
+    ]
+
+
+def members_href(key: Key, user: Any) -> str:
+    """Return where the rows behind a stock's number are; empty where there are none, or the user may not see them."""
+    primer = registry.primers.get(key.key_base)
+    if not isinstance(primer, Stock):
+        return ""
+    model = primer.model if isinstance(primer.model, type) else None
+    return address("members", key) if model is not None and may_see_rows(user, model) and _HAS_MEMBERS else ""
+
+
+_HAS_MEMBERS = False  # their page comes with the admin's
+
+
+def about(key: Key, user: Any) -> dict[str, Any]:
+    """Return what there is to know of a cached thing: its lineage, its runs, where it is declared."""
+    try:
+        told = explaining.explain(key)
+    except KckFlowError as error:
+        return {"told": None, "problem": str(error)}
+    return {
+        "told": told,
+        "needs": [_relative(one) for one in told["needs"]],
+        "feeds": [_relative(one) for one in told["feeds"]],
+        "declared_needs": told["declared_needs"],
+        "declared": _where(told["declared"]),
+        "runs": [
+            {
+                "outcome": run["outcome"],
+                "started": wording.instant(run["started_at"]),
+                "took": wording.span(run["seconds"]) if run["seconds"] is not None else wording.MISSING,
+                "reason": run["reason"],
+                "error": (run["error"] or "").partition("\n")[0],
+            }
+            for run in told["runs"]
+        ],
+        "value_text": _value_text(told.get("value")),
+        "may_refresh": may(user, "refresh", key),
+        "may_invalidate": may(user, "invalidate", key),
+    }
+
+
+def _relative(one: Mapping[str, Any]) -> dict[str, Any]:
+    key = one["key"]
+    words = caption(registry.key(str(key)))
+    return {"key": str(key), "label": words.label, "href": href(words), "mode": one["mode"]}
+
+
+def _where(declared: str) -> str:
+    """Return file and line, the file by its last folders: where a project lies on its machine is nobody's business."""
+    path, _sep, line = declared.rpartition(":")
+    return "/".join(path.split("/")[-3:]) + f":{line}" if path else declared
+
+
+def _value_text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = encode_plain(value)
+    return text if len(text) <= 2000 else f"{text[:2000]}…"

@@ -1,0 +1,245 @@
+"""A tile: one product's number, how it changed, and how it went, as a link with one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from .. import wording
+from ..drawing.charts import sparkline
+from ..drawing.coverage import goal_bar
+from ..drawing.sheet import Sheet
+from ..key import Key
+from ..metric import rolled
+from .captions import Caption
+from .ranges import Range
+from .reading import Shown, Trend, comparable
+
+ARROWS: Mapping[str, str] = {"up": "▲", "down": "▼", "same": "＝", "": ""}
+
+
+@dataclass(slots=True)
+class Tile:
+    """What a tile says, in words that need no further thought.
+
+    Attributes:
+        name: Its one accessible name.
+        number, unit: The number and its unit, or a dash.
+        state, state_text: The state; what the chip says, empty where the product is fresh.
+        direction, arrow, change, share, tone: How it has changed against the older range; empty where not known.
+        against: What that is.
+        note: A sentence where there is nothing to show.
+        spark: The picture, as SVG; empty where there is none.
+        goal: The bar of the goal, as SVG, empty where there is none; ``goal_text`` in words.
+    """
+
+    key: Key
+    label: str
+    name: str
+    number: str
+    unit: str
+    state: str
+    state_text: str
+    direction: str = ""
+    arrow: str = ""
+    change: str = ""
+    share: str = ""
+    tone: str = ""
+    against: str = ""
+    note: str = ""
+    spark: str = ""
+    goal: str = ""
+    goal_text: str = ""
+    href: str = ""
+    wide: bool = False
+
+    @property
+    def slug(self) -> str:
+        """An id for the page's own use."""
+        return f"k{self.key.digest.hex[:12]}"
+
+
+def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
+    """Return the tile of a product."""
+    words = shown.caption
+    number = headline(shown, trend)
+    made = Tile(
+        shown.key,
+        words.label,
+        "",
+        words.number(number) if number is not None or not _has_other(shown) else _other(shown),
+        unit_text(words, number, over),
+        shown.state,
+        state_text(shown),
+        href=href,
+    )
+    before = trend.before if trend is not None else None
+    now = comparable(words, trend, over) if trend is not None and words.rollup != "last" else number
+    if trend is not None and before is not None and now is not None:
+        made.direction, made.change, made.share = wording.change(now, before, words.form, words.precision)
+        made.arrow, made.tone = ARROWS[made.direction], words.tone(made.direction)
+        made.against = over.compared_text
+    if number is None and not _has_other(shown):
+        made.note = nothing_text(shown, trend)
+    if trend is not None and sum(one.value is not None for one in trend.points) > 1:
+        made.spark = sparkline(
+            trend.points, Sheet(id=made.slug, title=words.label, width=168, height=40, cursor=False)
+        )
+    reached = towards_goal(words, number, trend, over)
+    if words.goal is not None and reached is not None:
+        made.goal = goal_bar(reached, words.goal, Sheet(id=f"{made.slug}g", width=168, height=6))
+        share = wording.exact(reached) / wording.exact(words.goal) if words.goal else 1
+        made.goal_text = _("%(share)s of the goal, %(goal)s") % {
+            "share": wording.number(share, "percent", 0),
+            "goal": words.with_unit(words.goal),
+        }
+    made.name = _name(made)
+    return made
+
+
+def headline(shown: Shown, trend: Trend | None) -> Any:
+    """Return the number that stands for a product: of what is added up, over the range; else what it is now."""
+    if shown.caption.rollup != "last" and trend is not None:
+        return trend.number
+    if shown.number is not None:
+        return shown.number
+    if trend is not None and shown.state in ("failed", "stale", "computing"):
+        return trend.number  # the last good one
+    return shown.number
+
+
+def towards_goal(words: Caption, number: Any, trend: Trend | None, over: Range) -> Any:
+    """Return what is compared with a goal: the number; of what is added up, whose goal is one of a period, the average
+    of those that are over. None where that is not known, or the steps are other periods.
+    """
+    if words.rollup != "sum":
+        return number
+    period = getattr(words.primer, "period", getattr(words.primer, "window", None))
+    if trend is None or period != over.by:
+        return None
+    return rolled([one.value for one in trend.points if over.is_over(one.end)], "mean")
+
+
+def unit_text(words: Caption, number: Any, over: Range) -> str:
+    """Return what stands below a number: its unit, and over which range it is added up."""
+    unit = words.unit_of(number)
+    if words.rollup == "last":
+        return unit
+    how = _("on average") if words.rollup == "mean" else ""
+    steps = over.steps
+    if over.by == "hour":
+        span = ngettext("in the last hour", "in %(count)s hours", steps) % {"count": steps}
+    elif over.by == "day":
+        span = ngettext("today", "in %(count)s days", steps) % {"count": steps}
+    elif over.by == "week":
+        span = ngettext("this week", "in %(count)s weeks", steps) % {"count": steps}
+    else:
+        span = ngettext("this month", "in %(count)s months", steps) % {"count": steps}
+    return " ".join(part for part in (unit, how, span) if part)
+
+
+def state_text(shown: Shown) -> str:
+    """Return what the chip says: nothing of a fresh product."""
+    if shown.state == "fresh":
+        return ""
+    text = str(wording.STATES[shown.state])
+    return (
+        f"{text} · {wording.span(shown.age)}"
+        if shown.age is not None and shown.state != "computing"
+        else text
+    )
+
+
+def nothing_text(shown: Shown, trend: Trend | None) -> str:
+    """Return why there is no number, and what will change that."""
+    if shown.state == "failed":
+        return _("It could not be computed.")
+    if shown.state == "computing":
+        return _("It is being computed.")
+    if trend is not None and trend.problem:
+        return trend.problem
+    if shown.state == "empty" and shown.missing and shown.missing != "never computed":
+        return shown.missing
+    if shown.due_in is not None:
+        return _("Never computed; it will be %(when)s.") % {"when": wording.ahead(shown.due_in)}
+    if shown.state == "empty":
+        return _("Never computed; it is now asked for.")
+    return _("No value then.")
+
+
+def _has_other(shown: Shown) -> bool:
+    return (
+        shown.caption.rollup == "last"
+        and shown.number is None
+        and shown.has_value
+        and (shown.value is not None or shown.bytes is not None)
+    )
+
+
+def _other(shown: Shown) -> str:
+    value = shown.value
+    if isinstance(value, str) and len(value) <= 40:
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ngettext("%(count)s item", "%(count)s items", len(value)) % {
+            "count": wording.number(len(value))
+        }
+    if isinstance(value, Mapping):
+        return ngettext("%(count)s entry", "%(count)s entries", len(value)) % {
+            "count": wording.number(len(value))
+        }
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return wording.bytes_text(shown.bytes) if shown.bytes is not None else wording.MISSING
+
+
+def _name(made: Tile) -> str:
+    """Return the one name of the link: label, number, unit, change, state."""
+    parts = [
+        f"{made.label} {made.number} {made.unit}".strip() if not made.note else f"{made.label}: {made.note}"
+    ]
+    if made.direction:
+        parts.append(change_text(made.direction, made.share or made.change, made.against))
+    parts.append(made.state_text or str(wording.STATES["fresh"]))
+    return ", ".join(parts)
+
+
+def change_text(direction: str, amount: str, against: str) -> str:
+    """Return a change in words: ``up 6.8 % against the 30 days before``."""
+    amount = amount.lstrip("+").lstrip(wording.MINUS)
+    if direction == "up":
+        return _("up %(amount)s against %(before)s") % {"amount": amount, "before": against}
+    if direction == "down":
+        return _("down %(amount)s against %(before)s") % {"amount": amount, "before": against}
+    return _("as much as in %(before)s") % {"before": against}
+
+
+def freshness(shown: Sequence[Shown]) -> tuple[str, str]:
+    """Return (the worst state, a sentence): how many of a page's products are fresh, which are not, what comes next."""
+    if not shown:
+        return "empty", _("There is nothing here yet.")
+    fresh = sum(one.state == "fresh" for one in shown)
+    parts = [
+        ngettext("%(fresh)s of %(count)s is fresh", "%(fresh)s of %(count)s are fresh", len(shown))
+        % {"fresh": wording.number(fresh), "count": wording.number(len(shown))}
+    ]
+    worst = "fresh"
+    for state in ("computing", "empty", "stale", "failed"):
+        those = [one for one in shown if one.state == state]
+        if those:
+            worst = state
+            first = those[0]
+            more = (
+                f" ({first.caption.label}{f', {wording.span(first.age)}' if first.age is not None else ''})"
+            )
+            parts.append(
+                f"{wording.number(len(those))} {wording.STATES[state]}{more if len(those) == 1 else ''}"
+            )
+    due = [one.due_in for one in shown if one.due_in is not None]
+    if due:
+        parts.append(_("next refresh %(when)s") % {"when": wording.ahead(min(due))})
+    return worst, " · ".join(parts)

@@ -1,0 +1,208 @@
+"""The addresses: each a page with four faces, guarded by the one permission function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from .. import clock
+from ..errors import InvalidKey
+from ..key import Key
+from ..permission import VIEW, allows, may
+from ..registry import registry
+from . import faces, lists, overview, product, ranges
+from .faces import Refused
+from .pages import Page, address
+
+
+@require_safe
+def show_overview(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
+    """The overview: every product that stands alone, in sections."""
+
+    def build(_face: str) -> Page:
+        user = _user(request)
+        if not allows(None, user, VIEW, "overview") and not overview.groups(user)[0]:
+            raise _refusal(user, "the overview")
+        return overview.overview(user, _range(request))
+
+    return faces.respond(request, face, build, known=(*ranges.PARAMETERS,), frame=_frame(request, "overview"))
+
+
+@require_safe
+def show_dashboards(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
+    """The dashboards that there are."""
+
+    def build(_face: str) -> Page:
+        return lists.dashboards(_user(request))
+
+    return faces.respond(request, face, build, frame=_frame(request, "dashboards"))
+
+
+@require_safe
+def show_dashboard(
+    request: HttpRequest, slug: str, rest: str | None = None, face: str | None = None
+) -> HttpResponseBase:
+    """One dashboard; with parameters, one of their values each."""
+
+    def build(_face: str) -> Page:
+        user = _user(request)
+        found = lists.dashboard_of(slug)
+        if found is None:
+            raise Refused(404, "Not found", lists.no_dashboard(slug, user))
+        if not allows(found.permission, user, VIEW, found):
+            raise _refusal(user, f"the dashboard {slug!r}")
+        params = lists.parameters_of(found, rest or "")
+        return overview.dashboard(found, params, user, _range(request))
+
+    return faces.respond(request, face, build, known=ranges.PARAMETERS, frame=_frame(request, "dashboards"))
+
+
+def _listing(place: str) -> Callable[..., HttpResponseBase]:
+    @require_safe
+    def show(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
+        def build(_face: str) -> Page:
+            return lists.products(
+                place,
+                _user(request),
+                _range(request),
+                request.GET.get("q", ""),
+                _limit(request),
+                request.GET.get("next", ""),
+            )
+
+        return faces.respond(
+            request, face, build, known=(*ranges.PARAMETERS, "q"), frame=_frame(request, place)
+        )
+
+    return show
+
+
+show_processes, show_metrics, show_products, show_frames = map(
+    _listing, ("processes", "metrics", "products", "frames")
+)
+
+
+def _single(place: str) -> Callable[..., HttpResponseBase]:
+    @require_safe
+    def show(request: HttpRequest, key: str, face: str | None = None) -> HttpResponseBase:
+        def build(asked: str) -> Page:
+            user = _user(request)
+            found = key_of(key, user)
+            return product.page(found, user, _range(request), place, asked, request.GET.get("split", ""))
+
+        return faces.respond(
+            request, face, build, known=(*ranges.PARAMETERS, "split"), frame=_frame(request, place)
+        )
+
+    return show
+
+
+show_process, show_metric, show_product, show_frame = map(
+    _single, ("processes", "metrics", "products", "frames")
+)
+
+
+def key_of(text: str, user: Any) -> Key:
+    """Return the key that an address names.
+
+    Raises:
+        Refused: there is no such product, or the user may not see it.
+    """
+    try:
+        key = registry.key(text)
+        primer = registry.primers.get(key.key_base)
+    except InvalidKey as error:
+        raise Refused(404, "Not found", str(error)) from None
+    if not may(user, VIEW, key):
+        raise _refusal(user, f"{str(key)!r}")
+    if primer is None and not lists.is_stored(key):
+        raise Refused(404, "Not found", registry.unknown(key.key_base))
+    return key
+
+
+def _refusal(user: Any, what: str) -> Refused:
+    """Return the refusal of what a user may not see: 401 of somebody unknown, 403 of somebody known."""
+    if user is None or not user.is_authenticated:
+        return Refused(401, _("Not logged in"), _("You have to log in to see %(what)s.") % {"what": what})
+    return Refused(
+        403,
+        _("Not permitted"),
+        _("You may not see %(what)s. Whoever keeps this site can give you the permission.") % {"what": what},
+    )
+
+
+def _user(request: HttpRequest) -> Any:
+    return getattr(request, "user", None)
+
+
+def _range(request: HttpRequest) -> ranges.Range:
+    return ranges.read({name: str(value) for name, value in request.GET.items()}, clock.now())
+
+
+def _limit(request: HttpRequest) -> int:
+    text = request.GET.get("limit", "")
+    if not text:
+        return 200
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
+        raise Refused(
+            400, "Bad parameter", f"limit is a number from 1 to 10000, not {text!r}.", parameter="limit"
+        )
+    return int(text)
+
+
+def _frame(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any]]:
+    """Return what the template of every page needs: where it stands, the time bar, its other faces."""
+
+    def frame(page: Page) -> dict[str, Any]:
+        try:
+            over: Any = _range(request)
+        except ranges.BadParameter:
+            over = None
+        given = {name: str(value) for name, value in request.GET.items() if name not in ("theme", "dl")}
+        theme = _theme(request)
+        path = request.path
+        stem = path.rpartition(".")[0] if path.endswith((".html", ".json", ".csv", ".svg")) else path
+        root = address("")
+        if stem == root:
+            stem = f"{root}overview"
+        query = f"?{request.GET.urlencode()}" if request.GET else ""
+        return {
+            "places": [
+                ("overview", _("Overview"), root),
+                ("processes", _("Processes"), address("processes")),
+                ("metrics", _("Metrics"), address("metrics")),
+                ("products", _("Products"), address("products")),
+                ("frames", _("Time frames"), address("frames")),
+            ],
+            "place": place,
+            "root": root,
+            "over": over,
+            "named_ranges": ranges.NAMED,
+            "steps": ranges.STEPS,
+            "compares": ranges.COMPARE,
+            "kept": [(name, value) for name, value in given.items() if name not in ranges.PARAMETERS],
+            "theme": theme,
+            "other_theme": "light" if theme == "dark" else "dark",
+            "face_links": [
+                (face, f"{stem}.{face}{query}")
+                for face in ("csv", "json", *(("svg",) if page.picture else ()))
+            ],
+            "dashboards": lists.seen_dashboards(_user(request)),
+            "now": clock.now(),
+            "version": page.version(),
+            "user": _user(request),
+        }
+
+    return frame
+
+
+def _theme(request: HttpRequest) -> str:
+    try:
+        return faces.theme_of(request)
+    except Refused:
+        return ""

@@ -1,0 +1,1 @@
+"""The pages, their four faces, and who may see them."""
