@@ -100,7 +100,7 @@ class FirstReply(Metric):  # a duration, in seconds; asked for a period, it answ
 
 class Satisfaction(Metric):  # its source fails: the last good number stays, and says so
     key_base, label, section, unit, unit_plural = "satisfaction", "Satisfaction", "Service", "of 5", "of 5"
-    good, goal, precision, rollup, stale_if_error = "up", 4.2, 1, "last", 60 * DAY
+    good, goal, precision, rollup, soft_expire = "up", 4.2, 1, "last", timedelta(hours=3)
 
     def compute(self, key, span):
         given = survey.scores(span.end - 14 * DAY, span.end)
