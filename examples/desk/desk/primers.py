@@ -14,7 +14,7 @@ DAY = timedelta(days=1)
 
 
 class Tickets:  # what all of them have in common; the stocks are recorded each midnight, by topic and channel
-    section, unit, unit_plural = "Support desk", "ticket", "tickets"
+    section, unit, unit_plural = "Tickets", "ticket", "tickets"
     facets = [Facet("topic"), Facet("channel", values=["mail", "chat", "phone"])]
 
 
@@ -78,7 +78,7 @@ class Closing(Moved, Flow):  # what is closed is in none of the stocks
 
 
 class Desk(Process):  # complete: kck check --balance fails if anything moves and no flow counts it
-    key_base, label, section, complete = "tickets", "Tickets", "Support desk", True
+    key_base, label, section, complete = "tickets", "Tickets", "Tickets", True
     stocks = [New, Open, Waiting, Solved]
     flows = [Arriving, Answering, AskingBack, HearingBack, Solving, Reopening, Closing]
 

@@ -52,7 +52,9 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
             if day >= len(ends) - WORKED:
                 run_worker(RECORDED)
             yield end, len(tickets)
-        run_worker([*RECORDED, "first_reply", "reopened_share"])  # no others': they may have a story of their own
+        run_worker(
+            [*RECORDED, "first_reply", "reopened_share"]
+        )  # no others': they may have a story of their own
         for metric in ANSWERING:
             cache.refresh(metric)
             call_command("kck", "backfill", metric, "--from", midnights[0].isoformat(), stdout=io.StringIO())

@@ -21,7 +21,7 @@ from shop.generating import Life, Story, by_day
 from shop.models import Account, Happening
 
 WORKED, ANSWERED = 32, 400  # nights, days
-RECORDED = ["trial", "active", "past_due", "churned", "recurring", "monthly_revenue"]
+RECORDED = ["trial", "active", "past_due", "churned", "monthly_revenue"]
 ANSWERING = ["conversion_rate", "sign_ups"]  # for the past, too: filled in at the end
 
 CHANGE = """
@@ -37,7 +37,6 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
     cache = Cache.get_instance()
     with freeze_time(midnights[0]) as clock:
         cache.refresh("subscriptions")  # its books are opened, before the first account
-        cache.refresh("recurring")
         ends = [*midnights[1:], story.until]
         for day, (end, moves) in enumerate(zip(ends, by_day(lives, ends), strict=True), 1):
             clock.set(end)
