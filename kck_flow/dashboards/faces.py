@@ -19,6 +19,7 @@ from django.db import Error as DatabaseErrors
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import content_disposition_header, http_date, parse_etags
 
@@ -41,6 +42,7 @@ PROBLEM: Final = "application/problem+json"
 # What an address may say besides what its page knows.
 COMMON: Final = ("dl", "theme", "width", "bom", "shape", "extra")
 THEMES: Final = ("light", "dark")
+THEME_COOKIE: Final = "kck_theme"
 EXPOSED: Final = "ETag, Last-Modified, Link, Location, Retry-After"
 # Cells that a spreadsheet would run; the last four are the first four to one that reads full-width signs.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -112,7 +114,21 @@ def respond(
     response = guarded(request, answer, lambda refused: problem(request, refused, face, frame), methods)
     if not ending:
         patch_vary_headers(response, ("Accept",))
+    if face == "html" and request.GET.get("theme") and response.status_code == 200:
+        _remember_theme(request, response)
     return response
+
+
+def _remember_theme(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Keep the theme that was chosen for the other pages; without scripts, too."""
+    theme, root = request.GET["theme"], reverse("kck_flow:index")
+    if theme in THEMES:
+        year = 366 * 86_400
+        response.set_cookie(
+            THEME_COOKIE, theme, year, path=root, samesite="Lax", httponly=True, secure=request.is_secure()
+        )
+    else:
+        response.delete_cookie(THEME_COOKIE, path=root, samesite="Lax")
 
 
 def guarded(
@@ -415,7 +431,7 @@ def theme_of(request: HttpRequest) -> str:
         raise Refused(
             400, "Bad parameter", f"theme is light, dark or system, not {asked!r}.", parameter="theme"
         )
-    theme = asked or request.COOKIES.get("kck_theme", "")
+    theme = asked or request.COOKIES.get(THEME_COOKIE, "")
     return theme if theme in THEMES else ""
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import connections
 from django.test import override_settings
+from pytest_django.live_server_helper import LiveServer
 
 from kck_flow import Cache, Metric, Process, clock
 from kck_flow.models import Annotation
@@ -24,7 +28,9 @@ from tests.pages.conftest import SITE, Broken, Share, Signups
 
 SHOTS = Path(os.environ.get("KCK_SCREENSHOTS", ".screenshots"))
 # What a page may load: its own files, and nothing inline. Scripts that write HTML need a policy of their own.
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; require-trusted-types-for 'script'; trusted-types kck"
+POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; " + (
+    "require-trusted-types-for 'script'; trusted-types kck"
+)
 
 
 def with_policy(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -54,9 +60,9 @@ class Opened(Metric):
         return Account.objects.count()
 
 
-@pytest.fixture
-def site(transactional_db: None, live_server: Any) -> Iterator[str]:
-    """The address of the living site's overview."""
+@pytest.fixture(scope="module")
+def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
+    """The address of the living site's overview: one site for all that look at it."""
     before = dict(registry.primers)
     kept = ("metric", "trial", "paying", "closed", "signing_up", "converting", "departing")
     settings = {
@@ -65,18 +71,21 @@ def site(transactional_db: None, live_server: Any) -> Iterator[str]:
         "KCK_FLOW": {"PERMISSION": "public"},
     }
     reset()
-    with override_settings(**settings), ExitStack() as stack:
+    with django_db_blocker.unblock(), override_settings(**settings), ExitStack() as stack:
         registry.primers = {name: one for name, one in before.items() if name in kept}
         registry._changed()
+        server = LiveServer("localhost")
         try:
             stack.enter_context(registered(Subscriptions, Opened, Signups, Share, Broken))
             _live()
-            yield f"{live_server.url}/x/y/"
+            yield f"{server.url}/x/y/"
         finally:
+            server.stop()
             stack.close()
             registry.primers = before
             registry._changed()
             reset()
+            call_command("flush", verbosity=0, interactive=False, allow_cascade=True)
 
 
 def _live() -> None:
@@ -95,14 +104,27 @@ def _live() -> None:
     Annotation.objects.create(start_at=clock.now() - timedelta(days=9), text="The price changed")
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright."""
+def elsewhere(work: Callable[[], Any]) -> Any:
+    """Do something with the database in a thread of its own: in this one runs Playwright's loop, and Django's
+    connections are others within a loop.
+    """
+
+    def and_close() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(and_close).result()
+
+
+@pytest.fixture(scope="module")
+def chromium(site: str) -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright; begun after the site, see ``elsewhere``."""
     path = tools.BROWSER.need()
     from playwright.sync_api import sync_playwright
 
-    # Playwright runs a loop in this thread; what the tests ask of Django beside it is asked synchronously.
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
@@ -118,7 +140,6 @@ def chromium() -> Iterator[Any]:
         )
         yield browser
         browser.close()
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.accounts.models import Account
-from tests.browser.conftest import SHOTS
+from tests.browser.conftest import SHOTS, elsewhere
 
 pytestmark = pytest.mark.needs_browser
 
@@ -71,9 +71,9 @@ def test_numbers_move_where_they_stand_and_nothing_is_sent_twice(site: str, open
     assert "15" in tile.inner_text()
     answers: list[int] = []
     page.on("response", lambda one: answers.append(one.status) if one.url == site else None)
-    Account.objects.create()
+    elsewhere(Account.objects.create)
     _look_again(page)
-    page.wait_for_function("document.querySelector('main').innerText.includes('16')")
+    page.locator('.kck-number:text-is("16")').wait_for()
     assert answers == [200]
     _look_again(page)
     page.wait_for_timeout(300)
@@ -133,7 +133,7 @@ def test_the_search_is_one_key_away_and_help_another(site: str, opened: Opened) 
 
 def test_scripts_are_not_needed(site: str, opened: Opened) -> None:
     page = opened(site, scripts=False)
-    page.get_by_label("Range").first.select_option("7d")
+    page.locator("select[name=range]").select_option("7d")
     page.get_by_role("button", name="Apply").click()
     assert "range=7d" in page.url
     assert "in 7 days" in page.locator("main").inner_text()
@@ -159,7 +159,7 @@ def test_a_theme_stays_chosen(site: str, opened: Opened) -> None:
 
 def test_a_box_of_the_diagram_leads_to_its_stock(site: str, opened: Opened) -> None:
     page = opened(f"{site}processes/b_accounts")
-    link = page.locator(".kck-on-desk svg a").filter(has_text="Accounts that try it").first
+    link = page.locator(".kck-on-desk svg a[href*='products/trial']")
     link.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/products/trial**")
