@@ -201,6 +201,8 @@ def test_zero_is_drawn_and_none_is_not() -> None:
     root = parsed(bars([Series("a", points([3, 0, None, 4]))], Sheet()))
     bars_drawn = sum(data.count("M") for data in paths(root, "kck-bar", "kck-open"))
     assert bars_drawn == 3
+    zero = next(paths(root, "kck-bar")).split("M")[2]
+    assert "a1.5 1.5" in zero, "round corners, as high as it is"
     assert len(list(paths(root, "kck-gap"))) == 1
 
 
@@ -482,10 +484,10 @@ def test_within_a_page_colours_are_its_own_and_alone_they_are_brought() -> None:
 
 
 def test_the_shortest_gap_of_a_stream_is_seen() -> None:
+    minute = timedelta(minutes=1)
     spans = [
-        Span(FIRST, FIRST + timedelta(days=20), "complete"),
-        Span(FIRST + timedelta(days=20), FIRST + timedelta(days=20, seconds=1), "gap"),
-        Span(FIRST + timedelta(days=20, seconds=1), FIRST + timedelta(days=30), "complete"),
+        Span(FIRST + at * minute, FIRST + (at + 1) * minute, "gap" if at == 6_007 else "complete")
+        for at in range(9_000)
     ]
     root = parsed(coverage([Coverage("orders", spans)], Sheet()))
     assert [each[3] for each in cursor_of(root)["s"][0]["f"]] == ["complete", "gap", "complete"]
