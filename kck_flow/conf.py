@@ -120,7 +120,14 @@ SETTINGS: dict[str, Setting] = {
     "CORS_ORIGINS": Setting(
         [],
         (list, tuple),
-        "Origins that may read the API from a browser, such as 'https://example.org'; none by default.",
+        "Origins whose scripts may ask the API from a browser, such as 'https://example.org'; none by default. With a "
+        "token: no cookies are sent from elsewhere.",
+    ),
+    "API_AUTH": Setting(
+        "",
+        (str,),
+        "The path of a function of (request) that returns the user whom the header ``Authorization: Bearer …`` is of, "
+        "or None where it is nobody's; empty: such a header means nothing.",
     ),
     "SOURCES": Setting(
         {},

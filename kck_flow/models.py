@@ -564,6 +564,30 @@ class ConfiguredMetric(models.Model):
             raise ValidationError({"tz": str(error)}) from None
 
 
+class SharedLink(models.Model):
+    """A signed link that somebody gave away: what it shows is in the link, whether it still holds is here."""
+
+    name = models.SlugField(unique=True, max_length=80)
+    key = models.TextField()
+    # The primary key of the user who gave it, as text: it holds as long as that user may share the product.
+    made_by = models.TextField(blank=True)
+    # Whom to ask when it is over.
+    contact = models.CharField(max_length=200, blank=True)
+    # The origins whose pages may show it in a frame.
+    frame_ancestors = models.JSONField(default=list, blank=True)
+    made_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "kck_link"
+        ordering = ("name",)
+        verbose_name = "signed link"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConfiguredDashboard(models.Model):
     """A dashboard that is stored as a row, at ``dashboards/<slug>``."""
 
@@ -627,6 +651,24 @@ class ConfiguredPanel(models.Model):
         wrong = wrong_options(self.options)
         if wrong:
             raise ValidationError({"options": [f"{name}: {said}" for name, said in wrong.items()]})
+
+
+class Annotation(models.Model):
+    """What happened, for people who wonder why a line bends: at an instant, or from then until ``end_at``."""
+
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField(null=True, blank=True)
+    text = models.CharField(max_length=200)
+    # Of a family, or of one product; empty: everywhere.
+    key = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "kck_annotation"
+        ordering = ("start_at", "id")
+        indexes = [models.Index(fields=["start_at"], name="kck_annotation_start")]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Run(models.Model):

@@ -288,6 +288,41 @@ def _fresh(key: Key, primer: Primer, alias: str) -> str | None:
         return None  # the long way reconnects, or says what is wrong
 
 
+def get_plain(key: Key, known: str = "") -> products.Plain | None:
+    """Return the plain JSON of a stored product and what is known of it, without making a value of it.
+
+    Args:
+        known: A stamp that the caller has: of the same, the text is not read.
+
+    Returns:
+        None where ``get_entry`` has to answer: it is no stored product, is not fresh, or plain people see another face
+        of it than what is stored.
+    """
+    primer = registry.primers.get(key.key_base)
+    if primer is None or primer.always_fresh or primer.codec is not Primer.codec or primer.shows_otherwise:
+        return None
+    if isinstance(primer, (Process, TimeFrame)) or frame.current() is not None:
+        return None
+    if counted.counted(key) is not None or flows.counted(key) is not None:
+        return None
+    alias = spread.alias_of(primer)
+    session = caller(alias)
+    if reach.is_lost(alias):
+        return None
+    try:
+        with reach.bounded(session.connection):
+            found = products.fresh_plain(
+                session, key, primer.version, probe=primer.probes or primer.name in sourced, known=known
+            )
+    except (OperationalError, InterfaceError):
+        if session.connection.in_atomic_block:
+            raise
+        return None  # the long way reconnects, or says what is wrong
+    if found is not None and primer.max_entries is not None:
+        behind.note_read(key, alias)
+    return found
+
+
 def _read(key: Key, primer: Primer | None, alias: str, context: str) -> Stored | None:
     probe = primer is None or primer.probes or primer.name in sourced
 

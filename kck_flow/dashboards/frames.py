@@ -16,7 +16,7 @@ from ..streams import frames
 from ..timeframe import TimeFrame
 from . import overview
 from .captions import caption
-from .drawn import moment
+from .drawn import NARROW_WIDTH, moment
 from .pages import Page, address
 from .ranges import Range
 
@@ -59,7 +59,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
 
     def draw(theme: str, width: int) -> str:
         sheet = Sheet(
-            id=id,
+            id=f"{id}n" if width == NARROW_WIDTH else id,
             title=words.label,
             description=sentence,
             width=width,
@@ -80,6 +80,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
             "words": words,
             "description": words.description,
             "coverage": draw("", 960),
+            "coverage_narrow": draw("", NARROW_WIDTH),
             "sentence": sentence,
             "policy": policy(primer),
             "frames": [_shown(row, over) for row in rows[:MOST_ROWS]],

@@ -36,8 +36,8 @@ class Group:
 
 
 def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], dict[Key, Caption], int]:
-    """Return the sections of the overview, (title, key of a process or empty, keys) each, in declared order; the words of
-    their products; and how many a user may not see.
+    """Return the sections of the overview, (title, key of a process or empty, keys) each, in declared order; the words
+    of their products; and how many a user may not see.
 
     A process is a section of its stocks and flows. Then come metrics by their sections, stocks and flows that stand in
     no process, and what names a section itself. What needs parameters to be said has its dashboards.

@@ -38,7 +38,11 @@ class Page:
         facts: What else it depends on; with the rows it makes its version.
         layout: How whoever draws it himself is to show it.
         body: The JSON, ready made; None where it is made of rows and meta.
-        csv_rows: The rows of its CSV where they differ; a function, as they may be many.
+        csv_rows: The rows of its CSV where they differ, the header first; a function, as they may be many.
+        etag: Its version where it is known without looking at rows and facts; empty where it is not.
+        expires_at: Until when it is known to stay as it is; None where it may change any moment.
+        stale_until: Until when it may be shown all the same while it is asked for anew; None for not at all.
+        public: Whether it is the same for everybody.
     """
 
     template: str
@@ -54,6 +58,10 @@ class Page:
     layout: Mapping[str, Any] | None = None
     body: bytes | None = None
     csv_rows: Callable[[], Iterable[Sequence[Any]]] | None = None
+    etag: str = ""
+    expires_at: datetime | None = None
+    stale_until: datetime | None = None
+    public: bool = False
 
     def version(self, *more: Any) -> str:
         """Return what changes whenever what it shows does: a digest, for ``ETag``."""

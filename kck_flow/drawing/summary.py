@@ -112,8 +112,7 @@ def summary(
     numbers = [drawn(point.value) or 0.0 for point in told]
     mean = rounded(math.fsum(value / len(numbers) for value in numbers), numbers)
     latest = there[-1]
-    open_at = in_progress_from(points)
-    progress = not latest.complete and points.index(latest) >= open_at
+    progress = any(point is latest for point in points[in_progress_from(points) :])
     named |= {
         "low": number(low.value),
         "high": number(high.value),

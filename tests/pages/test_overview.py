@@ -210,3 +210,15 @@ def test_an_empty_site_says_what_to_do(site: None, db: None, staff: Client) -> N
 def test_a_never_computed_product_is_asked_for(declared: Any, staff: Client) -> None:
     html = text_of(staff.get(ROOT))
     assert "Never computed" in tile(html, "Sign-ups")
+
+
+def test_what_was_noted_stands_in_the_chart_and_below_it(history: Any, staff: Client) -> None:
+    from kck_flow.models import Annotation
+
+    Annotation.objects.create(start_at=history() - DAY * 2, text="The price changed")
+    Annotation.objects.create(start_at=history() - DAY * 2, text="Of another", key="p_share")
+    Annotation.objects.create(start_at=history() - DAY * 50, text="Long ago")
+    html = text_of(staff.get(f"{ROOT}metrics/p_signups?range=7d"))
+    assert html.count("The price changed") >= 3  # for a desk, for a phone, and in words
+    assert "Of another" not in html
+    assert "Long ago" not in html
