@@ -129,4 +129,6 @@ class Workload(
 
     def compute(self, key):
         open_now = Ticket.objects.exclude(state__in=[Ticket.SOLVED, Ticket.CLOSED])
-        return sum(1.5 if topic == "bug" else 0.4 for topic in open_now.values_list("topic", flat=True))
+        return round(
+            sum(1.5 if topic == "bug" else 0.4 for topic in open_now.values_list("topic", flat=True)), 1
+        )
