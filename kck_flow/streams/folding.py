@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import Error as DatabaseErrors
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 
 from .. import clock
 from ..cache.failures import describe
@@ -27,6 +27,8 @@ from ..topic import Topic
 INERROR = 3
 # How often a batch is begun again without the messages whose handlers failed, before a smaller one is tried.
 ROUNDS = 5
+# Of so many it is looked one by one which of them wrote what is refused only once all of it is committed.
+FEW = 20
 
 
 class TooManyFail(Exception):
@@ -123,21 +125,63 @@ def folded(
     Raises:
         TooManyFail: it could not be told which handlers fail.
     """
+    deferred, each = True, False
     for _ in range(ROUNDS):
         # What a handler has written goes with what it made of its state.
         with transaction.atomic(using=alias):
             before = set(batch.failures)
-            found = _round(topic, alias, batch, states())
+            found = _round(topic, alias, batch, states(), each)
+            refused = None
             if set(batch.failures) == before:
-                return found
+                refused = _refused(alias) if deferred else None
+                if refused is None:
+                    return found
             connections[alias].needs_rollback = False
             transaction.set_rollback(True, using=alias)
+        if refused is not None:
+            if _refused(alias) is not None:
+                deferred = False  # what whoever called us wrote himself would be: that is his affair
+            elif _left(batch) > FEW:
+                raise TooManyFail
+            else:
+                each = True
     raise TooManyFail
 
 
+def _left(batch: Batch) -> int:
+    """Return how many messages of a batch have not failed."""
+    there = {given.logged.id for messages in batch.products.values() for given in messages}
+    return len(there - set(batch.failures))
+
+
+def _refused(alias: str) -> DatabaseErrors | None:
+    """Return of what the transaction would fail as it is committed: constraints that are deferred until then, as those
+    of Django's foreign keys. They stay deferred: a handler, or a hook after it, may write first what points to the row
+    that it writes next.
+
+    Raises:
+        django.db.OperationalError: it could not be told.
+    """
+    try:
+        with transaction.atomic(using=alias):
+            with connections[alias].cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            transaction.set_rollback(True, using=alias)
+    except OperationalError:
+        raise
+    except DatabaseErrors as error:
+        return error
+    return None
+
+
 def _round(
-    topic: Topic, alias: str, batch: Batch, states: dict[Key, Any]
+    topic: Topic, alias: str, batch: Batch, states: dict[Key, Any], each: bool
 ) -> dict[Key, tuple[str | None, str, Any]]:
+    """Handle a batch once; it is to be taken back where a message has failed that had not before.
+
+    Args:
+        each: Whether deferred constraints are looked at after each message.
+    """
     process, failures, connection = topic.process, batch.failures, connections[alias]
     found: dict[Key, tuple[str | None, str, Any]] = {}
     for key, messages in batch.products.items():
@@ -154,6 +198,8 @@ def _round(
                     raise DatabaseErrors(
                         "its transaction failed: an error of the database was caught, and passed over"
                     )
+                if each and (refused := _refused(alias)) is not None:
+                    raise refused
             except DatabaseErrors as error:
                 _fail(batch, given, error)
                 return found  # the transaction is of no use any more
