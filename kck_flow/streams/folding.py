@@ -126,13 +126,14 @@ def folded(
         TooManyFail: it could not be told which handlers fail.
     """
     deferred, each = True, False
+    suspects: set[Key] = set()
     for _ in range(ROUNDS):
         # What a handler has written goes with what it made of its state.
         with transaction.atomic(using=alias):
-            before = set(batch.failures)
-            found = _round(topic, alias, batch, states(), each)
+            before, suspected = set(batch.failures), len(suspects)
+            found = _round(topic, alias, batch, states(), each, suspects)
             refused = None
-            if set(batch.failures) == before:
+            if set(batch.failures) == before and len(suspects) == suspected:
                 refused = _refused(alias) if deferred else None
                 if refused is None:
                     return found
@@ -175,12 +176,14 @@ def _refused(alias: str) -> DatabaseErrors | None:
 
 
 def _round(
-    topic: Topic, alias: str, batch: Batch, states: dict[Key, Any], each: bool
+    topic: Topic, alias: str, batch: Batch, states: dict[Key, Any], each: bool, suspects: set[Key]
 ) -> dict[Key, tuple[str | None, str, Any]]:
     """Handle a batch once; it is to be taken back where a message has failed that had not before.
 
     Args:
         each: Whether deferred constraints are looked at after each message.
+        suspects: Products whose states are encoded after each message, since they could not be stored in the end. One
+            of which that comes out is added.
     """
     process, failures, connection = topic.process, batch.failures, connections[alias]
     found: dict[Key, tuple[str | None, str, Any]] = {}
@@ -200,9 +203,16 @@ def _round(
                     )
                 if each and (refused := _refused(alias)) is not None:
                     raise refused
+                if key in suspects:
+                    encode(key, topic, topic.codec, after if after is not None else state)
             except DatabaseErrors as error:
                 _fail(batch, given, error)
                 return found  # the transaction is of no use any more
+            except UnstorableValue as error:
+                _fail(batch, given, error)
+                if key in suspects:
+                    break  # no more could be what the others make of it
+                continue
             except Exception as error:
                 _fail(batch, given, error)
                 continue
@@ -212,8 +222,8 @@ def _round(
             continue
         try:
             found[key] = (*encode(key, topic, topic.codec, state), state)
-        except UnstorableValue as error:
-            _blame(topic, batch, key, messages, error)
+        except UnstorableValue:
+            suspects.add(key)
     return found
 
 
@@ -221,24 +231,6 @@ def _is_aborted(connection: Any) -> bool:
     """Return whether the server does nothing more in this transaction."""
     raw = connection.connection
     return raw is not None and int(raw.info.transaction_status) == INERROR
-
-
-def _blame(topic: Topic, batch: Batch, key: Key, messages: Sequence[Given], error: UnstorableValue) -> None:
-    """Find the message after which a state cannot be stored; the last one where none does it alone."""
-    state = topic.initial()
-    left = [given for given in messages if given.logged.id not in batch.failures]
-    for given in left:
-        try:
-            after = topic.process(state, given.again())
-            state = after if after is not None else state
-            encode(key, topic, topic.codec, state)
-        except UnstorableValue as found:
-            _fail(batch, given, found)
-            return
-        except Exception as found:
-            _fail(batch, given, found)
-            return
-    _fail(batch, left[-1], error)
 
 
 def _fail(batch: Batch, given: Given, error: BaseException) -> None:

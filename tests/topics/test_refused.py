@@ -44,6 +44,21 @@ class ChildFirst(Topic):
         return state + 1
 
 
+class Growing(Topic):
+    """A list that cannot be stored while it has four entries; and a row for each message."""
+
+    key_base = "refused_growing"
+    topics = ["grow"]
+    retries = 0
+
+    def initial(self) -> Any:
+        return []
+
+    def process(self, state: Any, message: Message) -> Any:
+        Author.objects.create(pk=message.body, name=message.id)
+        state.append(object() if len(state) == 3 and message.body % 2 else message.body)
+
+
 @pytest.mark.parametrize("number", [1, 12, 300])
 def test_a_write_that_is_refused_as_it_is_committed_parks_its_message_alone(number: int) -> None:
     with registered(Shelved):
@@ -76,3 +91,16 @@ def test_what_the_caller_has_left_to_be_refused_is_not_a_message_s_affair() -> N
             Author.objects.create(pk=NOBODY, name="late")
         assert not Held.objects.exists()
         assert Book.objects.count() == 4
+
+
+def test_what_cannot_be_stored_is_told_from_what_the_product_was_before() -> None:
+    with registered(Growing):
+        send_many([Message("grow", n, f"m{n}", T0) for n in (2, 4)])
+        topics.drain()
+        # From nothing, none of these would be unstorable; and whoever handled one twice would meet its row.
+        send_many([Message("grow", n, f"m{n}", T0) for n in (6, 7, 9, 8, 10)])
+        topics.drain()
+        assert cache.get("refused_growing") == [2, 4, 6, 8, 10]
+        assert sorted(Held.objects.values_list("message_id", flat=True)) == ["m7", "m9"]
+        assert "Unstorable" in Held.objects.earliest("id").error
+        assert Author.objects.count() == 5
