@@ -23,7 +23,7 @@ from ..message import Source
 from ..store import cursors, families, held, outbox
 from ..store.session import Session, caller
 from ..topic import Topic
-from . import enriching, topics
+from . import enriching, remembering, topics
 from .intake import Bridge
 
 logger = logging.getLogger("kck_flow")
@@ -93,7 +93,7 @@ class Consumer:
         self._topics = topics.topics(options.topics)
         aliases = sorted({spread.alias_of(one) for one in self._topics}) or [str(conf.DATABASES[0])]
         self._aliases = aliases
-        topics.remembering[:] = [name for name, make in options.sources if make().has_history]
+        remembering.opened.update(name for name, make in options.sources if make().has_history)
         self._bridges = [
             Bridge(name, make, aliases, self.stopping, self._wake.set) for name, make in options.sources
         ]

@@ -20,14 +20,14 @@ from ..entry import Entry
 from ..errors import InvalidKey, KckFlowError, NotPrimed
 from ..key import Key
 from ..registry import registry
-from ..store import cursors, families, held, outbox, pending, products
+from ..store import cursors, families, held, outbox, pending, private, products
 from ..store.cursors import Cursor
 from ..store.outbox import SHARDS, Place
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, public_of
 from ..topic import Topic
-from . import folding
+from . import folding, remembering
 from .folding import Batch, Given
 
 logger = logging.getLogger("kck_flow")
@@ -72,11 +72,6 @@ def topics(names: Sequence[str] | None = None, alias: str | None = None) -> list
     return [one for one in found if alias is None or spread.alias_of(one) == alias]
 
 
-# Sources that remember what they brought, by name; filled in by whoever knows them. Where there are any, a topic that
-# begins waits until what it lacks of their past has been fetched.
-remembering: list[str] = []
-
-
 def source_reader(name: str) -> str:
     """Return the name under which is kept how far a source has been read."""
     return f"source:{name}"
@@ -93,12 +88,14 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
     with session.transaction():
         known = cursors.listed(session, topic.name)
         if not known:
-            position = _position(Place(), topic.partitions) | (
-                {"waits": list(remembering)} if remembering else {}
-            )
+            # Inside of a TestCase nobody is there who would fetch it.
+            waits = [] if private.in_test_case() else remembering.sources()
+            position = _position(Place(), topic.partitions) | ({"waits": waits} if waits else {})
             # Of two that let it begin at once, the other waits until this has committed, and then does nothing.
             if cursors.begin(session, topic.name, range(topic.partitions), position, since):
-                _note_logged(session, topic)
+                _note_logged(session, topic, waits)
+                if waits:
+                    logger.info("topic.waits family=%s sources=%s", topic.name, ",".join(waits))
             return
         if {_parts_of(one.position) for one in known} != {topic.partitions}:
             _split_otherwise(session, topic)
@@ -123,12 +120,12 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
             )
 
 
-def _note_logged(session: Session, topic: Topic) -> None:
+def _note_logged(session: Session, topic: Topic, sources: Sequence[str]) -> None:
     """Note what of the past of sources a topic finds in the log as it begins: it needs not be fetched."""
     pruned = outbox.pruned_before(session)
     found = [
         (max(start, pruned) if pruned is not None else start, end)
-        for name in remembering
+        for name in sources
         for one in cursors.listed(session, source_reader(name))
         for start, end in one.fetched
     ]
@@ -240,7 +237,7 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             clock.now()
         )  # before it is looked who else is at work: who begins in between sends later than this
         cursor = cursors.lock(session, topic.name, part)
-        if cursor is None or cursor.position.get("waits"):
+        if cursor is None or (cursor.position.get("waits") and not _wait_in_vain(session, topic, cursor)):
             return None
         # What a transaction has sent that is still open will come from before.
         until = min(now, cursor.open_since) if cursor.open_since is not None else now
@@ -266,6 +263,26 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             moved_at=until if whole else None,
         )
         return Turn(len(logged) + len(aside), not whole or len(aside) >= most, len(done.failures))
+
+
+def _wait_in_vain(session: Session, topic: Topic, cursor: Cursor) -> bool:
+    """Return whether all sources for which a part waits are gone, or go by another name: nobody will fetch for it."""
+    waits = cursor.position["waits"]
+    if remembering.there(waits):
+        return False
+    logger.warning(
+        "topic.waits_no_more family=%s part=%d sources=%s: no source of that name remembers anything now",
+        topic.name,
+        cursor.part,
+        ",".join(waits),
+    )
+    since, now = cursor.since, clock.now()
+    if since is not None and since < now:
+        lacks = cursors.without([(since, now)], cursor.fetched)
+        cursors.change(
+            session, topic.name, cursor.part, missing=cursors.told(cursors.joined([*cursor.missing, *lacks]))
+        )
+    return True
 
 
 def _late(topic: Topic, cursor: Cursor, logged: Sequence[outbox.Logged]) -> int:
@@ -508,6 +525,7 @@ class Lag:
         handled, late: How many messages it has taken since it began; how many of them too late.
         waiting, parked: How many are set aside, to be enriched or because their handler failed.
         error: What it fails of, where it does.
+        waits_for: The sources whose history it waits for before it reads anything.
     """
 
     topic: str
@@ -519,6 +537,7 @@ class Lag:
     waiting: int = 0
     parked: int = 0
     error: str = ""
+    waits_for: tuple[str, ...] = ()
 
 
 def lag(topic: Topic, most: int = 10_000) -> Lag:
@@ -540,6 +559,7 @@ def lag(topic: Topic, most: int = 10_000) -> Lag:
         aside.get(held.WAITING, 0) + aside.get(held.READY, 0),
         aside.get(held.PARKED, 0),
         next((one.error for one in known if one.error), ""),
+        tuple(sorted({name for one in known for name in one.position.get("waits", ())})),
     )
 
 

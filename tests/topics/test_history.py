@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kck_flow import Cache, Message, Source, Topic
 from kck_flow.models import Cursor, Outbox
 from kck_flow.store import cursors
-from kck_flow.streams import catching_up, consuming, intake, topics
+from kck_flow.streams import catching_up, consuming, intake, remembering, topics
 from kck_flow.streams.log import send
 from kck_flow.testing import registered
 from tests.harness.wait import until
@@ -81,7 +81,7 @@ def consumed(source: Remembering, enough: Any) -> None:
     finally:
         consumer.stop()
         thread.join(30)
-        topics.remembering.clear()
+        remembering.opened.clear()
     assert not thread.is_alive()
 
 
