@@ -78,7 +78,8 @@ def append(
     Args:
         source: Where they come from; empty for the project itself.
         now: The instant of those that have none.
-        audience: Key bases of the topics that they are for; None for all that read their topic.
+        audience: Key bases of the topics that they are for; None for all that read their topic. What has been there for
+            some is for these, too.
 
     Raises:
         UnstorableValue: a body cannot be kept; nothing was appended.
@@ -113,7 +114,14 @@ def append(
         },
         known="DO NOTHING" if audience is None else _FOR_OTHERS_TOO,
     )
-    return int(row[0]) if row else 0
+    new = int(row[0]) if row else 0
+    if source and audience is None and new < len(digests):
+        # Some have been there, maybe for some topics only. Apart, since the others need not be locked.
+        session.run(
+            "UPDATE kck_outbox SET audience = NULL WHERE digest = ANY(%(digests)s::uuid[]) AND audience IS NOT NULL",
+            {"digests": digests},
+        )
+    return new
 
 
 _FOR_OTHERS_TOO = (

@@ -17,7 +17,7 @@ from kck_flow import Cache, Message, Source, Topic
 from kck_flow.errors import KckFlowError
 from kck_flow.models import Cursor, Outbox
 from kck_flow.streams import intake, topics
-from kck_flow.streams.log import send, send_many
+from kck_flow.streams.log import append, send, send_many
 from kck_flow.testing import registered
 from tests.harness.wait import until
 
@@ -140,6 +140,16 @@ def test_no_message_that_a_topic_still_needs_is_deleted_law_9(topic: Topic, caps
     topics.drain()
     assert Cache.get_instance().get("counted_messages/2026-03-01T13") == 1
     assert Cursor.objects.get(reader="source:broker").refused == 1
+
+
+def test_what_was_there_for_some_topics_is_for_all_once_it_comes_for_all(topic: Topic) -> None:
+    sent = [Message("m", n, f"m{n}", T0) for n in range(6)]
+    assert append("default", "s", sent[:4], ["another"]) == 4
+    assert append("default", "s", sent[:2], ["a_third"]) == 0
+    assert append("default", "s", sent[1:]) == 2
+    assert [one.audience for one in Outbox.objects.order_by("id")] == [["another", "a_third"], *[None] * 5]
+    topics.drain()
+    assert Cache.get_instance().get("counted_messages/2026-03-01T10") == 5
 
 
 def test_a_transaction_that_is_open_keeps_what_it_may_have_sent_before(topic: Topic, threads: Any) -> None:
