@@ -20,7 +20,7 @@ from ..cache.failures import describe
 from ..conf import conf
 from ..errors import UnstorableValue
 from ..message import Message, Source
-from ..store import cursors, outbox
+from ..store import cursors
 from ..store.session import Session, caller
 from . import catching_up, log
 from .topics import source_reader
@@ -183,10 +183,10 @@ def _known_or_new(session: Session, name: str, batch: Sequence[Message]) -> Sequ
     """Return the messages of which it can be told whether they have been here. Those from before the log was last
     deleted from are refused, and counted.
     """
-    pruned = outbox.pruned_before(session)
+    pruned = log.known_from(session, batch)
     if pruned is None:
         return batch
-    kept = [message for message in batch if message.at is None or message.at >= pruned]
+    kept = [message for message in batch if not log.is_before(message, pruned)]
     if len(kept) < len(batch):
         cursors.add(session, source_reader(name), 0, refused=len(batch) - len(kept))
         logger.warning(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
@@ -76,3 +76,19 @@ def append(
                 f"(topic {message.topic!r})."
             )
     return outbox.append(session, source, messages, now, audience)
+
+
+def known_from(session: Session, messages: Sequence[Message]) -> datetime | None:
+    """Return the instant before which the log does not know any more what it had; None where nothing was deleted.
+
+    In the transaction of what is appended: where any of the messages is about so old, it stays so until that ends.
+    """
+    old = clock.now() - timedelta(days=max(conf.MESSAGE_RETENTION_DAYS - 1, 0))
+    if any(is_before(one, old) for one in messages):
+        outbox.hold(session)
+    return outbox.pruned_before(session)
+
+
+def is_before(message: Message, at: datetime | None) -> bool:
+    """Return whether a message says that it happened before an instant. One whose own has no zone says nothing."""
+    return at is not None and message.at is not None and message.at.tzinfo is not None and message.at < at

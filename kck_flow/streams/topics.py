@@ -433,6 +433,7 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     with session.transaction():
         if alone:
             session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        outbox.hold(session)  # what it goes back to
         # Whoever is at one of its parts is waited for.
         session.run(
             "SELECT 1 FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE",
