@@ -613,7 +613,7 @@ class Cursor(models.Model):
     messages = models.BigIntegerField(db_default=0)
     late = models.BigIntegerField(db_default=0)
     refused = models.BigIntegerField(db_default=0)
-    # Intervals: what was fetched from history, what is known to be missing.
+    # Intervals: what was fetched from history (of a topic, by source), what is known to be missing.
     fetched = models.JSONField(null=True)
     missing = models.JSONField(null=True)
     begun_at = models.DateTimeField()

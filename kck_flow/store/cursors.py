@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,8 @@ class Cursor:
     Attributes:
         since: What happened before is not read.
         watermark: The instant of the latest message that it has read.
+        fetched: What has been brought to the log, by source: of a topic, for it. Under an empty name, of the source
+            whose cursor it is; of a topic, of whatever source.
         missing: Intervals of which messages are known to be missing.
         begun_at: When the reader began.
         moved_at: Up to when it has read all that had come.
@@ -35,7 +37,7 @@ class Cursor:
     position: Any
     since: datetime | None
     watermark: datetime | None
-    fetched: tuple[Interval, ...]
+    fetched: Mapping[str, tuple[Interval, ...]]
     missing: tuple[Interval, ...]
     begun_at: datetime
     moved_at: datetime | None
@@ -44,6 +46,11 @@ class Cursor:
     @property
     def place(self) -> Place:
         return Place.from_json(self.position)
+
+    def fetched_from(self, source: str = "") -> tuple[Interval, ...]:
+        """Return what has been brought to the log of a source."""
+        own = self.fetched.get("", ())
+        return joined([*own, *self.fetched.get(source, ())]) if source else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,27 @@ def _intervals(found: Any) -> tuple[Interval, ...]:
     )
 
 
+def _by_source(found: Any) -> dict[str, tuple[Interval, ...]]:
+    found = loads(found) or {}
+    return {
+        name: _intervals(listed)
+        for name, listed in (found.items() if isinstance(found, dict) else [("", found)])
+    }
+
+
 def told(intervals: Sequence[Interval]) -> str | None:
     """Return intervals as their column holds them."""
-    return dumps([[start.isoformat(), end.isoformat()] for start, end in intervals]) if intervals else None
+    return dumps(_plain(intervals)) if intervals else None
+
+
+def told_by_source(fetched: Mapping[str, Sequence[Interval]]) -> str | None:
+    """Return intervals by source as their column holds them."""
+    there = {name: _plain(intervals) for name, intervals in fetched.items() if intervals}
+    return dumps(there) if there else None
+
+
+def _plain(intervals: Sequence[Interval]) -> list[list[str]]:
+    return [[start.isoformat(), end.isoformat()] for start, end in intervals]
 
 
 def dumped(position: Any) -> str | None:
@@ -112,7 +137,7 @@ def _cursor(reader: str, part: int, row: Sequence[Any]) -> Cursor:
     begun = _instant(row[5])
     assert begun is not None
     return Cursor(
-        reader, part, loads(row[0]), _instant(row[1]), _instant(row[2]), _intervals(row[3]), _intervals(row[4]), begun,
+        reader, part, loads(row[0]), _instant(row[1]), _instant(row[2]), _by_source(row[3]), _intervals(row[4]), begun,
         _instant(row[6]),
     )  # fmt: skip
 

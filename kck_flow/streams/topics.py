@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import clock, hooks, spread, waking
@@ -123,18 +123,17 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
 def _note_logged(session: Session, topic: Topic, sources: Sequence[str]) -> None:
     """Note what of the past of sources a topic finds in the log as it begins: it needs not be fetched."""
     pruned = outbox.pruned_before(session)
-    found = [
-        (max(start, pruned) if pruned is not None else start, end)
-        for name in sources
-        for one in cursors.listed(session, source_reader(name))
-        for start, end in one.fetched
-    ]
-    cursors.change(
-        session,
-        topic.name,
-        0,
-        fetched=cursors.told(cursors.joined([one for one in found if one[0] < one[1]])),
-    )
+    found = {}
+    for name in sources:
+        there = [
+            interval
+            for one in cursors.listed(session, source_reader(name))
+            for interval in one.fetched_from()
+        ]
+        found[name] = (
+            cursors.without(there, [(datetime.min.replace(tzinfo=UTC), pruned)]) if pruned else there
+        )
+    cursors.change(session, topic.name, 0, fetched=cursors.told_by_source(found))
 
 
 def _position(place: Place, parts: int) -> dict[str, Any]:
@@ -191,7 +190,12 @@ def _split_otherwise(session: Session, topic: Topic) -> None:
         session,
         topic.name,
         missing=cursors.told(cursors.joined([gap for one in known for gap in one.missing])),
-        fetched=cursors.told(cursors.joined([interval for one in known for interval in one.fetched])),
+        fetched=cursors.told_by_source(
+            {
+                name: cursors.joined([one for other in known for one in other.fetched.get(name, ())])
+                for name in {name for one in known for name in one.fetched}
+            }
+        ),
         moved_at=min(one for one in moved if one is not None) if all(moved) else None,
         watermark=max((one.watermark for one in known if one.watermark is not None), default=None),
         begun_at=min(one.begun_at for one in known),
@@ -276,12 +280,13 @@ def _wait_in_vain(session: Session, topic: Topic, cursor: Cursor) -> bool:
         cursor.part,
         ",".join(waits),
     )
-    since, now = cursor.since, clock.now()
+    since, now, missing = cursor.since, clock.now(), cursor.missing
     if since is not None and since < now:
-        lacks = cursors.without([(since, now)], cursor.fetched)
-        cursors.change(
-            session, topic.name, cursor.part, missing=cursors.told(cursors.joined([*cursor.missing, *lacks]))
-        )
+        seen = cursors.listed(session, topic.name)[0]
+        for name in waits:
+            lacks = cursors.without([(since, now)], seen.fetched_from(name))
+            missing = cursors.joined([*missing, *lacks])
+        cursors.change(session, topic.name, cursor.part, missing=cursors.told(missing))
     return True
 
 

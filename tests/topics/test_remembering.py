@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import TestCase, override_settings
 
-from kck_flow import Cache
+from kck_flow import Cache, Message
 from kck_flow.errors import NotPrimed
-from kck_flow.models import Cursor
+from kck_flow.models import Cursor, Outbox
 from kck_flow.streams import topics
 from kck_flow.streams.log import send
 from kck_flow.testing import registered
@@ -34,6 +36,10 @@ def told(source: Remembering, name: str) -> int:
     return sum(since is None or (one.at is not None and one.at >= since) for one in source.sent)
 
 
+def waits_for(name: str) -> tuple[str, ...]:
+    return topics.lag(topics.topics([name])[0]).waits_for
+
+
 @committed
 def test_a_topic_that_begins_where_the_source_is_not_opened_waits_for_it_all_the_same(
     declared: Remembering,
@@ -45,10 +51,10 @@ def test_a_topic_that_begins_where_the_source_is_not_opened_waits_for_it_all_the
             assert topics.drain(["rem_late"]) == 0
             with pytest.raises(NotPrimed, match="waits for the history of past"):
                 cache.get("rem_late")
-            assert topics.lag(topics.topics(["rem_late"])[0]).waits_for == ("past",)
+            assert waits_for("rem_late") == ("past",)
             consumed(declared, lambda: handled("rem_late") >= 432)
             assert cache.get("rem_late") == cache.get("rem_long") == told(declared, "rem_late")
-            assert topics.lag(topics.topics(["rem_late"])[0]).waits_for == ()
+            assert waits_for("rem_late") == ()
 
 
 @override_settings(KCK_FLOW=SOURCES)
@@ -75,3 +81,65 @@ def test_a_source_that_goes_by_another_name_now_is_not_waited_for(
         assert not any(point.complete for point in points)
         assert topics.drain() == 0
         assert caplog.text.count("topic.waits_no_more") == 1
+
+
+@committed
+def test_of_two_sources_that_remember_a_topic_is_given_what_each_of_them_does(settings: Any) -> None:
+    one, other = Remembering(days=2), Remembering(days=2)
+    settings.KCK_FLOW = {"SOURCES": {"past": {"source": Remembering}, "other": {"source": Remembering}}}
+    with registered(topic_of("rem_two", epoch=ago(days=1))):
+        consumed(one, lambda: waits_for("rem_two") == ("other",))
+        consumed(other, lambda: handled("rem_two") >= 288, name="other")
+        assert cache.get("rem_two") == told(one, "rem_two") + told(other, "rem_two")
+        # And what each has brought since is in the log: whoever begins next need not ask for it again.
+        with registered(topic_of("rem_both", epoch=ago(hours=12))):
+            given = one.given.total() + other.given.total()
+            consumed(one, lambda: waits_for("rem_both") == ("other",))
+            consumed(other, lambda: handled("rem_both") >= 144, name="other")
+            assert one.given.total() + other.given.total() - given < 5
+
+
+class Deleting(Remembering):
+    """A source that takes so long to tell of its past that the log is deleted from meanwhile."""
+
+    deleting = False
+
+    def history(self, since: datetime, until: datetime) -> Iterator[Message]:
+        if self.deleting:
+            self.deleting = False
+            call_command("kck", "prune", verbosity=0)
+        yield from super().history(since, until)
+
+
+@committed
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_what_was_deleted_from_the_log_is_not_counted_again_by_those_who_may_have_counted_it(
+    declared: Remembering, meanwhile: bool
+) -> None:
+    source = Deleting(days=11)
+    with registered(topic_of("rem_deleted", epoch=ago(days=10), window="1h")):
+        consumed(source, lambda: handled("rem_deleted") >= 1440)
+        assert counted("rem_deleted") == 1440
+        # It was killed before it could say so; then eight days pass, and what all have read is deleted.
+        Cursor.objects.filter(reader="rem_deleted").update(fetched=None)
+        Cursor.objects.filter(reader="source:past").update(begun_at=ago(days=20), fetched=None)
+        Outbox.objects.update(received_at=ago(days=9))
+        source.deleting = meanwhile
+        if not meanwhile:
+            call_command("kck", "prune", verbosity=0)
+        fetched = Cursor.objects.filter(
+            reader="rem_deleted", fetched__past__0__0__lte=ago(days=9).isoformat()
+        )
+        consumed(source, fetched.exists)
+        with registered(topic_of("rem_after", epoch=ago(days=9))):
+            consumed(source, lambda: handled("rem_after") >= 1296)
+            assert counted("rem_deleted") == 1440
+            assert cache.get("rem_after") == 1296
+        pruned = Cursor.objects.get(reader="log").since
+        assert ago(days=8, hours=1) < pruned < ago(days=7, hours=23)
+        points = cache.series("rem_deleted", ago(days=9), ago(hours=2))
+        assert [point.complete for point in points] == [point.start >= pruned for point in points]
+
+
+def counted(name: str) -> int:
+    return sum(point.value or 0 for point in cache.series(name, ago(days=12), datetime.now(UTC)))
