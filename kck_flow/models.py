@@ -601,7 +601,8 @@ class Cursor(models.Model):
     """How far a reader has come: a topic in a partition of the log, a source, a stream."""
 
     pk = models.CompositePrimaryKey("reader", "part")
-    # The key base of a topic, "source:NAME" or "stream:NAME".
+    # The key base of a topic, "source:NAME" or "stream:NAME"; "history:NAME": who fetches what a source remembers, and
+    # until when nobody else does.
     reader = models.TextField()
     part = models.SmallIntegerField(db_default=0)
     position = models.JSONField(null=True)

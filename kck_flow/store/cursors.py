@@ -234,6 +234,26 @@ def forget(session: Session, reader: str) -> int:
     )
 
 
+def lease(session: Session, name: str, owner: str, seconds: float) -> bool:
+    """Take something, or keep it, for so many seconds; False where another has it."""
+    rows = session.run(
+        "INSERT INTO kck_cursor AS c (reader, part, position, begun_at, moved_at) VALUES (%(name)s, 0, "
+        "to_jsonb(%(owner)s::text), clock_timestamp(), clock_timestamp() + %(seconds)s * interval '1 second') "
+        "ON CONFLICT (reader, part) DO UPDATE SET position = EXCLUDED.position, moved_at = EXCLUDED.moved_at "
+        "WHERE c.position = EXCLUDED.position OR c.moved_at < clock_timestamp() RETURNING 1",
+        {"name": name, "owner": owner, "seconds": seconds},
+    )
+    return bool(rows)
+
+
+def release(session: Session, name: str, owner: str) -> None:
+    """Let go of it, where it has not been taken by another meanwhile."""
+    session.run(
+        "DELETE FROM kck_cursor WHERE reader = %(name)s AND position = to_jsonb(%(owner)s::text)",
+        {"name": name, "owner": owner},
+    )
+
+
 def note_deleted(session: Session, reader: str, before: datetime) -> None:
     """Remember, in the session's transaction, that what a stream had before an instant is gone."""
     session.rows("note_deleted", {"reader": reader, "before": before})

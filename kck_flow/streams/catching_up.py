@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
+
+from django.db import Error as DatabaseErrors
 
 from .. import clock
 from ..conf import conf
@@ -27,6 +30,8 @@ logger = logging.getLogger("kck_flow")
 # So much is asked for at a time, and asked for again where it was interrupted.
 CHUNK = timedelta(hours=6)
 BATCH = 500
+# Who has not got a batch within so many seconds is taken for dead by others: then both fetch.
+LEASE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,17 @@ def lacking(
     return cursors.without([(since, until)], [*seen, *live])
 
 
-def catch_up(name: str, source: Source, alias: str, until: datetime, stopping: threading.Event) -> int:
-    """Fetch what the topics of a database lack of a source's past; returns how many messages were new.
+def catch_up(
+    name: str, source: Source, alias: str, until: datetime, stopping: threading.Event, owner: str
+) -> int | None:
+    """Fetch what the topics of a database lack of a source's past; returns how many messages were new, or None where
+    another process is at it: it may die, and is to be looked after.
 
     Args:
         name: The source's, whose cursor is there.
         until: When it had been subscribed to.
         stopping: Ends it after a chunk; the rest is fetched the next time.
+        owner: What tells who fetches from others.
 
     Raises:
         Exception: it could not be fetched; what has been stays.
@@ -97,6 +106,23 @@ def catch_up(name: str, source: Source, alias: str, until: datetime, stopping: t
     declared = topics.topics(alias=alias)
     for topic in declared:
         topics.begin(topic, until)
+    lease = f"history:{name}"
+    try:
+        return _catch_up(session, name, source, declared, until, stopping, (lease, owner))
+    finally:
+        with suppress(DatabaseErrors):  # who is out of reach lets go of it later
+            cursors.release(session, lease, owner)
+
+
+def _catch_up(
+    session: Session,
+    name: str,
+    source: Source,
+    declared: Sequence[Topic],
+    until: datetime,
+    stopping: threading.Event,
+    lease: tuple[str, str],
+) -> int | None:
     new, told = 0, None
     while source.has_history:
         # Looked at anew each time: others fetch, too, and the log is deleted from.
@@ -106,6 +132,8 @@ def catch_up(name: str, source: Source, alias: str, until: datetime, stopping: t
             break
         if stopping.is_set():
             return new
+        if not cursors.lease(session, *lease, LEASE_SECONDS):
+            return None
         want = wanted[0]
         if told != (want.end, want.topics):
             told = want.end, want.topics
@@ -115,7 +143,7 @@ def catch_up(name: str, source: Source, alias: str, until: datetime, stopping: t
             )  # fmt: skip
         audience = None if len(want.topics) == len(declared) else want.topics
         end = min(want.start + CHUNK, want.end)
-        new += _fetch(session, name, source, want.start, end, want.topics, audience, pruned)
+        new += _fetch(session, name, source, want.start, end, want.topics, audience, pruned, lease)
     _let_go(session, name, declared)
     return new
 
@@ -190,6 +218,7 @@ def _fetch(
     who: Sequence[str],
     audience: Sequence[str] | None,
     pruned: datetime | None,
+    lease: tuple[str, str],
 ) -> int:
     new = messages = 0
     for batch in _batches(source.history(start, end)):
@@ -199,6 +228,7 @@ def _fetch(
                 return new  # what it was known to be good for has changed: that is looked at first
             new += log.append(session, name, batch, audience)
         messages += len(batch)
+        cursors.lease(session, *lease, LEASE_SECONDS)
     with session.transaction():
         # Only once all of it is there.
         if audience is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +14,10 @@ from django.test import TestCase, override_settings
 from kck_flow import Cache, Message
 from kck_flow.errors import NotPrimed
 from kck_flow.models import Cursor, Outbox
-from kck_flow.streams import topics
+from kck_flow.streams import intake, topics
 from kck_flow.streams.log import send
 from kck_flow.testing import registered
+from tests.harness.wait import until
 from tests.topics.test_history import Remembering, ago, consumed, handled, topic_of
 
 committed = pytest.mark.django_db(transaction=True)
@@ -143,3 +145,45 @@ def test_what_was_deleted_from_the_log_is_not_counted_again_by_those_who_may_hav
 
 def counted(name: str) -> int:
     return sum(point.value or 0 for point in cache.series(name, ago(days=12), datetime.now(UTC)))
+
+
+def bridge_of(source: Remembering, stopping: threading.Event) -> intake.Bridge:
+    return intake.Bridge("past", lambda: source, ["default"], stopping)
+
+
+@committed
+@pytest.mark.parametrize("dies", [False, True])
+def test_of_two_that_open_a_source_one_fetches_what_it_remembers(
+    declared: Remembering, dies: bool, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(intake, "LOOK_SECONDS", 0.01)
+    stopping = threading.Event()
+    declared.gate, other = threading.Event(), Remembering()
+    with registered(topic_of("rem_shared", epoch=ago(days=3))):
+        bridges = [bridge_of(declared, stopping)]
+        bridges[0].start()
+        try:
+            until(lambda: declared.asked, "one to fetch")
+            other.live = [Message("h", 1, "live")]
+            bridges.append(bridge_of(other, stopping))
+            bridges[1].start()
+            # It brings what comes, and looks again and again whether the other is done.
+            until(lambda: Outbox.objects.filter(message_id="live").exists(), "the other to go on")
+            assert not other.asked
+            assert not bridges[1].idle.is_set()
+            if dies:
+                Cursor.objects.filter(reader="history:past").update(moved_at=ago(seconds=1))
+                until(lambda: waits_for("rem_shared") == (), "the other to take over")
+                assert other.asked
+            declared.gate.set()
+            until(lambda: bridges[0].idle.is_set() and bridges[1].idle.is_set(), "both to be done")
+        finally:
+            declared.gate.set()
+            stopping.set()
+            for one in bridges:
+                one.join(20)
+        topics.drain()
+        assert cache.get("rem_shared") == 433
+        given = declared.given + other.given
+        assert (max(given.values()) == 1) != dies
+        assert not Cursor.objects.filter(reader="history:past").exists()
