@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from . import private
 from .outbox import Place
 from .session import Session, dumps, loads
 
@@ -30,6 +31,8 @@ class Cursor:
         begun_at: When the reader began.
         moved_at: Up to when it has read all that had come.
         open_since: Since when some other transaction has been open that may have sent something, as it was locked.
+        first_open: The number of the first transaction that was open then.
+        hidden: The number under which this one was locked, where of some that are open it cannot be told since when.
     """
 
     reader: str
@@ -42,6 +45,8 @@ class Cursor:
     begun_at: datetime
     moved_at: datetime | None
     open_since: datetime | None = field(default=None, kw_only=True)
+    first_open: int = field(default=0, kw_only=True)
+    hidden: int | None = field(default=None, kw_only=True)
 
     @property
     def place(self) -> Place:
@@ -145,7 +150,20 @@ def _cursor(reader: str, part: int, row: Sequence[Any]) -> Cursor:
 def lock(session: Session, reader: str, part: int) -> Cursor | None:
     """Hold a part of a reader until the transaction ends; None where somebody else does, or it has not begun."""
     row = session.row("lock_cursor", {"reader": reader, "part": part})
-    return replace(_cursor(reader, part, row), open_since=_instant(row[7])) if row is not None else None
+    if row is None:
+        return None
+    since, seen, own, hidden = row[7:]
+    _, end, running = seen.split(":")
+    number = None
+    # Inside of a TestCase there is no later transaction that could see those end.
+    if hidden and not private.in_test_case():
+        hidden, number = session.rows("unseen_writers", {})[0]
+    return replace(
+        _cursor(reader, part, row),
+        open_since=_instant(since),
+        first_open=min((int(one) for one in running.split(",") if one and one != own), default=int(end)),
+        hidden=int(number) if hidden and number else None,
+    )
 
 
 def begin(session: Session, reader: str, parts: Sequence[int], position: Any, since: datetime | None) -> bool:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice, pairwise
 
 from django.db import Error as DatabaseErrors
@@ -162,7 +162,7 @@ def _wanted(
         known = cursors.listed(session, topic.name)
         lacks = lacking(name, known, there, until)
         if forgotten is not None and not any(one.position.get("waits") for one in known):
-            left = cursors.without(lacks, [(datetime.min.replace(tzinfo=UTC), forgotten)])
+            left = cursors.without(lacks, [(topics.ALWAYS, forgotten)])
             _lose(session, name, topic, cursors.without(lacks, left))
             lacks = left
         found[topic.name] = lacks

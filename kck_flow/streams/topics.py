@@ -34,6 +34,8 @@ logger = logging.getLogger("kck_flow")
 
 # A topic whose messages are rare says that often, at least, how far it has looked.
 LOOKED_SECONDS = 5.0
+# Where all that ever happened begins.
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,10 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
             # Inside of a TestCase nobody is there who would fetch it.
             waits = [] if private.in_test_case() else remembering.sources()
             position = _position(Place(), topic.partitions) | ({"waits": waits} if waits else {})
+            outbox.hold(session)  # what it lacks is known, and no more
             # Of two that let it begin at once, the other waits until this has committed, and then does nothing.
             if cursors.begin(session, topic.name, range(topic.partitions), position, since):
-                _note_logged(session, topic, waits)
+                _note_logged(session, topic, waits, since)
                 if waits:
                     logger.info("topic.waits family=%s sources=%s", topic.name, ",".join(waits))
             return
@@ -120,20 +123,18 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
             )
 
 
-def _note_logged(session: Session, topic: Topic, sources: Sequence[str]) -> None:
-    """Note what of the past of sources a topic finds in the log as it begins: it needs not be fetched."""
+def _note_logged(session: Session, topic: Topic, sources: Sequence[str], since: datetime | None) -> None:
+    """Note what of the past of sources a topic finds in the log as it begins, and need not be fetched; and what it
+    lacks of the log itself.
+    """
     pruned = outbox.pruned_before(session)
-    found = {}
-    for name in sources:
-        there = [
-            interval
-            for one in cursors.listed(session, source_reader(name))
-            for interval in one.fetched_from()
-        ]
-        found[name] = (
-            cursors.without(there, [(datetime.min.replace(tzinfo=UTC), pruned)]) if pruned else there
-        )
-    cursors.change(session, topic.name, 0, fetched=cursors.told_by_source(found))
+    lacks = cursors.joined([(since or ALWAYS, pruned)]) if pruned is not None else ()
+    found = {
+        name: cursors.without(one.fetched_from(), lacks)
+        for name in sources
+        for one in cursors.listed(session, source_reader(name))
+    }
+    cursors.change(session, topic.name, 0, fetched=cursors.told_by_source(found), missing=cursors.told(lacks))
 
 
 def _position(place: Place, parts: int) -> dict[str, Any]:
@@ -243,16 +244,16 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
         cursor = cursors.lock(session, topic.name, part)
         if cursor is None or (cursor.position.get("waits") and not _wait_in_vain(session, topic, cursor)):
             return None
-        # What a transaction has sent that is still open will come from before.
-        until = min(now, cursor.open_since) if cursor.open_since is not None else now
+        until, looked_at = _until(cursor, now)
         place = cursor.place
         logged, after = outbox.read(session, place, reader_of(topic, cursor), most)
         aside = held.ready(session, topic.name, part, most)
         # Of a round that was begun in another transaction, more has come since.
         whole = place.until is None and after.until is None and not place.extra and len(logged) < most
-        position = _position(after, _parts_of(cursor.position))
+        position = _position(after, _parts_of(cursor.position)) | looked_at
         if not logged and not aside:
             looked = cursor.moved_at is not None and (now - cursor.moved_at).total_seconds() < LOOKED_SECONDS
+            looked = looked or (until is None and looked_at == {"looked": cursor.position.get("looked")})
             if not (looked and whole):
                 cursors.move(session, cursor, position, moved_at=until if whole else None)
             return Turn(more=not whole, calm=whole and after.done is not None and not after.done.running)
@@ -267,6 +268,23 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             moved_at=until if whole else None,
         )
         return Turn(len(logged) + len(aside), not whole or len(aside) >= most, len(done.failures))
+
+
+def _until(cursor: Cursor, now: datetime) -> tuple[datetime | None, dict[str, Any]]:
+    """Return up to when all has come that a part has read once it has read all that is there, and what its position
+    remembers of that. None: no further than is known.
+    """
+    # What a transaction has sent that is still open will come from before.
+    until = min(now, cursor.open_since) if cursor.open_since is not None else now
+    if cursor.hidden is None:
+        return until, {}
+    # Since when some are open cannot be told. But once all that have a smaller number than we had at an earlier look
+    # are over, all has come that was sent before that.
+    at, number = cursor.position.get("looked") or (None, 0)
+    if at is not None and cursor.first_open < number < cursor.hidden:
+        return None, {"looked": [at, number]}
+    known = min(until, datetime.fromisoformat(at)) if at is not None and number < cursor.hidden else None
+    return known, {"looked": [now.isoformat(), cursor.hidden]}
 
 
 def _wait_in_vain(session: Session, topic: Topic, cursor: Cursor) -> bool:
