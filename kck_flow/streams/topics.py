@@ -473,11 +473,8 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
                 f"{topic.name!r} cannot go back to {begin_at or 'its beginning'}: messages from before "
                 f"{pruned.isoformat()} are not in the log any more. Nothing was changed."
             )
-        gone = [
-            key
-            for key in map(topic.parse_key, products.texts_of(session, topic.name))
-            if start is None or key.params["window"] >= start
-        ]
+        there, left = _keys_of(session, topic)
+        gone = [key for key in there if start is None or key.params["window"] >= start]
         products.empty(session, [key.digest for key in gone])
         held.forget(session, topic.name, start)
         for one in known:
@@ -505,6 +502,14 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     logger.info(
         "topic.rewound family=%s to=%s products=%d", topic.name, begin_at or "the beginning", len(gone)
     )
+    if left:
+        logger.warning(
+            "topic.left family=%s products=%d first=%s: their keys are not of the windows and parameters that it has "
+            "now, and they stay as they are",
+            topic.name,
+            len(left),
+            left[0],
+        )
     return begin_at or known[0].begun_at
 
 
@@ -526,15 +531,24 @@ def outlived(topic: Topic) -> list[Key]:
     if not kept:
         return []
     found = []
-    for text in products.texts_of(caller(spread.alias_of(topic)), topic.name):
-        try:
-            key = topic.parse_key(text)
-        except InvalidKey:  # of windows that it had once: of these nothing is known
-            continue
+    for key in _keys_of(caller(spread.alias_of(topic)), topic)[0]:
         start = key.params["window"]
         if start is not None and start < kept[key.params.get("size") or ""]:
             found.append(key)
     return found
+
+
+def _keys_of(session: Session, topic: Topic) -> tuple[list[Key], list[str]]:
+    """Return the keys of a topic's products; and those that are of windows (or parameters) which it had once: what they
+    mean is not known any more.
+    """
+    keys, others = [], []
+    for text in products.texts_of(session, topic.name):
+        try:
+            keys.append(topic.parse_key(text))
+        except InvalidKey:
+            others.append(text)
+    return keys, others
 
 
 @dataclass(frozen=True, slots=True)
