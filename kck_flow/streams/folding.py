@@ -7,8 +7,9 @@ again without its message. Most batches have none, and are handled once.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.db import Error as DatabaseErrors
@@ -17,7 +18,7 @@ from django.db import OperationalError, connections, transaction
 from .. import clock
 from ..cache.failures import describe
 from ..errors import UnstorableValue
-from ..key import Key
+from ..key import Key, build
 from ..message import Message
 from ..store.outbox import Logged
 from ..storing import encode
@@ -29,6 +30,8 @@ INERROR = 3
 ROUNDS = 5
 # Of so many it is looked one by one which of them wrote what is refused only once all of it is committed.
 FEW = 20
+# Parameters of these types that are equal make one key.
+PLAIN = (str, int)
 
 
 class TooManyFail(Exception):
@@ -91,27 +94,46 @@ def sorted_out(topic: Topic, messages: Sequence[Given]) -> Batch:
     for given in messages:
         try:
             message = given.first = given.again()
-            at = given.logged.at
-            keys = []
+            keys: list[Key] = []
+            windows = _windows(topic, given.logged.at, kept)
             for params in topic.own_params(message):
-                if topic.sizes:
-                    for size, window in topic.sizes.items():
-                        start = window.start_of(at)
-                        if kept and start < kept[size]:
-                            continue
-                        place = (size, start, *map(params.get, names))
-                        keys.append(
-                            known.get(place) or known.setdefault(place, topic.key_at(params, size, start))
-                        )
-                else:
-                    place = tuple(map(params.get, names))
-                    keys.append(known.get(place) or known.setdefault(place, topic.build_key(**params)))
+                values = tuple(map(params.get, names))
+                # 1, True and 1.0 are one to a dict, and not to a parameter.
+                alike = len(params) == len(names) and all(type(one) in PLAIN for one in values)
+                for size, start in windows:
+                    place = (size, start, *values)
+                    key = known.get(place) if alike else None
+                    if key is None:
+                        key = _key_of(topic, params, size, start)
+                        if alike:
+                            known[place] = key
+                    keys.append(key)
         except Exception as error:
             _fail(batch, given, error)
             continue
         for key in dict.fromkeys(keys) if len(keys) > 1 else keys:
             batch.products.setdefault(key, []).append(given)
     return batch
+
+
+def _windows(
+    topic: Topic, at: datetime, kept: Mapping[str, datetime]
+) -> Sequence[tuple[str, datetime | None]]:
+    """Return the windows around an instant that a topic still keeps: the name of the size, and the start, each. Of one
+    without windows, one that begins nowhere.
+    """
+    if not topic.sizes:
+        return (("", None),)
+    found = [(size, window.start_of(at)) for size, window in topic.sizes.items()]
+    return [(size, start) for size, start in found if start >= kept[size]] if kept else found
+
+
+def _key_of(topic: Topic, params: Mapping[str, Any], size: str, start: datetime | None) -> Key:
+    """Return the key of a product. Raises InvalidKey: these are not its parameters."""
+    if start is None:
+        return topic.build_key(**params)
+    own = build(topic.name, topic.own_parameters, params)  # what is no parameter is refused
+    return topic.key_at(own.params, size, start)
 
 
 def folded(

@@ -12,7 +12,7 @@ import pytest
 from django.db import Error, connection, transaction
 from django.db.models import F
 
-from kck_flow import Cache, Message, Topic, send, send_many
+from kck_flow import Cache, IntegerParameter, Message, Topic, send, send_many
 from kck_flow.models import Cursor, Held, Outbox
 from kck_flow.store import held, outbox
 from kck_flow.store.session import caller
@@ -133,6 +133,53 @@ def test_a_handler_that_hides_an_error_of_the_database_is_parked_and_what_it_wro
         topics.drain()
         assert cache.get(kind.key_base) == Author.objects.count() == 4
         assert Held.objects.get().message_id == f"m{place}"
+
+
+class Telling(Topic):
+    """A topic to whose products a message says itself that it belongs."""
+
+    key_base = "edge_telling"
+    topics = ["told"]
+    parameters = [IntegerParameter("n", default=7)]
+    retries = 0
+
+    def keys(self, message: Message) -> Any:
+        return message.body
+
+
+class TellingHours(Telling):
+    """The same, by the hour."""
+
+    key_base = "edge_telling_hours"
+    window = "1h"
+
+
+NO_PRODUCTS: list[tuple[Any, str]] = [
+    ("12", "keys() of NAME returned '12'. Return a dict of parameters, ['12'] for"),
+    (12, "keys() of NAME returned 12. Return a dict of parameters, [12] for"),
+    ([True], "n must be an int, not True"),
+    ({"n": True}, "n must be an int, not True"),
+    ({"n": 1.0}, "n must be an int, not 1.0"),
+    ({"n": None}, "n must be an int, not None"),
+    ({"n": [1]}, "n must be an int, not [1]"),
+    ({"n": 1, "m": 2}, "has no parameter 'm'. It takes: n"),
+    ({"m": 2}, "has no parameter 'm'. It takes: n"),
+]
+
+
+@pytest.mark.parametrize("kind", [Telling, TellingHours])
+def test_what_is_no_product_of_a_topic_is_told(kind: type[Topic]) -> None:
+    with registered(kind):
+        # What is equal to one of these, and is one, does not stand for it.
+        bodies = [{"n": 1}, [1], {}, *(body for body, _ in NO_PRODUCTS)]
+        send_many([Message("told", body, f"m{n}", T0) for n, body in enumerate(bodies)])
+        topics.drain()
+        held_ones = dict(Held.objects.values_list("message_id", "error"))
+        assert len(held_ones) == len(NO_PRODUCTS)
+        for n, (_, told) in enumerate(NO_PRODUCTS, start=3):
+            assert told.replace("NAME", repr(kind.key_base)) in held_ones[f"m{n}"]
+        window = "/2026-03-01T10" if kind is TellingHours else ""
+        assert [cache.get(f"{kind.key_base}/{n}{window}") for n in (1, 7, 2)] == [2, 1, 0]
 
 
 def test_an_instant_beyond_the_calendar_is_refused_and_a_source_goes_on() -> None:
