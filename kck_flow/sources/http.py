@@ -28,11 +28,11 @@ from django.views.decorators.csrf import csrf_exempt
 from .. import spread
 from ..conf import conf
 from ..errors import StoreUnavailable, UnstorableValue
-from ..message import Message
+from ..message import LONGEST_TOPIC, Message
 from ..store.session import caller
 from ..streams import log, topics
 from . import make, texts
-from .reading import LONGEST_TOPIC, Reading, decoded, pattern_of
+from .reading import Reading, decoded, pattern_of
 
 logger = logging.getLogger("kck_flow")
 

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..codec import MAX_DEPTH
-from ..message import Message
+from ..message import LONGEST_TOPIC, Message
 from . import texts
 
 logger = logging.getLogger("kck_flow")
@@ -26,8 +26,6 @@ logger = logging.getLogger("kck_flow")
 AS = "kck_body"
 # Bytes of a batch, as they came: one message may have more.
 BATCH_BYTES = 4 * 1024 * 1024
-# Characters of a topic's name: beyond that, no index could hold it.
-LONGEST_TOPIC = 500
 
 
 class Coming:

@@ -20,7 +20,7 @@ from .. import clock
 from ..cache.failures import describe
 from ..conf import conf
 from ..errors import UnstorableValue
-from ..message import Message, Source
+from ..message import LONGEST_TOPIC, Message, Source
 from ..store import cursors
 from ..store.session import Session, caller
 from . import catching_up, log
@@ -219,7 +219,8 @@ def _keep_one(session: Session, name: str, message: Message) -> int:
         with session.transaction():
             return log.append(session, name, [message])
     except UNKEPT as error:
-        logger.error("message.unreadable source=%s id=%s error=%s", name, message.id, describe(error))
+        logger.error("message.unreadable source=%s id=%s error=%s", name, message.id[:100], describe(error))
         told = {"unreadable": describe(error)}
         topic = message.topic if isinstance(message.topic, str) and message.topic else "unreadable"
+        topic = topic[:LONGEST_TOPIC]
         return log.append(session, name, [replace(message, topic=topic, at=None, body=None, headers=told)])

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import clock
 from ..conf import conf
-from ..message import Message
+from ..message import LONGEST_TOPIC, Message
 from ..store import outbox
 from ..store.session import Session, caller
 
@@ -40,7 +40,7 @@ def send(
 
     Raises:
         UnstorableValue: the body cannot be kept.
-        ValueError: there is no topic, or the instant is naive.
+        ValueError: there is no topic, its name is too long, or the instant is naive.
     """
     return send_many([Message(topic, body, id, at, key, headers or {})], using=using) == 1
 
@@ -64,6 +64,11 @@ def append(
     for message in messages:
         if not isinstance(message.topic, str) or not message.topic:
             raise ValueError(f"A message needs the name of its topic, a text; {message.topic!r} is none.")
+        if len(message.topic) > LONGEST_TOPIC:
+            raise ValueError(
+                f"The name of a topic has at most {LONGEST_TOPIC} characters; {message.topic[:60]!r}… has "
+                f"{len(message.topic):,}. Say in the body what is no name."
+            )
         if message.at is None and not message.id:
             message.at = now  # sent twice, it is two
         if message.at is not None and (not isinstance(message.at, datetime) or message.at.tzinfo is None):

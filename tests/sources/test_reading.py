@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kck_flow.codec import MAX_DEPTH
-from kck_flow.message import Message
-from kck_flow.sources.reading import AS, BATCH_BYTES, LONGEST_TOPIC, Coming, Reading, decoded, instant
+from kck_flow.message import LONGEST_TOPIC, Message
+from kck_flow.sources.reading import AS, BATCH_BYTES, Coming, Reading, decoded, instant
 from kck_flow.store.outbox import body_of, text_of
 from kck_flow.testing.sources import BODIES, FOREIGN
 

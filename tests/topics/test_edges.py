@@ -198,6 +198,21 @@ def test_an_instant_beyond_the_calendar_is_refused_and_a_source_goes_on() -> Non
         assert cache.get("edge_listed")[-1] == "near"
 
 
+def test_a_name_that_no_index_could_hold_is_refused_and_a_source_goes_on() -> None:
+    long = "e" * 20_000
+    with pytest.raises(ValueError, match=r"at most 500 characters; 'eee.*… has 20,000"):
+        send(long, 1)
+    send("e" * 500, 1)
+    sent = [Message(long, 1, f"1{long}", T0, long), Message("e", 2, f"2{long}", T0, long)]
+    assert intake.keep(caller("default"), "s", sent) == 2
+    told = Outbox.objects.filter(source="s").order_by("id")
+    assert [(one.topic, one.body) for one in told] == [("e" * 500, None), ("e", 2)]
+    assert "at most 500 characters" in told[0].headers["unreadable"]
+    with registered(Listed):
+        topics.drain()
+        assert cache.get("edge_listed") == [2]
+
+
 def test_what_says_that_it_is_from_the_future_does_not_make_the_log_refuse_the_present() -> None:
     with registered(Listed):
         now = datetime.now(UTC)
