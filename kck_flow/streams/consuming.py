@@ -110,6 +110,10 @@ class Consumer:
         self.stopping.set()
         self._wake.set()
 
+    def lost(self) -> dict[str, str]:
+        """Return the sources that could not be read, and of what error."""
+        return {one.source_name: one.error for one in self._bridges if one.error}
+
     def serve(self) -> None:
         """Work until told to stop; with ``once``, until nothing is left."""
         for thread in (*self._bridges, *self._enrichers):

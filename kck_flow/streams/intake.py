@@ -71,6 +71,8 @@ class Bridge(threading.Thread):
         self._owner = uuid4().hex
         # Whether the last fetch found nothing.
         self.idle = threading.Event()
+        # What it was lost of, while it has not been read since.
+        self.error = ""
         self.messages = 0
 
     def run(self) -> None:
@@ -91,8 +93,8 @@ class Bridge(threading.Thread):
                         self.turn(source)
                         self._catch_up(source)
                 except Exception as error:  # whatever it raises: the others go on, and it is tried again
-                    self.idle.set()
                     if not self._stopping.is_set():
+                        self.error = describe(error)
                         logger.error(
                             "source.lost source=%s again_in_s=%.1f error=%s",
                             self.source_name,
@@ -100,6 +102,7 @@ class Bridge(threading.Thread):
                             describe(error),
                         )
                         self._say(describe(error))
+                    self.idle.set()
                     self._stopping.wait(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
                 finally:
@@ -136,6 +139,7 @@ class Bridge(threading.Thread):
         """Bring one batch; returns how many messages it had."""
         asked_at = clock.now()
         batch = source.fetch(BATCH, conf.FLUSH_INTERVAL)
+        self.error = ""
         if not batch:
             self._note_until(asked_at)
             if not self._behind:
