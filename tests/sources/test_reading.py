@@ -77,6 +77,17 @@ def test_ids_and_keys_come_from_headers_then_from_fields() -> None:
     assert read(Reading(id="a.b"), b"[1]").id == ""
 
 
+def test_what_has_no_id_is_told_of_once_with_an_instant_and_once_without(caplog) -> None:
+    reading = Reading()
+    for at in (None, WHEN, None, WHEN):
+        read(reading, at=at)
+    read(reading, id="m1")
+    told = [record.getMessage() for record in caplog.records]
+    assert ["delivered twice counts twice" in one for one in told] == [True, False]
+    assert ["of the same instant count once" in one for one in told] == [False, True]
+    assert all("source=orders topic=t" in one for one in told)
+
+
 @pytest.mark.parametrize(
     "told",
     [
