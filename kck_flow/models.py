@@ -785,7 +785,8 @@ class Cursor(models.Model):
     """How far a reader has come: a topic in a partition of the log, a source, a stream."""
 
     pk = models.CompositePrimaryKey("reader", "part")
-    # The key base of a topic, "source:NAME" or "stream:NAME".
+    # The key base of a topic, "source:NAME" or "stream:NAME"; "history:NAME": who fetches what a source remembers, and
+    # until when nobody else does.
     reader = models.TextField()
     part = models.SmallIntegerField(db_default=0)
     position = models.JSONField(null=True)
@@ -797,7 +798,7 @@ class Cursor(models.Model):
     messages = models.BigIntegerField(db_default=0)
     late = models.BigIntegerField(db_default=0)
     refused = models.BigIntegerField(db_default=0)
-    # Intervals: what was fetched from history, what is known to be missing.
+    # Intervals: what was fetched from history (of a topic, by source), what is known to be missing.
     fetched = models.JSONField(null=True)
     missing = models.JSONField(null=True)
     begun_at = models.DateTimeField()

@@ -33,6 +33,7 @@ from kck_flow.errors import DeclarationError
 from kck_flow.event_stream import EventStream
 from kck_flow.management.verbs import pruning
 from kck_flow.models import Cursor, Event, Frame, Outbox
+from kck_flow.registry import registry
 from kck_flow.store.session import caller
 from kck_flow.streams import frames, retention, topics
 from kck_flow.streams.log import send
@@ -229,6 +230,33 @@ def test_153_on_unknown_nothing_is_deleted_and_nothing_called(since: Any, why: s
         assert why in said
         assert stream.asked == []
         assert not Cursor.objects.filter(reader__startswith="stream:").exists()
+
+
+class _Unfinished(Primer):
+    """A primer that cannot be set up: which stream it would read, nobody knows."""
+
+    key_base = "rt_unfinished"
+
+    def __init__(self) -> None:
+        raise DeclarationError("it is not finished")
+
+
+@committed
+@pytest.mark.usefixtures("readings", "clock")
+def test_153_beside_a_primer_that_cannot_be_set_up_nothing_is_deleted() -> None:
+    with registered(needing("fast", T + 9 * HOUR)):
+        before = list(registry.broken)
+        assert registry.register(_Unfinished) is None
+        try:
+            for more in ([], ["--dry-run"]):
+                code, said = kck("prune", "--source", "meters.reading", *more)
+                assert code == 2
+                assert "cannot be set up, and may read any stream, so nothing may be deleted of any" in said
+            assert left() == list(range(10))
+        finally:
+            registry.broken[:] = before
+        assert kck("prune", "--source", "meters.reading")[0] == 0
+        assert left() == [9]
 
 
 @committed
