@@ -199,8 +199,12 @@ def refuse_open(key: Key, primer: TimeFrame, alias: str) -> None:
         )
 
 
-def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float) -> None:
-    """See that the finer frames are there which a frame is merged from. What they raise, rises."""
+def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float, *, past: bool = False) -> None:
+    """See that the finer frames are there which a frame is merged from. What they raise, rises.
+
+    Args:
+        past: Whether also those are computed that lie before the finer frames begin.
+    """
     size = key.params.get("size", "")
     finer = horizon.finer_of(primer, size)
     if finer is None:
@@ -208,16 +212,18 @@ def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float) -> N
     base, fine = finer
     params = horizon.own_params(primer, key)
     start, end = primer.bounds(key)
-    seen = horizon.look(base, params, alias)
-    if seen.first is None:
-        return
-    first = max(start, base.sizes[fine].start_of(seen.first))
+    first = start
+    if not past:
+        seen = horizon.look(base, params, alias)
+        if seen.first is None:
+            return
+        first = max(start, base.sizes[fine].start_of(seen.first))
     session = caller(alias)
     known = frames.decided_starts(session, base.series_key(params, fine), start, end)
     for begins, _ in base.walk(fine, first, end):
         if begins not in known:
             part = base.key_at(params, fine, begins)
-            compute_parts(part, base, alias, deadline)
+            compute_parts(part, base, alias, deadline, past=past)
             computed(part, base, alias, reason="miss", force=False, deadline=deadline, wait=0)
 
 

@@ -291,15 +291,27 @@ class Framing:
         count, items, complete = frames.summed(session, of, self.start, self.end)
         parts = Parts(session, of, self.start, self.end, base, count)
         value = self._call(self.primer.merge, parts)
-        return value, items, complete and count >= self._expected(session, base, size)
+        return value, items, complete and count >= self._whole(session, base, size)
 
-    def _expected(self, session: Session, base: TimeFrame, size: str) -> int:
-        """Return of how many finer frames this one is made."""
+    def _whole(self, session: Session, base: TimeFrame, size: str) -> int:
+        """Return of how many finer frames this one is made where it has all that the source had."""
+        first = self._begins(session, base, size)
+        if first > self.start:
+            # Before the first item there was nothing; but what came there later on, or was filled in, counts.
+            earliest = horizon.stream_of(base, self.params).earliest()
+            known = frames.decided_starts(session, base.series_key(self.params, size), self.start, first)
+            first = min([first, *known, *([base.sizes[size].start_of(earliest)] if earliest else [])])
+        return self._parts_from(base, size, first)
+
+    def _begins(self, session: Session, base: TimeFrame, size: str) -> datetime:
+        """Return from when on the finer frames of this one are there by themselves."""
         look = horizon.look(base, self.params, self.alias, session=session)
-        first = self.start
-        if look.first is not None and not look.declared:
-            # What was before the first item is not missing: there was nothing.
-            first = max(first, base.sizes[size].start_of(look.first))
+        if look.first is None or look.declared:
+            return self.start
+        return max(self.start, base.sizes[size].start_of(look.first))
+
+    def _parts_from(self, base: TimeFrame, size: str, first: datetime) -> int:
+        first = max(first, self.start)
         return base.whole(size, first, self.end) if first < self.end else 0
 
     def _parts_gone(self, session: Session, base: TimeFrame, size: str) -> str:
@@ -308,7 +320,11 @@ class Framing:
         """
         window = (self.start, self.end)
         decided = frames.decided(session, base.series_key(self.params, size), [window])[self.start]
-        if decided >= self._expected(session, base, size) or (decided and self.begun.state != frames.CLOSED):
+        was = self.begun.state == frames.CLOSED
+        begins = self._begins(session, base, size)
+        if was and begins >= self.end:
+            begins = self.start  # of the past that was filled in, all were there
+        if decided >= self._parts_from(base, size, begins) or (decided and not was):
             return ""
         return f"frames of {base.name!r} that it is merged from are gone"
 

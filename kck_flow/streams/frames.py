@@ -246,35 +246,41 @@ def backfill(
 def _filled(key: Key, primer: TimeFrame, alias: str, again: bool, before: datetime | None) -> Filled:
     with framed.slots(alias) as session:
         known = frames.read(session, [key.digest]).get(key.digest)
-        closed = known is not None and known.state == frames.CLOSED and known.have >= known.want
-        if known is not None and known.state == frames.SKIPPED and not again:
-            return Filled(key, "skipped")
-        fresh = before is not None and known is not None and (known.closed_at or before) >= before
-        if closed and (not again or fresh):
-            return Filled(key, "there")
-        if known is None:
-            framed_row = [framed.planned(primer, key)]
-            frames.plan(
-                session,
-                primer.name,
-                framed_row,
-                primer_version=primer.version,
-                lane=refreshes.BACKFILL,
-                reason="backfill",
-            )
-        elif known.state == frames.SKIPPED:
-            frames.unskip(session, [key.digest], lane=refreshes.BACKFILL)
-        elif closed:
-            frames.ask(session, [key.digest], lane=refreshes.BACKFILL, reason="backfill")
+    closed = known is not None and known.state == frames.CLOSED and known.have >= known.want
+    if known is not None and known.state == frames.SKIPPED and not again:
+        return Filled(key, "skipped")
+    fresh = before is not None and known is not None and (known.closed_at or before) >= before
+    if closed and (not again or fresh):
+        return Filled(key, "there")
     day = 86_400.0
     deadline = time.monotonic() + day
     try:
+        # Before it is planned itself: a worker would merge it without them.
+        framed.compute_parts(key, primer, alias, deadline, past=True)
+        with framed.slots(alias) as session:
+            _wanted(session, key, primer, known, closed)
         outcome = framed.computed(
             key, primer, alias, reason="backfill", force=True, deadline=deadline, wait=day
         )
     except KckFlowError as error:
         return Filled(key, "failed", error)
     return Filled(key, "done" if outcome == "found" else outcome)
+
+
+def _wanted(session: Session, key: Key, primer: TimeFrame, known: Any, closed: bool) -> None:
+    if known is None:
+        frames.plan(
+            session,
+            primer.name,
+            [framed.planned(primer, key)],
+            primer_version=primer.version,
+            lane=refreshes.BACKFILL,
+            reason="backfill",
+        )
+    elif known.state == frames.SKIPPED:
+        frames.unskip(session, [key.digest], lane=refreshes.BACKFILL)
+    elif closed:
+        frames.ask(session, [key.digest], lane=refreshes.BACKFILL, reason="backfill")
 
 
 # -- how far they are

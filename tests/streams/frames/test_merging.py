@@ -14,7 +14,7 @@ from kck_flow import Cache
 from kck_flow.models import Frame
 from kck_flow.streams import frames
 from kck_flow.testing import freeze_time, run_worker
-from tests.streams.forecast.primers import START, Hourly, Summing, measure
+from tests.streams.forecast.primers import START, Hourly, Summing, failing, measure
 
 pytestmark = pytest.mark.django_db(transaction=True)
 cache = Cache.get_instance()
@@ -86,6 +86,48 @@ def test_a_frame_whose_parts_are_gone_keeps_what_it_was(declare: Callable[..., A
     run_worker(["fc_whole"])
     assert cache.get("fc_whole/2026-01-31")["n"] == 24
     assert Frame.objects.get(key="fc_whole/2026-01-31").revision == 1
+
+
+def older_than_the_first(declare: Callable[..., Any]) -> None:
+    """Days that have begun, and items of the day before that came afterwards."""
+    declare(Base, Coarse)
+    measure(30, 60 * 5, 60 * 25, start=D0)
+    run_worker(["fc_parts", "fc_whole"])
+    measure(-10, -11, -23 * 60, start=D0)
+
+
+def test_a_backfill_of_the_coarse_computes_what_it_is_merged_from(declare: Callable[..., Any]) -> None:
+    older_than_the_first(declare)
+    (filled,) = frames.backfill("fc_whole", D0 - DAY, D0)
+    assert (str(filled.key), filled.outcome) == ("fc_whole/2026-01-30", "done")
+    entry = cache.get_entry("fc_whole/2026-01-30")
+    assert (entry.value["n"], entry.gaps) == (3, ())
+    assert Frame.objects.filter(key_base="fc_parts", start_at__lt=D0, state="closed").count() == 24
+    # Without them, it stays what it was.
+    Frame.objects.filter(key_base="fc_parts", start_at__lt=D0 - HOUR).delete()
+    assert cache.refresh("fc_whole/2026-01-30").value["n"] == 3
+
+
+def test_a_backfill_whose_parts_fail_says_so(declare: Callable[..., Any]) -> None:
+    older_than_the_first(declare)
+    failing.add("fc_parts/2026-01-30T05")
+    (filled,) = frames.backfill("fc_whole", D0 - DAY, D0)
+    assert (filled.outcome, "no sum of fc_parts/2026-01-30T05" in str(filled.error)) == ("failed", True)
+    assert not cache.is_set("fc_whole/2026-01-30")
+
+
+def test_what_came_before_the_first_item_is_missed(declare: Callable[..., Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(Coarse, "epoch", D0 - DAY)
+    measure(30, 60 * 25, start=D0)
+    declare(Base, Coarse)
+    frames.plan("fc_parts")
+    run_worker(["fc_whole"])
+    assert cache.get_entry("fc_whole/2026-01-30").gaps == ()  # there was nothing yet
+    Frame.objects.filter(key_base="fc_whole").delete()
+    measure(-10, start=D0)
+    frames.plan("fc_whole")
+    run_worker(["fc_whole"])
+    assert cache.get_entry("fc_whole/2026-01-30").gaps == ((D0 - DAY, D0),)
 
 
 def test_backfill_leaves_out_windows_that_are_not_over(declare: Callable[..., Any]) -> None:
