@@ -208,6 +208,14 @@ class TimeFrame(Windowed):
         Raises:
             DeclarationError: it is no stream.
         """
+        return self.whole_stream().narrowed({column_of(one): params[one.name] for one in self.own_parameters})
+
+    def whole_stream(self) -> Stream:
+        """Return the stream of all its products. What a method raises, rises.
+
+        Raises:
+            DeclarationError: it is no stream.
+        """
         found = self.stream
         if (isinstance(found, type) and issubclass(found, Stream)) or (
             callable(found) and not isinstance(found, Stream)
@@ -215,7 +223,7 @@ class TimeFrame(Windowed):
             found = found()
         if not isinstance(found, Stream):
             raise DeclarationError(f"{self.name!r}: stream is {found!r}, which is no Stream.")
-        return found.narrowed({column_of(one): params[one.name] for one in self.own_parameters})
+        return found
 
     @property
     def merges_base(self) -> str | None:

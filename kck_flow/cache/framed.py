@@ -11,23 +11,23 @@ from datetime import datetime
 from typing import Any
 
 from django.db import Error as DatabaseErrors
-from django.db import connections
+from django.db import connections, transaction
 
-from .. import clock, spread
+from .. import clock, spread, waking
 from .. import key as keys
 from ..conf import conf
 from ..entry import Entry, Point
 from ..errors import InvalidKey, KckFlowError, NotPrimed, StoreUnavailable, UnstorableValue
 from ..key import Key
 from ..registry import registry
-from ..store import families, frames, private, refreshes
+from ..store import families, frames, pending, private, refreshes
 from ..store.frames import Standing
 from ..store.refreshes import Claim
 from ..store.session import Session, caller
 from ..storing import args_of
 from ..timeframe import TimeFrame
 from . import flight, frame, framing, horizon, reach
-from .context import OPEN, TEST, context_of
+from .context import ATOMIC, OPEN, TEST, context_of
 from .failures import failure_of, stored_failure
 
 # How often whoever waits for another process looks whether it has come to an end.
@@ -389,13 +389,15 @@ def refresh(key: Key, primer: TimeFrame) -> Entry:
 
 
 def request(key: Key, primer: TimeFrame, lane: int, reason: str = "again") -> bool:
-    """Want a frame computed again, or for the first time, in the queue.
+    """Want a frame computed again, or for the first time, in the queue; in a transaction, with its commit.
 
     Raises:
         NotPrimed: its window is still open, or its data is gone.
     """
     alias = spread.alias_of(primer)
     refuse_open(key, primer, alias)
+    if _wished(key, primer, lane):
+        return True
     with slots(alias) as session:
         if frames.ask(session, [key.digest], lane=lane, reason=reason):
             return True
@@ -406,35 +408,99 @@ def request(key: Key, primer: TimeFrame, lane: int, reason: str = "again") -> bo
 
 
 def ask(key: Key, primer: TimeFrame) -> int:
-    """Have a frame computed again; returns 1, or 0 where it has no value yet."""
-    with slots(spread.alias_of(primer)) as session:
-        found = frames.read(session, [key.digest]).get(key.digest)
-        if found is None or found.state != frames.CLOSED:
-            return 0
+    """Have a frame computed again, in a transaction with its commit; returns 1, or 0 where it has no value yet."""
+    alias = spread.alias_of(primer)
+    found = frames.read(caller(alias), [key.digest]).get(key.digest)
+    if found is None or found.state != frames.CLOSED:
+        return 0
+    if _wished(key, primer, primer.priority):
+        return 1
+    with slots(alias) as session:
         return len(frames.ask(session, [key.digest], lane=primer.priority, reason="again"))
 
 
 def again(primer: TimeFrame, params: dict[str, Any]) -> int:
-    """Have the closed frames of a family (with these parameters) computed again; returns how many there are."""
-    alias = spread.alias_of(primer)
+    """Have the closed frames of a family (with these parameters) computed again, in a transaction with its commit;
+    returns how many there are.
+    """
     sizes = [params["size"]] if "size" in params else list(primer.sizes)
     args = {name: value for name, value in params.items() if name != "window"}
-    with slots(alias) as session:
-        return len(
-            frames.tell(
-                session,
-                primer.name,
-                frames.BEGINNING + frames.SLACK * 40_000,
-                frames.END,
-                longest=primer.longest(),
-                sizes=sizes,
-                args=args,
-                late=0,
-                lane=primer.priority,
-                reason="again",
-                states=[frames.CLOSED],
-            )
-        )
+    told = frames.Told(
+        primer.name, frames.BEGINNING, frames.END, primer.longest(), sizes, args, [frames.CLOSED], 0,
+        primer.priority, "again",
+    )  # fmt: skip
+    return len(tell(primer, told))
+
+
+def tell(primer: TimeFrame, told: frames.Told) -> list[str]:
+    """Tell a family something of its frames, in a transaction with its commit; returns their keys, as they are now."""
+    alias = spread.alias_of(primer)
+    writer = _writer(primer, alias)
+    if writer is None:
+        with slots(alias) as session:
+            keys = frames.tell(session, told)
+            if keys:
+                waking.soon(session)
+        return keys
+    _mark(writer, pending.Mark(primer.name, spread.TOLD, None, told.to_json(), reason=told.reason))
+    return frames.touched(caller(alias), told)
+
+
+def wake(primer: TimeFrame) -> None:
+    """Have a family's frames planned soon, in a transaction with its commit."""
+    alias = spread.alias_of(primer)
+    writer = _writer(primer, alias)
+    if writer is None:
+        with slots(alias) as session:
+            frames.wake(session, primer.name)
+            waking.soon(session)
+        return
+    _mark(writer, pending.Mark(primer.name, spread.TOLD, reason="frames"))
+
+
+def _wished(key: Key, primer: TimeFrame, lane: int) -> bool:
+    """Wish for a frame with the commit of the caller's transaction; False where there is none."""
+    writer = _writer(primer, spread.alias_of(primer))
+    if writer is None:
+        return False
+    args = args_of(primer, key)
+    _mark(
+        writer, pending.Mark(primer.name, spread.REFRESH, key, args, source=str(lane), reason=framing.WISHED)
+    )
+    return True
+
+
+def _writer(primer: TimeFrame, alias: str) -> str | None:
+    """Return the database in which the caller has a transaction open that concerns a family: that of its frames, or
+    that of its stream. None: there is no such transaction, or the test's own.
+    """
+    if private.in_test_case():
+        return None
+    if context_of(alias) == ATOMIC:
+        return alias
+    if not any(one.in_atomic_block for one in connections.all(initialized_only=True)):
+        return None
+    base = primer
+    while (below := horizon.base_of(base)) is not None:
+        base = below
+    of_stream = base.whole_stream().database
+    return of_stream if of_stream is not None and context_of(of_stream) == ATOMIC else None
+
+
+def _mark(writer: str, mark: pending.Mark) -> None:
+    """Append a mark to the caller's transaction; where that is in a database without our tables, once it commits."""
+    if writer in conf.DATABASES:
+        pending.append(caller(writer), [mark])
+        waking.soon(caller(writer))
+        return
+
+    def appended() -> None:
+        alias = conf.DATABASES[0]
+        with private_sessions(alias)() as session:
+            pending.append(session, [mark])
+            waking.soon(session)
+
+    transaction.on_commit(appended, using=writer)
 
 
 def refuse_by_hand(key: Key) -> None:

@@ -44,34 +44,25 @@ from .frame import enter
 
 logger = logging.getLogger("kck_flow")
 
-FRAMES = "frames:"
 TRIES = 5
 # From so many tries on the row is held from the beginning: whoever tells of late items waits for the computation then.
 HELD_FROM = 4
+# Why a frame is claimed that somebody asked for in a transaction.
+WISHED = "wished"
 # Why a frame is claimed, where its own row says whether anything is to be computed. Any other reason is a wish.
 OWN = frozenset(
     ("frame", "hole", "late", "part", "again", "backfill", "unskipped", "miss", "retry", "manual")
 )
 
 
-def slot_key(name: str) -> Key:
-    """Return the key of the slot that plans a family's frames."""
-    return keys.internal(f"{FRAMES}{name}")
-
-
 def slot_base(name: str) -> str:
     """Return the key base of that slot."""
-    return f"{keys.INTERNAL}{FRAMES}{name}"
+    return f"{keys.INTERNAL}{frames.FRAMES}{name}"
 
 
 def is_planner(key: Key) -> bool:
     """Whether a slot plans frames."""
-    return key.key_base.startswith(f"{keys.INTERNAL}{FRAMES}")
-
-
-def wake(session: Session, name: str) -> None:
-    """Have a family's frames planned soon."""
-    refreshes.request(session, slot_key(name), {}, lane=refreshes.TRIGGERED, reason="frames", always=False)
+    return key.key_base.startswith(f"{keys.INTERNAL}{frames.FRAMES}")
 
 
 class Parts(Sequence[Part]):
@@ -486,7 +477,7 @@ class Framing:
             return
         names = {self.primer.name, *(other.name for other, _ in horizon.coarser_of(self.primer, self.size))}
         for name in sorted(names):
-            wake(session, name)
+            frames.wake(session, name)
 
     def _fenced(self) -> str:
         self._ended = self.claim.ended = True

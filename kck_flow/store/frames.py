@@ -10,8 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from .. import clock
+from .. import key as keys
 from ..key import Key
 from ..models import FrameRecord, Record
+from . import refreshes
 from .refreshes import Claim
 from .session import Session, dumps, plain
 
@@ -22,6 +24,20 @@ BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 END = datetime(9999, 12, 30, tzinfo=UTC)
 # What a day may be longer than another, and more.
 SLACK = timedelta(days=1)
+
+
+# The slot that plans a family's frames is named so.
+FRAMES = "frames:"
+
+
+def slot_key(name: str) -> Key:
+    """Return the key of the slot that plans a family's frames."""
+    return keys.internal(f"{FRAMES}{name}")
+
+
+def wake(session: Session, name: str) -> None:
+    """Have a family's frames planned soon."""
+    refreshes.request(session, slot_key(name), {}, lane=refreshes.TRIGGERED, reason="frames", always=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,32 +198,55 @@ def unskip(session: Session, digests: Sequence[UUID], *, lane: int) -> list[str]
     return [row[0] for row in session.rows("frame_ask", params, which=which, late="0")]
 
 
-def tell(
-    session: Session,
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    *,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    late: int,
-    lane: int,
-    reason: str,
-    states: Sequence[str],
-) -> list[str]:
-    """Want all frames once more that ``[start, end)`` touches, those of some sizes and parameters; returns their keys.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """That something came to ``[start, end)``, or is to be computed again there: which frames that is about.
 
-    Args:
+    Attributes:
         longest: No window is longer.
+        sizes, args, states: Only frames of these sizes, with these parameters, in these states.
         late: How many items came late.
-        states: Only those in these states.
+        counted: Whether they are only counted; otherwise the frames are wanted once more.
     """
-    params = {
-        **_touched(key_base, start, end, longest, sizes, args, states),
-        "late": late, "lane": lane, "reason": reason, "again": False,
-    }  # fmt: skip
-    return [row[0] for row in session.rows("frame_ask", params, which=_TOUCHED, late="%(late)s")]
+
+    key_base: str
+    start: datetime
+    end: datetime
+    longest: timedelta
+    sizes: Sequence[str]
+    args: Mapping[str, Any]
+    states: Sequence[str]
+    late: int
+    lane: int
+    reason: str
+    counted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it travels with somebody's transaction."""
+        return {
+            "start": self.start.isoformat(), "end": self.end.isoformat(), "longest": self.longest.total_seconds(),
+            "sizes": list(self.sizes), "args": dict(self.args), "states": list(self.states), "late": self.late,
+            "lane": self.lane, "counted": self.counted,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, key_base: str, found: Mapping[str, Any], reason: str) -> Told:
+        """Return what has travelled."""
+        instants = {name: datetime.fromisoformat(found[name]) for name in ("start", "end")}
+        more = {**found, **instants, "longest": timedelta(seconds=found["longest"])}
+        return cls(key_base=key_base, reason=reason, **more)
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "key_base": self.key_base,
+            "start": self.start,
+            "end": self.end,
+            "since": max(self.start, BEGINNING + self.longest + SLACK) - self.longest - SLACK,
+            "sizes": list(self.sizes),
+            "args": dumps(dict(self.args)),
+            "states": list(self.states),
+            "late": self.late,
+        }
 
 
 _TOUCHED = (
@@ -216,42 +255,23 @@ _TOUCHED = (
 )
 
 
-def _touched(
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    states: Sequence[str],
-) -> dict[str, Any]:
-    return {
-        "key_base": key_base,
-        "start": start,
-        "end": end,
-        "since": start - longest - SLACK,
-        "sizes": list(sizes),
-        "args": dumps(dict(args)),
-        "states": list(states),
-    }
+def tell(session: Session, told: Told) -> list[str]:
+    """Want the frames once more that something is told of, or count what came too late for them; returns their
+    keys.
+    """
+    if told.counted:
+        rows = session.run(
+            f"UPDATE kck_frame d SET late = d.late + %(late)s WHERE {_TOUCHED} RETURNING d.key", told.params()
+        )
+    else:
+        params = {**told.params(), "lane": told.lane, "reason": told.reason, "again": False}
+        rows = session.rows("frame_ask", params, which=_TOUCHED, late="%(late)s")
+    return [row[0] for row in rows]
 
 
-def count_late(
-    session: Session,
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    *,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    late: int,
-) -> list[str]:
-    """Count items that came too late with the closed frames that ``[start, end)`` touches; returns their keys."""
-    params = {**_touched(key_base, start, end, longest, sizes, args, [CLOSED]), "late": late}
-    rows = session.run(
-        f"UPDATE kck_frame d SET late = d.late + %(late)s WHERE {_TOUCHED} RETURNING d.key", params
-    )
+def touched(session: Session, told: Told) -> list[str]:
+    """Return the keys of the frames that something is told of, as they are now."""
+    rows = session.run(f"SELECT d.key FROM kck_frame d WHERE {_TOUCHED} ORDER BY d.start_at", told.params())
     return [row[0] for row in rows]
 
 

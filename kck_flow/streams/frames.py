@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import key as keys
 from .. import spread, waking
-from ..cache import framed, framing, horizon
+from ..cache import framed, horizon
 from ..errors import InvalidKey, KckFlowError, UnknownPrimer
 from ..key import Key
 from ..registry import registry
@@ -48,11 +48,8 @@ def plan(name: str) -> planner.Found:
 
 
 def wake(name: str) -> None:
-    """Have the workers plan a family soon: something has come to its stream."""
-    primer = family(name)
-    with framed.slots(spread.alias_of(primer)) as session:
-        framing.wake(session, primer.name)
-        waking.soon(session)
+    """Have the workers plan a family soon: something has come to its stream. In a transaction, with its commit."""
+    framed.wake(family(name))
 
 
 # -- what came late
@@ -65,39 +62,30 @@ def tell(
     frames that this touches.
 
     A frame with ``late = "revise"`` is computed again; one with ``"count"`` counts them. What is not closed needs no
-    telling, and may be told.
+    telling, and may be told. In a transaction, of the database of the stream or of the frames, it holds with the
+    commit: whoever computes them then sees what was written.
 
     Args:
         late: How many items there were.
         params: Of which product; of all where not given.
     """
     primer = family(name)
-    if primer.late == "count":
-        args = _args(primer, params)
-        with framed.slots(spread.alias_of(primer)) as session:
-            return frames.count_late(
-                session,
-                primer.name,
-                start,
-                end,
-                longest=primer.longest(),
-                sizes=_computed(primer),
-                args=args,
-                late=late,
-            )
-    return _ask(primer, start, end, late, params, "late", [frames.PLANNED, frames.CLOSED])
+    counted = primer.late == "count"
+    states = [frames.CLOSED] if counted else [frames.PLANNED, frames.CLOSED]
+    return framed.tell(primer, _told(primer, start, end, late, params, "late", states, counted=counted))
 
 
 def recompute(
     name: str, start: datetime, end: datetime, *, params: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Have the closed frames that ``[start, end)`` touches computed again by the workers; returns their keys. One whose
-    value is the same stays the revision that it is.
+    value is the same stays the revision that it is. In a transaction it holds with the commit, as ``tell`` does.
     """
-    return _ask(family(name), start, end, 0, params, "again", [frames.CLOSED])
+    primer = family(name)
+    return framed.tell(primer, _told(primer, start, end, 0, params, "again", [frames.CLOSED]))
 
 
-def _ask(
+def _told(
     primer: TimeFrame,
     start: datetime,
     end: datetime,
@@ -105,24 +93,13 @@ def _ask(
     params: Mapping[str, Any] | None,
     reason: str,
     states: Sequence[str],
-) -> list[str]:
-    with framed.slots(spread.alias_of(primer)) as session:
-        told = frames.tell(
-            session,
-            primer.name,
-            start,
-            end,
-            longest=primer.longest(),
-            sizes=_computed(primer) or list(primer.sizes),
-            args=_args(primer, params),
-            late=late,
-            lane=primer.priority,
-            reason=reason,
-            states=states,
-        )
-        if told:
-            waking.soon(session)
-    return told
+    *,
+    counted: bool = False,
+) -> frames.Told:
+    return frames.Told(
+        primer.name, start, end, primer.longest(), _computed(primer) or list(primer.sizes), _args(primer, params),
+        states, late, primer.priority, reason, counted,
+    )  # fmt: skip
 
 
 def _computed(primer: TimeFrame) -> list[str]:
@@ -150,7 +127,7 @@ def skip(text: str, reason: str) -> bool:
         one = framed.planned(primer, key)
         gone = frames.skip(session, primer.name, [one], primer_version=primer.version, reason=reason)
         for other in {primer.name, *(other.name for other, _ in horizon.coarser_of(primer, _size(key)))}:
-            framing.wake(session, other)
+            frames.wake(session, other)
         waking.soon(session)
     return bool(gone)
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import clock
-from ..cache import framing, horizon
+from ..cache import horizon
 from ..cache.compute import RAISED, Sessions
 from ..cache.facade import Cache
 from ..cache.failures import backoff_seconds, describe
@@ -363,7 +363,7 @@ def _moved(stream: Any, closed: Sequence[frames.Closed]) -> Any:
 
 def sync(session: Session, primer: TimeFrame) -> bool:
     """See that a family's planner has its slot; returns whether it is due by that."""
-    return frames.planner(session, framing.slot_key(primer.name), refreshes.TRIGGERED)
+    return frames.planner(session, frames.slot_key(primer.name), refreshes.TRIGGERED)
 
 
 def families_of(names: Sequence[str] | None = None) -> list[TimeFrame]:
