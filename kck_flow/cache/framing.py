@@ -263,7 +263,7 @@ class Framing:
         return f"what {stream.name!r} had before {deleted:%Y-%m-%d %H:%M:%S} UTC was deleted"
 
     def _leave(self, session: Session, why: str) -> str:
-        state = frames.leave(session, self.key, self.begun, why)
+        state = frames.leave(session, self.key, self.begun, why, self.primer.record_model)
         if state is None:
             return "fenced"
         if state == frames.CLOSED:
@@ -279,10 +279,10 @@ class Framing:
 
     def _merged(self, session: Session, base: TimeFrame, size: str) -> tuple[Any, int, bool]:
         of = base.series_key(self.params, size)
-        count, items, complete = frames.summed(session, of, self.start, self.end)
-        parts = Parts(session, of, self.start, self.end, base, count)
+        found = frames.summed(session, of, self.start, self.end, base.record_model)
+        parts = Parts(session, of, self.start, self.end, base, found.count)
         value = self._call(self.primer.merge, parts)
-        return value, items, complete and count >= self._whole(session, base, size)
+        return value, found.items, found.complete and found.count >= self._whole(session, base, size)
 
     def _whole(self, session: Session, base: TimeFrame, size: str) -> int:
         """Return of how many finer frames this one is made where it has all that the source had."""
@@ -309,13 +309,16 @@ class Framing:
         """Return why a frame cannot be merged: of one that has a value, a part is gone; of a new one, all are.
         What is gone is no zero, and no reason to lose what it was.
         """
-        window = (self.start, self.end)
-        decided = frames.decided(session, base.series_key(self.params, size), [window])[self.start]
-        was = self.begun.state == frames.CLOSED
+        of = base.series_key(self.params, size)
+        found = frames.summed(session, of, self.start, self.end, base.record_model)
+        was = self.begun.state == frames.CLOSED and frames.is_held(
+            session, self.key, self.primer.record_model
+        )
         begins = self._begins(session, base, size)
         if was and begins >= self.end:
             begins = self.start  # of the past that was filled in, all were there
-        if decided >= self._parts_from(base, size, begins) or (decided and not was):
+        known = found.decided - found.lost if was else found.decided
+        if known >= self._parts_from(base, size, begins) or (found.decided and not was):
             return ""
         return f"frames of {base.name!r} that it is merged from are gone"
 
@@ -364,7 +367,8 @@ class Framing:
             return "fenced"
         if changed and listened:
             self._tell(session, shown, old, revision, number)
-        return "done" if changed else "unchanged"
+        # An older revision may be what holds again, where the record of the last was deleted.
+        return "done" if changed or revision != self.begun.revision else "unchanged"
 
     def _old(self, session: Session) -> Any:
         held = next(

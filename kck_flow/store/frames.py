@@ -151,17 +151,20 @@ def skip(
     *,
     primer_version: int,
     reason: str,
+    model: type[FrameRecord] | None,
     also_planned: bool = True,
 ) -> list[str]:
     """Give frames up: what has a value keeps it, the rest is skipped; returns the keys of those that are so now.
 
     Args:
+        model: In which their values are, where not in ``kck_record``.
         also_planned: Whether those that are planned already, too.
     """
     if not given_up:
         return []
     params = _many(key_base, given_up, primer_version)
-    rows = session.rows("frame_skip", {**params, "reason": plain(reason), "all": also_planned})
+    more = {"reason": plain(reason), "all": also_planned}
+    rows = session.rows("frame_skip", {**params, **more}, held=_held(session, model))
     return [row[0] for row in rows]
 
 
@@ -433,10 +436,12 @@ def close(
     return row[0] if row is not None else None
 
 
-def leave(session: Session, key: Key, begun: Begun, reason: str) -> str | None:
+def leave(
+    session: Session, key: Key, begun: Begun, reason: str, model: type[FrameRecord] | None
+) -> str | None:
     """Let a frame be whose source was deleted; returns what it is now, or None: it is in other hands."""
     params = {"digest": key.digest, "fence": begun.fence, "want": begun.want, "reason": plain(reason)}
-    row = session.row("frame_leave", params)
+    row = session.row("frame_leave", params, held=_held(session, model))
     return row[0] if row is not None else None
 
 
@@ -496,14 +501,55 @@ def series(
         start = rows[-1][2] + (rows[-1][3] - rows[-1][2]).resolution
 
 
-def summed(session: Session, of: Key, start: datetime, end: datetime) -> tuple[int, int, bool]:
-    """Return (closed frames, their items, whether all are complete) of one product and size in ``[start, end)``."""
+def _held(session: Session, model: type[FrameRecord] | None) -> str:
+    """Return SQL: whether the current record of the frame ``f`` is there. Somebody may have deleted it."""
+    if model is None:
+        return (
+            "EXISTS (SELECT 1 FROM kck_record r WHERE r.digest = f.digest AND r.facet = '' "
+            "AND r.start_at = f.start_at AND r.revision = f.revision)"
+        )
+    table = session.connection.ops.quote_name(model._meta.db_table).replace("%", "%%")
+    return f"EXISTS (SELECT 1 FROM {table} r WHERE r.digest = f.digest AND r.current)"
+
+
+def is_held(session: Session, key: Key, model: type[FrameRecord] | None) -> bool:
+    """Whether a frame has a value."""
     rows = session.run(
-        "SELECT count(*), coalesce(sum(items), 0)::bigint, coalesce(bool_and(complete), true) FROM kck_frame "
-        "WHERE series = %s AND start_at >= %s AND end_at <= %s AND state = 'closed'",
+        f"SELECT 1 FROM kck_frame f WHERE digest = %s AND {_held(session, model)}", [key.digest]
+    )
+    return bool(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The finer frames of a window, together.
+
+    Attributes:
+        count, items, complete: Of those that have a value: how many, of how many items, and whether all are complete.
+        decided: How many are closed or skipped.
+        lost: How many of these had a value, and have none any more.
+    """
+
+    count: int
+    items: int
+    complete: bool
+    decided: int
+    lost: int
+
+
+def summed(
+    session: Session, of: Key, start: datetime, end: datetime, model: type[FrameRecord] | None
+) -> Summed:
+    """Return the frames of one product and size in ``[start, end)``, together."""
+    rows = session.run(
+        "SELECT count(*) FILTER (WHERE held), coalesce(sum(items) FILTER (WHERE held), 0)::bigint, "
+        "coalesce(bool_and(complete) FILTER (WHERE held), true), count(*), "
+        "count(*) FILTER (WHERE NOT held AND revision > 0) FROM ("
+        f"SELECT f.items, f.complete, f.revision, f.state = 'closed' AND {_held(session, model)} AS held "
+        "FROM kck_frame f WHERE series = %s AND start_at >= %s AND end_at <= %s AND state <> 'planned') AS n",
         [of.digest, start, end],
     )
-    return rows[0][0], rows[0][1], rows[0][2]
+    return Summed(*rows[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -626,18 +672,9 @@ def valueless(
     session: Session, key_base: str, since: datetime, limit: int, model: type[FrameRecord] | None = None
 ) -> list[UUID]:
     """Return closed frames that begin at ``since`` or later and whose current record somebody has deleted."""
-    if model is None:
-        gone = (
-            "NOT EXISTS (SELECT 1 FROM kck_record r WHERE r.digest = f.digest AND r.facet = '' "
-            "AND r.start_at = f.start_at AND r.revision = f.revision)"
-        )
-    else:
-        quote = session.connection.ops.quote_name
-        table = quote(model._meta.db_table).replace("%", "%%")
-        gone = f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.digest = f.digest AND r.current)"
     rows = session.run(
-        f"SELECT digest FROM kck_frame f WHERE key_base = %s AND state = 'closed' AND start_at >= %s AND {gone} "
-        "ORDER BY start_at LIMIT %s",
+        f"SELECT digest FROM kck_frame f WHERE key_base = %s AND state = 'closed' AND start_at >= %s "
+        f"AND NOT {_held(session, model)} ORDER BY start_at LIMIT %s",
         [key_base, since, limit],
     )
     return [row[0] for row in rows]

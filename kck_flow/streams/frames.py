@@ -125,7 +125,14 @@ def skip(text: str, reason: str) -> bool:
     key, primer = _frame(text)
     with framed.slots(spread.alias_of(primer)) as session:
         one = framed.planned(primer, key)
-        gone = frames.skip(session, primer.name, [one], primer_version=primer.version, reason=reason)
+        gone = frames.skip(
+            session,
+            primer.name,
+            [one],
+            primer_version=primer.version,
+            reason=reason,
+            model=primer.record_model,
+        )
         for other in {primer.name, *(other.name for other, _ in horizon.coarser_of(primer, _size(key)))}:
             frames.wake(session, other)
         waking.soon(session)

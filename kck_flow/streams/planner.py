@@ -186,6 +186,7 @@ class _Planning:
                     self._rows(params, size, gone),
                     primer_version=primer.version,
                     reason=why,
+                    model=primer.record_model,
                     also_planned=False,
                 )
             self.skipped += len(skipped)

@@ -316,6 +316,39 @@ def test_what_was_deleted_at_the_source_is_no_zero(declare: Declare) -> None:
         cache.get("fc_hourly/2026-01-31T12")
 
 
+def test_what_cannot_be_made_again_is_not_tried_for_ever(declare: Declare) -> None:
+    declare(type("Narrow", (primers.Hourly,), {"key_base": "fc_narrow", "max_pending": 2}))
+    measure(*range(30, 8 * 60, 60))
+    run_worker(["fc_narrow"])
+    Measured.objects.filter(at__lt=START + 5 * HOUR).delete()
+    cursors.begin(caller("default"), "stream:measured", [0], None, START + 5 * HOUR)
+    keys = closed("fc_narrow")
+    Record.objects.filter(key__in=[*keys[:4], keys[5]]).delete()
+    for _ in range(3):
+        frames.plan("fc_narrow")
+        run_worker(["fc_narrow"])
+    states = Frame.objects.order_by("start_at").values_list("state", flat=True)
+    assert list(states) == ["skipped"] * 4 + ["closed"] * 3
+    assert [cache.get(key)["n"] for key in keys[4:]] == [1, 1, 1]
+    assert frames.plan("fc_narrow").again == 0
+    with pytest.raises(NotPrimed, match="what 'measured' had before 2026-01-31 15:00:00 UTC was deleted"):
+        cache.get(keys[0])
+
+
+def test_a_frame_without_its_record_that_is_given_up_is_skipped(declare: Declare) -> None:
+    declare(primers.Hourly)
+    measure(0, 70)
+    run_worker(["fc_hourly"])
+    (key,) = closed("fc_hourly")
+    Record.objects.filter(key=key).delete()
+    primers.failing.add(key)
+    frames.plan("fc_hourly")
+    run_worker(["fc_hourly"], most=1)
+    assert frames.skip(key, "never mind")
+    assert Frame.objects.get(key=key).state == "skipped"
+    assert frames.plan("fc_hourly").again == 0
+
+
 def test_a_miss_of_a_closed_window_computes_it_and_its_parts(declare: Declare) -> None:
     declare(primers.Three)
     measure(0, 61, 130)
