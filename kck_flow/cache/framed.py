@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import Error as DatabaseErrors
@@ -26,8 +26,9 @@ from ..store.refreshes import Claim
 from ..store.session import Session, caller
 from ..storing import args_of
 from ..timeframe import TimeFrame
-from . import flight, frame, framing, horizon, reach
-from .context import ATOMIC, OPEN, TEST, context_of
+from . import flight, frame, framing, horizon, making, reach
+from .compute import RAISED, SERIALIZATION, sqlstate
+from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .failures import failure_of, stored_failure
 
 # How often whoever waits for another process looks whether it has come to an end.
@@ -51,7 +52,12 @@ def entry(key: Key, primer: TimeFrame, *, prime: bool | None = None, wait: float
     alias = spread.alias_of(primer)
     found = _read(key, alias)
     if found is None or not _has_value(primer, alias, found):
-        found = _made(key, primer, alias, found, prime, wait)
+        _refuse_missing(key, primer, alias, found, prime)
+        if _must_be_here(alias):
+            return _noted(key, primer, alias, _live(key, primer, alias, found))
+        found = _made(key, primer, alias, wait)
+    elif _told_here(found, alias):
+        return _noted(key, primer, alias, _live(key, primer, alias, found))
     return _noted(key, primer, alias, _entry(key, primer, alias, found))
 
 
@@ -70,7 +76,7 @@ def entries(asked: Sequence[tuple[Key, TimeFrame]]) -> list[Entry | Exception]:
     for key, primer in asked:
         try:
             alias, one = spread.alias_of(primer), found.get(key)
-            if one is None or not _has_value(primer, alias, one):
+            if one is None or not _has_value(primer, alias, one) or _told_here(one, alias):
                 told.append(entry(key, primer))
             else:
                 _refuse(key)
@@ -111,7 +117,7 @@ def _value(primer: TimeFrame, alias: str, found: Standing) -> Any:
 def _entry(key: Key, primer: TimeFrame, alias: str, found: Standing) -> Entry:
     value = _value(primer, alias, found)
     at = found.closed_at or found.at
-    state: Any = "stale" if found.want > found.have else "fresh"
+    state: Any = "stale" if found.want > found.have or found.told else "fresh"
     gaps = () if found.complete else ((found.start, found.end),)
     return Entry(str(key), value, found.revision, at, None, None, state, found.at - at, gaps=gaps)
 
@@ -132,10 +138,10 @@ def _noted(key: Key, primer: TimeFrame, alias: str, entry: Entry) -> Entry:
 # -- a miss
 
 
-def _made(
-    key: Key, primer: TimeFrame, alias: str, found: Standing | None, prime: bool | None, wait: float | None
-) -> Standing:
-    """Return a frame once it has been computed, by whomever."""
+def _refuse_missing(
+    key: Key, primer: TimeFrame, alias: str, found: Standing | None, prime: bool | None
+) -> None:
+    """Raise NotPrimed where a missing frame may not be computed."""
     if found is not None and found.state == frames.SKIPPED:
         raise NotPrimed(
             f"{str(key)!r} was skipped: {found.reason}. All the same: manage.py kck frames --unskip {key}"
@@ -146,6 +152,49 @@ def _made(
         raise NotPrimed(
             f"{str(key)!r} is not computed yet, and this call may not compute it. Run: manage.py kck refresh {key}"
         )
+
+
+def _must_be_here(alias: str) -> bool:
+    """Whether only the caller's own connection shows the truth: nothing computed there may be stored."""
+    if context_of(alias) == TEST:
+        return False
+    here = frame.current()
+    return bool(here is not None and (here.inline or here.snapshot)) or is_dirty(alias)
+
+
+def _told_here(found: Standing, alias: str) -> bool:
+    """Whether the caller's transaction has changed what a frame was made of, and told so."""
+    return found.told and context_of(alias) == ATOMIC and _must_be_here(alias)
+
+
+def _live(key: Key, primer: TimeFrame, alias: str, found: Standing | None) -> Entry:
+    """Return a frame computed for this call only, with the caller's own truth.
+
+    Raises:
+        NotPrimed: its data is gone.
+        ComputeFailed: it failed, just now or within its back-off.
+    """
+    standing = refreshes.standing(caller(alias), [key.digest])[str(key.digest)]
+    if standing.held_back and not frames.is_told(caller(alias), key):
+        retry_in = standing.retry_at - standing.now if standing.retry_at is not None else None
+        raise stored_failure(key, standing.last_error, retry_in, standing.parked_why)
+    try:
+        value, complete = making.Live(key, primer, alias).make()
+    except NotPrimed:
+        raise
+    except RAISED as error:
+        # A failed serialization has ended the transaction around us: whoever began that begins it once more.
+        if sqlstate(error) in SERIALIZATION or (failure := failure_of(key, error)) is error:
+            raise
+        raise failure from error
+    now = clock.now()
+    gaps = () if complete else (primer.bounds(key),)
+    revision = found.revision if found is not None else 0
+    return Entry(str(key), value, revision, now, None, None, "fresh", timedelta(0), gaps=gaps)
+
+
+def _made(key: Key, primer: TimeFrame, alias: str, wait: float | None) -> Standing:
+    """Return a frame once it has been computed, by whomever."""
     seconds = wait if wait is not None else primer.wait_seconds(conf.WAIT)
     deadline = time.monotonic() + seconds
     compute_parts(key, primer, alias, deadline)
@@ -359,7 +408,8 @@ def _waited_for(key: Key, primer: TimeFrame, alias: str, deadline: float) -> str
 
 
 def refresh(key: Key, primer: TimeFrame) -> Entry:
-    """Compute a frame now, as another revision where its value is another.
+    """Compute a frame now, as another revision where its value is another. In a transaction that has written, it is
+    computed with that one's own truth, not stored, and wanted with the commit.
 
     Raises:
         NotPrimed: its window is still open, or its data is gone.
@@ -368,6 +418,10 @@ def refresh(key: Key, primer: TimeFrame) -> Entry:
     _refuse(key)
     alias = spread.alias_of(primer)
     refuse_open(key, primer, alias)
+    if _must_be_here(alias):
+        entry = _live(key, primer, alias, _read(key, alias))
+        _wished(key, primer, primer.priority)
+        return entry
     day = 86_400.0
     deadline = time.monotonic() + day
     compute_parts(key, primer, alias, deadline)
@@ -645,7 +699,7 @@ def told(key: Key, primer: TimeFrame) -> dict[str, Any]:
         state, cause = "empty", f"skipped: {found.reason}"
     elif found.state == frames.PLANNED or not with_value:
         state, cause = "empty", "planned, and not computed yet"
-    elif found.want > found.have:
+    elif found.want > found.have or found.told:
         state, cause = "stale", "to be computed again: something came late, or it was asked for"
     else:
         state, cause = "fresh", "closed"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
+
+from django.db.models import QuerySet, Value
+from django.db.models.expressions import DatabaseDefault
 
 from .. import clock
 from .. import key as keys
@@ -59,6 +63,7 @@ class Standing:
         record: Id of its current record, where that is a row of ``kck_record``.
         text: Its value in its codec's text.
         at: When it was read.
+        told: Whether it was told something that waits to be done.
     """
 
     digest: UUID
@@ -81,6 +86,7 @@ class Standing:
     text: str | None
     written_at: datetime | None
     at: datetime
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,15 @@ class Held:
 def read(session: Session, digests: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return frames as they stand, those that are there."""
     return {row[0]: Standing(*row) for row in session.rows("frame_read", {"digests": list(digests)})}
+
+
+def is_told(session: Session, key: Key) -> bool:
+    """Whether something is on its way to a frame or its family."""
+    rows = session.run(
+        "SELECT 1 FROM kck_pending WHERE key_base = %s AND (digest = %s OR digest IS NULL) LIMIT 1",
+        [key.key_base, key.digest],
+    )
+    return bool(rows)
 
 
 def plan(
@@ -363,14 +378,9 @@ def append_typed(
     """Append a row of a model of frames, unless it says what the last one says; returns (row, revision, whether it is
     news).
     """
-    rows = type(row)._default_manager.using(session.alias)
+    rows = _rows(type(row), session)
     last = rows.filter(digest=key.digest).order_by("-revision").first()
-    if (
-        last is not None
-        and last.current
-        and last.complete == complete
-        and own_columns(last) == _read_back(row)
-    ):
+    if last is not None and last.current and last.complete == complete and _says_the_same(row, last):
         return last, last.revision, False
     rows.filter(digest=key.digest, current=True).update(current=False)
     row.digest, row.key, row.start_at, row.end_at = key.digest, str(key), start, end
@@ -379,6 +389,20 @@ def append_typed(
     row.written_at = clock.now()
     row.save(using=session.alias, force_insert=True)
     return row, row.revision, True
+
+
+def tried(session: Session, key: Key, row: FrameRecord, *, start: datetime, end: datetime) -> dict[str, Any]:
+    """Return what a row would hold in its own columns, in a transaction that is to be rolled back."""
+    row.digest, row.key, row.start_at, row.end_at = uuid4(), str(key), start, end  # in nobody's way
+    row.revision, row.current, row.complete, row.primer_version = 1, True, True, 1
+    row.written_at = clock.now()
+    row.save(using=session.alias, force_insert=True)
+    return own_columns(_rows(type(row), session).get(pk=row.pk))
+
+
+def _rows(model: type[FrameRecord], session: Session) -> QuerySet[Any]:
+    """Return all rows of a model of frames, whatever its managers leave out."""
+    return QuerySet(model, using=session.alias)
 
 
 _SHARED = frozenset(field.attname for field in FrameRecord._meta.fields)
@@ -398,17 +422,35 @@ def own_columns(row: FrameRecord) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in own_fields(type(row))}
 
 
-def _read_back(row: FrameRecord) -> dict[str, Any]:
-    """Return its own columns as the table would give them back."""
-    found = {}
+def _says_the_same(row: FrameRecord, last: FrameRecord) -> bool:
+    """Whether a row that is not saved says what a saved one says. What is filled in when it is written (generated, the
+    time, a default that the database works out) is no part of that.
+    """
     for field in own_fields(type(row)):
+        if field.generated or getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
+            continue
         value = getattr(row, field.attname)
-        if value is not None:
-            value = field.to_python(value)
-            if field.get_internal_type() == "DecimalField":
-                value = round(value, field.decimal_places)
-        found[field.attname] = value
-    return found
+        if isinstance(value, DatabaseDefault):
+            expression: Any = value.get_source_expressions()[0]
+            if not isinstance(expression, Value):
+                continue
+            value = expression.value
+        if _read_back(field, value) != getattr(last, field.attname):
+            return False
+    return True
+
+
+def _read_back(field: Any, value: Any) -> Any:
+    """Return a value as the table would give it back."""
+    if value is None:
+        return None
+    value = field.to_python(value)
+    kind = field.get_internal_type()
+    if kind == "DecimalField" and field.decimal_places is not None:
+        return round(value, field.decimal_places)
+    if kind == "JSONField":
+        return json.loads(json.dumps(value, cls=field.encoder), cls=field.decoder)
+    return value
 
 
 def close(
@@ -469,7 +511,7 @@ def record_of(session: Session, key: Key) -> Record | None:
 
 def typed_of(session: Session, model: type[FrameRecord], digests: Sequence[UUID]) -> dict[UUID, FrameRecord]:
     """Return the current rows of some frames, by digest."""
-    rows = model._default_manager.using(session.alias).filter(digest__in=list(digests), current=True)
+    rows = _rows(model, session).filter(digest__in=list(digests), current=True)
     return {row.digest: row for row in rows}
 
 
@@ -773,7 +815,7 @@ def prune(
             if digests:
                 session.run("DELETE FROM kck_record WHERE digest = ANY(%s::uuid[])", [digests])
                 if model is not None:
-                    model._base_manager.using(session.alias).filter(digest__in=digests).delete()
+                    _rows(model, session).filter(digest__in=digests).delete()
         if digests:
             yield len(digests)
         if len(digests) < PRUNED:
