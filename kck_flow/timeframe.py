@@ -262,9 +262,9 @@ class TimeFrame(Windowed):
 
     def whole(self, size: str, first: datetime, last: datetime) -> int:
         """Return how many windows of a size lie in ``[first, last)`` whole; ``first`` is where one begins."""
-        window = self.sizes[size]
-        if isinstance(window.size, timedelta):
-            return max((last - first - window.size * self.hops) // window.size + 1, 0)
+        step = self.sizes[size].step(first, last)
+        if step is not None:
+            return max((last - first - step * self.hops) // step + 1, 0)
         return sum(1 for _ in self.walk(size, first, last))
 
     def walk(self, size: str, first: datetime, last: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..registry import registry
 from ..store import frames, refreshes
 from ..store.session import Session, caller
 from ..timeframe import TimeFrame
-from ..windows import Window
+from ..windows import HOUR, Window
 from . import planner
 
 STATES = ("planned", "closed", "skipped", "failed")
@@ -331,10 +331,9 @@ def _oldest_open(
     window, start = primer.sizes[size], first
     if first <= now:
         last = window.start_of(now)
+        step = window.step(first, last)
         begun = (
-            (last - first) // window.size + 1
-            if isinstance(window.size, timedelta)
-            else sum(1 for _ in _starts(window, first, last))
+            (last - first) // step + 1 if step is not None else sum(1 for _ in _starts(window, first, last))
         )
         _, oldest = _open(session, window, of, first, begun)
         start = oldest if oldest is not None else window.after(last)
@@ -357,16 +356,18 @@ def _open(
     """
     if number <= 0:
         return 0, None
-    if not isinstance(window.size, timedelta):
+    # Only of hours it matters from when to when.
+    step = window.step(first, first + HOUR * number)
+    if step is None:
         starts = list(islice(_starts(window, first, datetime.max.replace(tzinfo=UTC)), number))
         known = frames.decided_starts(session, of, first, window.after(starts[-1]))
         left = [start for start in starts if start not in known]
         return len(left), left[0] if left else None
-    last = first + window.size * (number - 1)
+    last = first + step * (number - 1)
     left_over = number - frames.decided_between(session, of, first, last)
     if left_over <= 0:
         return 0, None
-    return left_over, frames.undecided(session, of, first, last, window.size.total_seconds())
+    return left_over, frames.undecided(session, of, first, last, step.total_seconds())
 
 
 TimeFrame.oldest_need = staticmethod(needs_from)

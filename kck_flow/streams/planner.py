@@ -199,17 +199,16 @@ class _Planning:
     ) -> list[tuple[datetime, datetime]]:
         """Return the oldest of the windows that have no frame, at most ``BATCH`` of them."""
         primer = self.primer
-        window, of = primer.sizes[size], primer.series_key(params, size)
+        step, of = primer.sizes[size].step(first, due), primer.series_key(params, size)
         expected = primer.whole(size, first, due)
         if expected <= 0:
             return []
         with self.sessions() as session:
-            if isinstance(window.size, timedelta):
-                last = first + window.size * (expected - 1)
-                if frames.there(session, of, first, last + window.size) >= expected:
+            if step is not None:
+                last = first + step * (expected - 1)
+                if frames.there(session, of, first, last + step) >= expected:
                     return []
-                step = window.size.total_seconds()
-                starts = frames.holes(session, of, first, last, step, BATCH)
+                starts = frames.holes(session, of, first, last, step.total_seconds(), BATCH)
                 return [(start, primer.end_of(size, start)) for start in starts]
             if frames.there(session, of, first, due) >= expected:
                 return []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kck_flow import Cache
+from kck_flow import Cache, TimeFrame
 from kck_flow.errors import NotPrimed, UnstorableValue
 from kck_flow.models import Frame, Record, Refresh
 from kck_flow.registry import registry
@@ -406,6 +406,20 @@ def test_a_newer_version_marks_new_frames_and_an_older_process_leaves_them(decla
     frames.wake("fc_hourly")
     run_worker(["fc_hourly"], most=5)
     assert len(closed("fc_hourly")) == 2
+
+
+def test_years_of_hours_are_not_walked_one_by_one(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor those of Berlin, where an hour is an hour, whatever its clock does."""
+    years = datetime(2017, 1, 1, tzinfo=UTC)
+    walked = {"key_base": "fc_years", "epoch": years, "tz": "Europe/Berlin", "max_pending": 3}
+    declare(type("Years", (primers.Hourly,), walked))
+    measure(0)
+    monkeypatch.setattr(TimeFrame, "walk", lambda *_: pytest.fail("walked"))
+    assert frames.plan("fc_years").planned == 3
+    assert list(Frame.objects.order_by("start_at").values_list("key", flat=True)) == [
+        "fc_years/2017-01-01", "fc_years/2017-01-01T01", "fc_years/2017-01-01T02",
+    ]  # fmt: skip
+    assert frames.lag("fc_years").pending == (START - years) // HOUR
 
 
 def test_stats_and_lag(declare: Declare) -> None:
