@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import Error as DatabaseErrors
 from django.db import connections, transaction
@@ -17,7 +20,14 @@ from .. import clock, spread, waking
 from .. import key as keys
 from ..conf import conf
 from ..entry import Entry, Point
-from ..errors import InvalidKey, KckFlowError, NotPrimed, StoreUnavailable, UnstorableValue
+from ..errors import (
+    InvalidKey,
+    KckFlowError,
+    NotPrimed,
+    StoreUnavailable,
+    UnstorableValue,
+    WaitTimeout,
+)
 from ..key import Key
 from ..registry import registry
 from ..store import families, frames, pending, private, refreshes
@@ -27,9 +37,10 @@ from ..store.session import Session, caller
 from ..storing import args_of
 from ..timeframe import TimeFrame
 from . import flight, frame, framing, horizon, making, reach
-from .compute import RAISED, SERIALIZATION, sqlstate
+from .compute import RAISED, SERIALIZATION, Outcome, sqlstate
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .failures import failure_of, stored_failure
+from .pool import pool
 
 # How often whoever waits for another process looks whether it has come to an end.
 LOOK_SECONDS = 0.02
@@ -41,10 +52,86 @@ def framed(key: Key) -> TimeFrame | None:
     return primer if isinstance(primer, TimeFrame) else None
 
 
-def entry(key: Key, primer: TimeFrame, *, prime: bool | None = None, wait: float | None = None) -> Entry:
+class UnderWay(Exception):
+    """An async read has found a miss: the frame is being made, and asyncio may wait for that."""
+
+    def __init__(self, trip: Trip) -> None:
+        self.trip = trip
+
+
+class Trip(flight.Flight):
+    """The making of a frame in a thread of the pool, for all in this process who may not wait in theirs."""
+
+    made: Entry | None = None
+
+    def entry(self) -> Entry:
+        """Return what was made, to each caller a copy of its own."""
+        assert self.made is not None
+        return replace(self.made, value=copy.deepcopy(self.made.value))
+
+    def answers(self, outcome: Outcome) -> bool:
+        """Whether its outcome is for everybody who waits: how long somebody else would wait is not."""
+        return not isinstance(outcome.error, WaitTimeout)
+
+
+_trips: dict[tuple[int, str, UUID], Trip] = {}
+_trips_lock = threading.Lock()
+
+
+def _joined(key: Key, primer: TimeFrame, alias: str, wait: float | None) -> Trip:
+    """Return the trip that makes a frame in this process; one that is not under way begins."""
+    name = (os.getpid(), alias, key.digest)
+    with _trips_lock:
+        known = _trips.get(name)
+        if known is not None:
+            return known
+        trip = _trips[name] = Trip(primer, key, alias, "miss", "prime", False)
+
+    def over() -> None:
+        with _trips_lock:
+            _trips.pop(name, None)
+
+    trip.when_done(over)
+    _depart(trip, lambda: _entry(key, primer, alias, _made(key, primer, alias, wait)))
+    return trip
+
+
+def refreshing(key: Key, primer: TimeFrame) -> Trip:
+    """Begin to compute a frame now, as ``refresh`` does, in a thread of the pool."""
+    trip = Trip(primer, key, spread.alias_of(primer), refreshes.MANUAL, "refresh", True)
+    _depart(trip, lambda: refresh(key, primer))
+    return trip
+
+
+def _depart(trip: Trip, make: Callable[[], Entry]) -> None:
+    def carry_out() -> None:
+        error: BaseException | None = None
+        try:
+            trip.made = make()
+        except BaseException as raised:
+            error = raised
+        trip.finish(
+            Outcome(trip.key, trip.primer.codec, error=error, kind="found" if error is None else "failed")
+        )
+
+    pool().submit(carry_out)
+
+
+def entry(
+    key: Key,
+    primer: TimeFrame,
+    *,
+    prime: bool | None = None,
+    wait: float | None = None,
+    patient: bool = True,
+) -> Entry:
     """Return a frame with its instants; its version is its revision.
 
+    Args:
+        patient: Whether this thread may wait.
+
     Raises:
+        UnderWay: it may not, and the frame is being made.
         NotPrimed: its window is still open, it was skipped, or it is not computed and may not be.
         ComputeFailed, WaitTimeout: as for any product.
     """
@@ -55,14 +142,18 @@ def entry(key: Key, primer: TimeFrame, *, prime: bool | None = None, wait: float
         _refuse_missing(key, primer, alias, found, prime)
         if _must_be_here(alias):
             return _noted(key, primer, alias, _live(key, primer, alias, found))
+        if not patient and frame.current() is None and context_of(alias) == OPEN:
+            raise UnderWay(_joined(key, primer, alias, wait))
         found = _made(key, primer, alias, wait)
     elif _told_here(found, alias):
         return _noted(key, primer, alias, _live(key, primer, alias, found))
     return _noted(key, primer, alias, _entry(key, primer, alias, found))
 
 
-def entries(asked: Sequence[tuple[Key, TimeFrame]]) -> list[Entry | Exception]:
-    """Return many frames, or what was raised instead: one statement for those that are there, for each database."""
+def entries(asked: Sequence[tuple[Key, TimeFrame]], *, patient: bool = True) -> list[Entry | Exception]:
+    """Return many frames, or what was raised instead, as ``entry`` does: one statement for those that are there, for
+    each database.
+    """
     found: dict[Key, Standing] = {}
     for alias in dict.fromkeys(spread.alias_of(primer) for _, primer in asked):
         own = [key for key, primer in asked if spread.alias_of(primer) == alias]
@@ -77,7 +168,7 @@ def entries(asked: Sequence[tuple[Key, TimeFrame]]) -> list[Entry | Exception]:
         try:
             alias, one = spread.alias_of(primer), found.get(key)
             if one is None or not _has_value(primer, alias, one) or _told_here(one, alias):
-                told.append(entry(key, primer))
+                told.append(entry(key, primer, patient=patient))
             else:
                 _refuse(key)
                 told.append(_noted(key, primer, alias, _entry(key, primer, alias, one)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from kck_flow import Cache
-from kck_flow.errors import ComputeFailed
+from kck_flow.errors import ComputeFailed, NotPrimed, WaitTimeout
 from kck_flow.models import Frame
 from kck_flow.streams import frames
 from kck_flow.testing import run_worker
@@ -34,6 +37,18 @@ class Filled(primers.Columns):
     def compute(self, key: Any, items: Any) -> Any:
         total = sum(item.value for item in items)
         return {"total": total, "parts": (total, 1), **({"grade": self.grades[0]} if self.grades else {})}
+
+
+class Slow(primers.Hourly):
+    """Computed once it is let."""
+
+    key_base, wait = "fc_slow", timedelta(seconds=60)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def compute(self, key: Any, items: Any) -> Any:
+        self.entered.set()
+        assert self.go_on.wait(50)
+        return super().compute(key, items)
 
 
 @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
@@ -147,3 +162,52 @@ def test_columns_that_the_database_fills_in(declare: Declare) -> None:
     frames.plan("fc_filled")
     run_worker(["fc_filled"])
     assert held() == [(1, 7, 14, 3, True)]
+
+
+def test_asyncio_waits_for_a_missing_frame_and_the_thread_of_all_sync_code_does_not(declare: Declare) -> None:
+    declare(Slow)
+    measure(0, 70, 130)
+    keys = ["fc_slow/2026-01-31T10", "fc_slow/2026-01-31T11"]
+
+    async def read() -> None:
+        Slow.entered.clear()
+        Slow.go_on.clear()
+        try:
+            asked = [asyncio.create_task(cache.aget(keys[0])) for _ in range(8)]
+            asked.append(asyncio.create_task(cache.aget_many(keys)))
+            assert await asyncio.to_thread(Slow.entered.wait, 20)
+            assert await asyncio.wait_for(sync_to_async(lambda: "free")(), 20) == "free"
+            with pytest.raises(WaitTimeout):
+                await cache.aget(keys[0], wait=0.01)
+        finally:
+            Slow.go_on.set()
+        *values, many = await asyncio.gather(*asked)
+        assert values == [{"n": 1, "sum": 1}] * 8
+        assert many == {key: {"n": 1, "sum": 1} for key in keys}
+        values[0]["n"] = "mine"
+        assert "mine" not in values[1].values()
+        assert (await cache.aget_entry(keys[0])).version == 1
+        assert await cache.aget("fc_slow/2026-01-31T12", "open") == "open"
+
+    async_to_sync(read)()
+    assert set(primers.computed.values()) == {1}
+
+
+def test_what_an_async_read_of_a_frame_raises_is_what_a_sync_one_does(declare: Declare) -> None:
+    declare(type("Quick", (primers.Hourly,), {"key_base": "fc_quick", "backoff": HOUR}))
+    measure(0, 70, 130)
+    keys = ["fc_quick/2026-01-31T10", "fc_quick/2026-01-31T11", "fc_quick/2026-01-31T12"]
+    primers.failing.add(keys[0])
+
+    async def read() -> None:
+        told = await cache.aget_many(keys, errors="return")
+        assert [type(one) for one in told.values()] == [ComputeFailed, dict, NotPrimed]
+        with pytest.raises(ComputeFailed, match="no sum of"):
+            await cache.aget(keys[0])
+        with pytest.raises(ComputeFailed, match="no sum of"):
+            await cache.arefresh(keys[0])
+        primers.failing.clear()
+        assert (await cache.arefresh(keys[0])).value == {"n": 1, "sum": 1}
+        assert await sync_to_async(cache.get)(keys[0]) == {"n": 1, "sum": 1}
+
+    async_to_sync(read)()
