@@ -19,9 +19,10 @@ from .windows import Window, as_window
 # A page of a stream: so many items are in memory at a time.
 PAGE = 5000
 _SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800}
-# Instants at which the windows of two sizes are compared: over two years, with their changes of the clock.
+# Instants at which the windows of two sizes are compared: over two years, with their changes of the clock, and at any
+# minute of an hour.
 _LOOKS = 400
-_LOOK_FROM, _LOOK_STEP = datetime(2024, 1, 15, tzinfo=UTC), timedelta(days=2, hours=5)
+_LOOK_FROM, _LOOK_STEP = datetime(2024, 1, 15, tzinfo=UTC), timedelta(days=2, hours=5, minutes=7, seconds=19)
 LATE = ("revise", "count")
 
 

@@ -13,7 +13,8 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kck_flow.windows import EPOCH, HOUR, Window
+from kck_flow.timeframe import aligned
+from kck_flow.windows import EPOCH, HOUR, Window, as_window
 
 SEASON, SECOND, MICRO = timedelta(days=75), timedelta(seconds=1), timedelta(microseconds=1)
 # Of each zone, the last so many turns of its clock.
@@ -111,6 +112,20 @@ def test_sql_tells_the_same_hours_as_python() -> None:
                     assert Window("hour", name).start_of(at) == start, (name, at)
     assert compared[HOWE] == 18 * MOST
     assert len(compared) > 10
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "fits"),
+    [
+        ("20m", "1h", True),
+        ("1h", "20m", False),
+        ("1h", "90m", False),
+        ("15m", "1d", True),
+        ("1d", "36h", False),
+    ],
+)
+def test_which_windows_are_made_of_whole_ones_of_another(fine: str, coarse: str, fits: bool) -> None:
+    assert aligned(as_window(fine), as_window(coarse)) is fits
 
 
 @given(
