@@ -405,6 +405,9 @@ def computed(
         if isinstance(outcome, framing.Framing):
             if outcome.error is not None:
                 raise failure_of(key, outcome.error)
+            if outcome.outcome == "released":
+                _wait_for_newer_release(key, primer, alias, deadline, wait)
+                return "found"
             return outcome.outcome
         if isinstance(outcome, (private.Busy, DatabaseErrors)):
             raise StoreUnavailable(f"{str(key)!r} could not be computed: {outcome}".strip()) from outcome
@@ -416,6 +419,32 @@ def computed(
                 return over
         if time.monotonic() >= deadline:
             raise flight.timeout(key, wait)
+
+
+def _wait_for_newer_release(key: Key, primer: TimeFrame, alias: str, deadline: float, wait: float) -> None:
+    """Wait for a worker of the newer release that computes a family by now. Raises WaitTimeout: none did."""
+    while time.monotonic() < deadline:
+        with private.session(alias) as session:
+            standing = frames.read(session, [key.digest]).get(key.digest)
+        if standing is not None and standing.state != frames.PLANNED and standing.have >= standing.want:
+            return
+        time.sleep(LOOK_SECONDS)
+    raise flight.timeout(key, wait)
+
+
+def refuse_older(key: Key, primer: TimeFrame, alias: str) -> None:
+    """Raise NotPrimed where a newer release computes a family, or one that it is merged from: by this one's code it
+    would be what it was before.
+    """
+    one: TimeFrame | None = primer
+    while one is not None:
+        family = families.row(caller(alias), one.name)
+        if family is not None and family[2] > one.version:
+            raise NotPrimed(
+                f"{str(key)!r} is computed by a newer release: {one.name!r} has version {family[2]} there, and "
+                f"{one.version} here."
+            )
+        one = horizon.base_of(one)
 
 
 def now(key: Key, primer: TimeFrame, alias: str, *, reason: str, force: bool) -> framing.Framing | None:
@@ -503,11 +532,12 @@ def refresh(key: Key, primer: TimeFrame) -> Entry:
     computed with that one's own truth, not stored, and wanted with the commit.
 
     Raises:
-        NotPrimed: its window is still open, or its data is gone.
+        NotPrimed: its window is still open, its data is gone, or a newer release computes it.
         ComputeFailed: it failed; what was there stays.
     """
     _refuse(key)
     alias = spread.alias_of(primer)
+    refuse_older(key, primer, alias)
     refuse_open(key, primer, alias)
     if _must_be_here(alias):
         entry = _live(key, primer, alias, _read(key, alias))

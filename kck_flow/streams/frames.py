@@ -239,6 +239,7 @@ def _filled(key: Key, primer: TimeFrame, alias: str, again: bool, before: dateti
     day = 86_400.0
     deadline = time.monotonic() + day
     try:
+        framed.refuse_older(key, primer, alias)
         # Before it is planned itself: a worker would merge it without them.
         framed.compute_parts(key, primer, alias, deadline, past=True)
         with framed.slots(alias) as session:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kck_flow import Cache, TimeFrame
-from kck_flow.errors import NotPrimed, UnstorableValue
+from kck_flow.errors import NotPrimed, UnstorableValue, WaitTimeout
 from kck_flow.models import Frame, Record, Refresh
 from kck_flow.registry import registry
 from kck_flow.store import cursors
@@ -407,6 +407,17 @@ def test_a_newer_version_marks_new_frames_and_an_older_process_leaves_them(decla
     frames.wake("fc_hourly")
     run_worker(["fc_hourly"], most=5)
     assert len(closed("fc_hourly")) == 2
+    # Whoever reads there waits for the newer ones; what is asked for by hand is refused.
+    key = "fc_hourly/2026-01-31T12"
+    with pytest.raises(WaitTimeout):
+        cache.get(key, wait=0.1)
+    with pytest.raises(NotPrimed, match="a newer release: 'fc_hourly' has version 2 there, and 1 here"):
+        cache.refresh(key)
+    (filled,) = frames.backfill("fc_hourly", START + 2 * HOUR, START + 3 * HOUR)
+    assert (filled.outcome, "a newer release" in str(filled.error)) == ("failed", True)
+    registry.withdraw(primers.Hourly)
+    registry.register(newer)
+    assert cache.refresh(key).value["n"] == 1
 
 
 def test_years_of_hours_are_not_walked_one_by_one(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
