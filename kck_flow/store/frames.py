@@ -207,13 +207,14 @@ def ask(
 
 def unskip(session: Session, digests: Sequence[UUID], *, lane: int) -> list[str]:
     """Plan frames that were skipped; returns their keys."""
-    session.run(
-        "UPDATE kck_frame SET state = 'planned', reason = '' WHERE digest = ANY(%s) AND state = 'skipped'",
-        [list(digests)],
-    )
-    params = {"digests": list(digests), "lane": lane, "reason": "unskipped", "again": False}
-    which = "d.digest = ANY(%(digests)s) AND d.state = 'planned' AND d.want = d.have"
-    return [row[0] for row in session.rows("frame_ask", params, which=which, late="0")]
+    # Together: a planned frame that nobody wants would wait for ever.
+    with session.transaction():
+        rows = session.run(
+            "UPDATE kck_frame SET state = 'planned', reason = '' WHERE digest = ANY(%s) AND state = 'skipped' "
+            "RETURNING digest",
+            [list(digests)],
+        )
+        return ask(session, [row[0] for row in rows], lane=lane, reason="unskipped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +295,8 @@ def touched(session: Session, told: Told) -> list[str]:
 
 
 def set_late(session: Session, digest: UUID, late: int) -> None:
-    """Say how many items came too late for a frame."""
-    session.run("UPDATE kck_frame SET late = %s WHERE digest = %s", [late, digest])
+    """Say how many items came too late for a frame, at least: it may have been told of more."""
+    session.run("UPDATE kck_frame SET late = GREATEST(late, %s) WHERE digest = %s", [late, digest])
 
 
 def ask_coarser(

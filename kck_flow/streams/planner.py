@@ -308,7 +308,7 @@ class _Planning:
             if self.primer.late == "revise":
                 if frames.ask(session, [one.digest], lane=self.primer.priority, reason="late", late=late):
                     self.again += 1
-            elif late != one.late:
+            elif late > one.late:
                 frames.set_late(session, one.digest, late)
 
     # -- when next

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
 
 from kck_flow import Cache, TimeFrame
 from kck_flow.errors import NotPrimed, UnstorableValue, WaitTimeout
 from kck_flow.models import Frame, Record, Refresh
 from kck_flow.registry import registry
-from kck_flow.store import cursors
+from kck_flow.store import cursors, refreshes
 from kck_flow.store.session import caller
 from kck_flow.streams import frames
 from kck_flow.testing import freeze_time, run_worker
@@ -139,6 +140,10 @@ def test_late_items_that_are_only_counted(declare: Declare) -> None:
     run_worker(["fc_counting"])
     frame = Frame.objects.get(key="fc_counting/2026-01-31T10")
     assert (frame.late, frame.revision, cache.get(frame.key)["n"]) == (2, 1, 1)
+    frames.tell("fc_counting", START, START + HOUR, late=3)  # changed, which the stream does not count
+    frames.plan("fc_counting")
+    frame.refresh_from_db()
+    assert frame.late == 5
 
 
 def test_an_equal_value_is_no_revision(declare: Declare) -> None:
@@ -348,6 +353,23 @@ def test_a_frame_without_its_record_that_is_given_up_is_skipped(declare: Declare
     assert frames.skip(key, "never mind")
     assert Frame.objects.get(key=key).state == "skipped"
     assert frames.plan("fc_hourly").again == 0
+
+
+def test_a_frame_is_taken_up_again_whole_or_not_at_all(declare: Declare) -> None:
+    declare(primers.Hourly)
+    measure(0, 70)
+    key = registry.key("fc_hourly/2026-01-31T10")
+    frames.plan("fc_hourly")
+    frames.skip(str(key), "never mind")
+    refreshes.request(caller("default"), key, {}, lane=5, reason="manual")
+    with transaction.atomic():
+        Refresh.objects.select_for_update().get(key=key)
+        with pytest.raises(OperationalError):
+            frames.unskip(str(key))
+    assert Frame.objects.get(key=key).state == "skipped"
+    assert frames.unskip(str(key))
+    run_worker(["fc_hourly"])
+    assert closed("fc_hourly") == [str(key)]
 
 
 def test_a_miss_of_a_closed_window_computes_it_and_its_parts(declare: Declare) -> None:
