@@ -453,9 +453,9 @@ def problem(
     if face != "html":
         return problem_details(refused)
     if refused.status == 401 and settings.LOGIN_URL:
-        return HttpResponseRedirect(
-            f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.get_full_path()})}"
-        )
+        # As Django's own views do it, without its app: a site may know its visitors otherwise.
+        back = urlencode({"next": request.get_full_path()}, safe="/")
+        return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{back}")
     page = Page("problem.html", refused.title, context={"refused": refused})
     context = {"page": page, **frame(page), **page.context}
     text = render_to_string("kck_flow/problem.html", context, request)
