@@ -264,10 +264,6 @@ class Metric(Primer):
         """
         return self
 
-    def is_idle(self) -> bool:
-        """Whether there is nothing to collect: of those that are stored as rows, that there are none."""
-        return False
-
     def of_many(self, keys: Sequence[Key]) -> dict[Key, Metric]:
         """Return what several keys are measured by; those whose row is gone are left out."""
         return dict.fromkeys(keys, self)

@@ -9,8 +9,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from .. import configured, spread
 from .. import key as keys
-from .. import spread
 from ..dashboard import Dashboard
 from ..decorators import Action
 from ..errors import InvalidKey
@@ -182,6 +182,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
 
 
 def _keys(place: str) -> list[Key]:
+    configured.seen()
     found: list[Key] = []
     for primer in registry.unique():
         if isinstance(primer, Action):

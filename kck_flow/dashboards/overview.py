@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from .. import configured
 from ..dashboard import Dashboard, Panel
 from ..errors import KckFlowError
 from ..key import Key
@@ -43,6 +44,7 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], dict[Key, Capti
     no process, and what names a section itself. What needs parameters to be said has its dashboards.
     """
     hidden = 0
+    configured.seen()
     found: list[tuple[str, str, list[Key]]] = []
     words: dict[Key, Caption] = {}
     taken: set[str] = set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .. import clock, hooks, spread
+from .. import clock, configured, hooks, spread
 from ..cache.compute import RAISED, call
 from ..cache.facade import Cache
 from ..cache.failures import describe
@@ -68,6 +68,7 @@ def metrics(names: Iterable[str] = ()) -> list[tuple[Key, Metric]]:
         UnknownPrimer, InvalidKey: there is none of that name.
     """
     asked = list(names)
+    configured.seen()
     if not asked:
         return [(key, primer) for primer in _families() for key in primer.domain_keys()]
     found: dict[Key, Metric] = {}

@@ -12,12 +12,11 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from .. import configured, spread
 from .. import key as keys
-from .. import spread
 from ..cache import counted, framing, recount
 from ..cache.facade import Cache
 from ..key import Key
-from ..metric import Metric
 from ..primer import Primer, as_key
 from ..registry import registry
 from ..stock import Stock
@@ -101,6 +100,7 @@ def sync(
     """
     in_force = families.known(session)
     changed = 0
+    configured.seen(session)
     for primer in registry.unique():
         if spread.alias_of(primer) != alias or (products is not None and primer.name not in products):
             continue
@@ -115,8 +115,6 @@ def sync(
             and synced_at > loaded_at
         ):
             continue
-        if not known_digest and isinstance(primer, Metric) and primer.is_idle():
-            continue  # nobody has stored a metric here: there is nothing to walk
         framed = isinstance(primer, TimeFrame)
         unheard_of = version == 0 and primer.schedule is None and primer.autostart and not framed
         if (version, known_digest) != (primer.version, digest) and not unheard_of:

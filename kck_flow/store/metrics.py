@@ -7,7 +7,7 @@ from typing import Any
 
 from ..key import Key
 from ..models import ConfiguredMetric as ConfiguredMetric
-from .session import caller
+from .session import Session, caller
 
 # What a row has of its own; whatever else a metric is created with is a property of its type.
 OWN = (
@@ -21,9 +21,11 @@ def rows(alias: str) -> list[ConfiguredMetric]:
     return list(ConfiguredMetric._default_manager.using(alias))
 
 
-def are_any(alias: str) -> bool:
-    """Whether there is one."""
-    return bool(ConfiguredMetric._default_manager.using(alias).exists())
+def are_any(session: Session) -> bool:
+    """Whether there is one; of a database whose migrations have not been run yet, there is none."""
+    if not session.run("SELECT to_regclass('kck_metric') IS NOT NULL")[0][0]:
+        return False
+    return bool(session.run("SELECT EXISTS (SELECT 1 FROM kck_metric)")[0][0])
 
 
 def row(alias: str, slug: str) -> ConfiguredMetric | None:

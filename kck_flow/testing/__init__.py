@@ -256,6 +256,8 @@ def reset() -> None:
     tier.clear()
     behind.forget()
     counted.forget()
+    for declared in registry.on_demand.values():
+        registry.withdraw(declared)
     flows.forget()
     recount.forget()
     reach.forget()
