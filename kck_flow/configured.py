@@ -6,10 +6,11 @@ A project that stores none has no such family: it is registered when a key of it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from . import measuring, spread
-from .errors import NotPrimed
+from .errors import DeclarationError, NotPrimed
 from .key import Key
 from .metric import Metric, MetricType
 from .parameter import StringParameter
@@ -37,15 +38,22 @@ class Configured(Metric):
                 f"No metric is stored under the slug {slug!r}. Add it in the admin, or by "
                 f"Metric.create(type, {slug!r}, …)."
             )
-        found = _row(row)
-        if found is None:  # what declared its type is gone
-            raise NotPrimed(f"{str(key)!r}: {registry.no_metric_type(row.type)}")
-        return found
+        try:
+            return _row(row)
+        except (
+            DeclarationError,
+            ValueError,
+        ) as error:  # what declared its type is gone, or takes something else now
+            raise NotPrimed(f"{str(key)!r}: {error}") from None
 
     def of_many(self, keys: Sequence[Key]) -> dict[Key, Metric]:
         rows = {row.slug: row for row in metrics.rows(_alias())}
-        found = {key: _row(rows[key.params["slug"]]) for key in keys if key.params["slug"] in rows}
-        return {key: one for key, one in found.items() if one is not None}
+        found: dict[Key, Metric] = {}
+        for key in keys:
+            if key.params["slug"] in rows:
+                with suppress(DeclarationError, ValueError):  # told where it is asked for alone
+                    found[key] = _row(rows[key.params["slug"]])
+        return found
 
     def key_called(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
@@ -67,9 +75,12 @@ class Row(Metric):
         self.key_base_list = (Configured.key_base,)
 
 
-def _row(row: ConfiguredMetric) -> Row | None:
+def _row(row: ConfiguredMetric) -> Row:
     kind = registry.metric_types.get(row.type)
-    return Row(row, kind) if kind is not None else None
+    if kind is None:
+        raise DeclarationError(registry.no_metric_type(row.type))
+    kind.cleaned(row.properties)
+    return Row(row, kind)
 
 
 def _alias() -> str:

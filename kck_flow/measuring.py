@@ -99,6 +99,11 @@ class Aggregate(MetricType):
     def answers_for_the_past(self, **properties: Any) -> bool:
         return bool(properties["at"])
 
+    def rolls_up_by(self, **properties: Any) -> str:
+        if not properties["at"]:
+            return "last"
+        return {"sum": "sum", "avg": "mean", "min": "min", "max": "max"}[properties["function"]]
+
     def measure(
         self,
         *,
@@ -132,7 +137,10 @@ class ProductNumber(MetricType):
     def measure(self, *, span: Span, key: str, path: str) -> Any:
         cache = Cache.get_instance()
         if self.answers_for_the_past(key=key, path=path):
-            counts = [point.value for point in cache.series(key, span.start, span.end)]
+            points = cache.series(key, span.start, span.end)
+            if any(point.start < span.start or point.end > span.end for point in points):
+                raise ValueError(f"{key!r} counts by longer windows than the period of this metric.")
+            counts = [point.value for point in points]
             return sum(counts) if counts and None not in counts else None  # before it was captured: no zero
         return number_in(key, cache.get(key), path)
 

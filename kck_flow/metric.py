@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
-from math import isfinite
+from decimal import Decimal, localcontext
+from math import fsum, isfinite
 from typing import Any, ClassVar, Final, Literal
 
 from .errors import DeclarationError, UnstorableValue
@@ -19,7 +19,8 @@ from .primer import Primer, is_whole
 from .schedule import every
 from .windows import UNITS, Window
 
-ROLLUPS: Final = ("last", "sum", "mean")
+ROLLUPS: Final = ("last", "sum", "mean", "min", "max")
+DIGITS: Final = 2000  # of a sum of decimals: all that they have
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -62,6 +63,10 @@ class MetricType:
     def answers_for_the_past(self, **properties: Any) -> bool:
         """Whether it can say what a period that is over was; where not overridden, by ``measure`` taking a ``span``."""
         return _asks_for_span(type(self).measure)
+
+    def rolls_up_by(self, **properties: Any) -> str:
+        """Return how several periods make one; where not overridden, ``rollup``."""
+        return self.rollup
 
     # -- what the rest of the package asks
 
@@ -155,7 +160,7 @@ class Metric(Primer):
 
     period: str = "day"
     tz: str | None = None
-    rollup: Literal["", "last", "sum", "mean"] = ""
+    rollup: Literal["", "last", "sum", "mean", "min", "max"] = ""
     type: Any = None
     properties: Mapping[str, Any] = {}
     fills: int = 400
@@ -179,7 +184,7 @@ class Metric(Primer):
         apart = self.schedule.period() if self.schedule is not None else None
         if apart is not None and not self._says("soft_expire"):
             self.soft_expire = apart * 3 / 2  # one that was not collected in time is seen to be old
-        self.windows = Window(self.period, self.tz if self.period != "hour" else None)
+        self.windows = Window(self.period, self.tz)
         self._measures = _takes_span(self.__class__.compute)
         self._own = self.__class__.compute is not Metric.compute
         if self._own and self.type is not None:
@@ -231,6 +236,11 @@ class Metric(Primer):
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong in the declaration, as (what, what to do)."""
+        if self.augments:
+            yield (
+                "an edge augments it",
+                'Say then="stale" or "refresh": what it is folded into may be the number of a period that is over.',
+            )
         if self._own or self.stored_as_rows:
             return
         found = self.kind
@@ -279,10 +289,10 @@ class Metric(Primer):
     @property
     def rolled_up(self) -> str:
         """How several periods make one: ``"last"``, ``"sum"`` or ``"mean"``."""
-        found = self.kind
-        return (
-            self.rollup or (found.rollup if found else "") or ("sum" if self.answers_for_the_past else "last")
-        )
+        found, own = self.kind, ""
+        if found is not None and not self._own:
+            own = found.rolls_up_by(**found.cleaned(self.properties))
+        return self.rollup or own or ("sum" if self.answers_for_the_past else "last")
 
     def span(self, at: datetime) -> Span:
         """Return the period that an instant is in."""
@@ -341,10 +351,14 @@ def rolled(values: Sequence[Any], how: str) -> Any:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    if how == "last":
-        return known[-1]
+    if how in ("last", "min", "max"):
+        return known[-1] if how == "last" else min(known) if how == "min" else max(known)
     if any(isinstance(value, float) for value in known):
-        total: Any = sum(float(value) for value in known)
-        return total if how == "sum" else total / len(known)
-    total = sum(known)
+        try:
+            total: Any = fsum(known)
+            return total if how == "sum" else total / len(known)
+        except OverflowError:  # an int that no float is as large as
+            known = [Decimal(repr(value)) if isinstance(value, float) else value for value in known]
+    with localcontext(prec=DIGITS):
+        total = sum(known)
     return total if how == "sum" else Decimal(total) / len(known)

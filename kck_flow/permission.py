@@ -8,7 +8,9 @@ from typing import Any, Final
 from django.utils.module_loading import import_string
 
 from .conf import conf
+from .errors import DeclarationError
 from .key import Key
+from .process import Process
 from .registry import registry
 
 # What may be asked. To look and to export what one looks at goes by the product's own rule; the others need a
@@ -31,7 +33,23 @@ def may(user: Any, action: str, key: Key | str) -> bool:
     """
     primer = registry.primers.get(getattr(key, "key_base", None) or str(key).partition("/")[0])
     rule = primer.permission if primer is not None else None
-    return allows(rule, user, action, key)
+    if not allows(rule, user, action, key):
+        return False
+    # A process shows what its parts hold: who may not see one of them may not see it.
+    return not isinstance(primer, Process) or all(may(user, action, one) for one in _parts(primer, key))
+
+
+def _parts(process: Process, key: Key | str) -> list[Key]:
+    try:
+        stocks, flows = registry.parts(process)
+    except DeclarationError:
+        return []  # it shows nothing
+    params = getattr(key, "params", {})
+    return [
+        one.build_key(**{name.name: params[name.name] for name in one.parameters if name.name in params})
+        for one in (*stocks, *flows)
+        if all(name.has_default or name.name in params for name in one.parameters)
+    ]
 
 
 def may_all(user: Any, action: str, key_base: str) -> bool:
@@ -40,6 +58,13 @@ def may_all(user: Any, action: str, key_base: str) -> bool:
     """
     primer = registry.primers.get(key_base)
     rule = (primer.permission if primer is not None else None) or conf.PERMISSION
+    if isinstance(primer, Process):
+        try:
+            parts = registry.parts(primer)
+        except DeclarationError:
+            parts = ([], [])
+        if not all(may_all(user, action, one.name) for one in (*parts[0], *parts[1])):
+            return False
     if callable(rule) or (isinstance(rule, str) and rule.count(".") > 1):
         return False
     return allows(rule, user, action, key_base)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from math import isfinite
 from typing import Any, Final
 
 from django.utils import formats, timezone
@@ -19,6 +20,8 @@ MINUS: Final = "−"
 NBSP: Final = "\u00a0"
 # So many digits behind the point where a metric does not say: what is smaller is seen in the table.
 DIGITS: Final = 2
+LONGEST_SPAN: Final = 10**12  # in seconds
+MOST_DIGITS: Final = 2000  # what a number may have in all
 
 STATES: Final[Mapping[str, Any]] = {
     "fresh": gettext_lazy("fresh"),
@@ -43,19 +46,23 @@ def number(value: Any, form: str = "number", precision: int | None = None, *, si
         return MISSING
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return str(value)
+    if not isinstance(value, int) and not isfinite(value):
+        return MISSING
     below = value < 0
     size = -value if below else value
     if form == "percent":
         text = _("%(number)s %%") % {"number": _grouped(exact(size) * 100, precision, 1)}
     elif form == "duration":
-        text = span(float(size))
+        text = span(size)
     elif form == "bytes":
         text = bytes_text(int(size))
     else:
         text = _grouped(size, precision, DIGITS)
+    if not any(one in "123456789" for one in text):
+        return text  # nothing is left of it: no sign
     if below:
         return f"{MINUS}{text}"
-    return f"+{text}" if sign and value > 0 else text
+    return f"+{text}" if sign else text
 
 
 def exact(value: Any) -> Decimal:
@@ -68,11 +75,15 @@ def exact(value: Any) -> Decimal:
 def _grouped(value: Any, precision: int | None, most: int) -> str:
     if isinstance(value, int) and precision is None:
         return str(formats.number_format(value, force_grouping=True))
-    found = exact(value)
+    with localcontext(prec=MOST_DIGITS):
+        return _rounded(exact(value), precision, most)
+
+
+def _rounded(found: Decimal, precision: int | None, most: int) -> str:
     digits = precision if precision is not None else most
     if precision is None and found and abs(found) < Decimal(1).scaleb(-digits):
         digits = min(-found.adjusted() + 1, 12)  # the first two digits of what is smaller than that
-    rounded = round(found, digits) if digits < 28 else found
+    rounded = round(found, digits)
     if precision is None:
         rounded = rounded.normalize()
         exponent = rounded.as_tuple().exponent
@@ -99,9 +110,11 @@ def bytes_text(size: int) -> str:
     return f"{_grouped(Decimal(size) / limit * 1000, 1, 1)}{NBSP}{name}"
 
 
-def span(seconds: float) -> str:
+def span(seconds: Any) -> str:
     """Return a duration in its one fitting unit: ``0.8 s``, ``4 min``, ``2.5 h``, ``3 d``."""
-    size = abs(seconds)
+    if abs(seconds) > LONGEST_SPAN:
+        return f"{_grouped(exact(abs(seconds)) / 86_400, 0, 0)}{NBSP}{_('d')}"
+    size = abs(float(seconds))
     if size < 0.0995:
         return f"{_grouped(round(size * 1000), None, 0)}{NBSP}{_('ms')}"
     units = {"s": _("s"), "min": _("min"), "h": _("h"), "d": _("d")}
@@ -173,12 +186,19 @@ def change(now: Any, before: Any, form: str = "number", precision: int | None = 
     """Return how a number has changed: (``up``, ``down`` or ``same``; the change; it as a share, empty from zero)."""
     if now is None or before is None:
         return "", "", ""
-    difference = exact(now) - exact(before)
-    direction = "up" if difference > 0 else "down" if difference < 0 else "same"
-    if isinstance(now, int) and isinstance(before, int):
-        difference = now - before  # type: ignore[assignment]
-    share = number(exact(difference) / abs(exact(before)), "percent", sign=True) if before else ""
-    if form == "percent":  # 34 % is 4 points more than 30 %, and 13 % more
-        points = number(exact(difference) * 100, "number", 1 if precision is None else precision, sign=True)
-        return direction, _("%(points)s points") % {"points": points}, share
-    return direction, number(difference, form, precision, sign=True), share
+    with localcontext(prec=MOST_DIGITS):
+        difference = exact(now) - exact(before)
+        told = number(difference, form, precision, sign=True)
+        direction = "up" if difference > 0 else "down" if difference < 0 else "same"
+        share = number(difference / abs(exact(before)), "percent", sign=True) if before else ""
+        if not any(one in "123456789" for one in told):
+            direction, share = "same", ""  # what is not seen is no change
+        if form == "percent":  # 34 % is 4 points more than 30 %, and 13 % more
+            points = number(round(difference * 100, 1 if precision is None else precision), sign=True)
+            one = points.lstrip("+").lstrip(MINUS) == "1"
+            return (
+                direction,
+                (_("%(points)s point") if one else _("%(points)s points")) % {"points": points},
+                share,
+            )
+    return direction, told, share

@@ -59,7 +59,8 @@ def value_at(key: Key, metric: Metric, at: datetime) -> object:
     """Return what a metric was in the period that an instant is in. Raises NotPrimed: nothing was recorded of it."""
     span = metric.span(at)
     alias = spread.alias_of(metric)
-    held = measures.between(caller(alias), [key.digest], span.start, span.end).get(key.digest)
+    found = measures.between(caller(alias), [key.digest], span.start, span.end).get(key.digest, [])
+    held = [one for one in found if (one.start, one.end) == (span.start, span.end)]
     if not held:
         raise NotPrimed(
             f"Nothing of {str(key)!r} was recorded of the {metric.period} that begins at {span.start.isoformat()}. "
@@ -107,13 +108,13 @@ def _end(step: Window, end: datetime) -> datetime:
 def _points(
     metric: Metric, step: Window, held: Sequence[Measure], start: datetime, end: datetime, now: datetime
 ) -> Iterable[Point]:
-    by_start = {one.start: one for one in held}
+    by_span = {(one.start, one.end): one for one in held}
     version = metric.version
     at = step.start_of(start)
     while at < end:
         after = step.after(at)
         spans = [Span(at, after)] if step == metric.windows else list(metric.spans(at, after))
-        there = [by_start.get(span.start) for span in spans]
+        there = [by_span.get((span.start, span.end)) for span in spans]
         values = [
             metric.codec.decode(one.text) if one is not None and one.text is not None else None
             for one in there

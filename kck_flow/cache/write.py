@@ -59,6 +59,8 @@ def set_value(
                 f"{name} is a timedelta from zero to a hundred years, or None for never, not {duration!r}."
             )
     codec = primer.codec if primer is not None else Primer.codec
+    if primer is not None:
+        value = primer.storable(key, value)
     session = caller(spread.alias_of(primer))
     listened = run_hooks and hooks.anything(primer)
     edges = registry.on_product(key.key_base)

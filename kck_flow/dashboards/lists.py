@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from .captions import kind_of
 from .faces import Refused
 from .pages import Page, address, href, short
 from .ranges import Range
+
+logger = logging.getLogger("kck_flow")
 
 COLUMNS = (
     "key",
@@ -198,8 +201,8 @@ def _keys(place: str) -> list[Key]:
             continue
         if all(parameter.has_default for parameter in primer.parameters):
             found.append(primer.build_key())
-        elif isinstance(primer, Metric):
-            found += primer.domain_keys()
+        elif isinstance(primer, Metric) and not isinstance(primer.domain, str):
+            found += _domain_of(primer)
     if place == "products":
         for alias in dict.fromkeys(spread.alias_of(primer) for primer in registry.unique()):
             for row in listings.entries(caller(alias), limit=10_000):
@@ -207,6 +210,14 @@ def _keys(place: str) -> list[Key]:
     return list(
         dict.fromkeys(key for key in found if kind_of(registry.primers.get(key.key_base)) != "action")
     )
+
+
+def _domain_of(primer: Metric) -> list[Key]:
+    try:
+        return primer.domain_keys()
+    except Exception as error:  # the others are listed all the same
+        logger.warning("page.unreadable key=%s error=%r", primer.name, error)
+        return []
 
 
 def _products_of(primer: TimeFrame) -> Sequence[Mapping[str, Any]]:

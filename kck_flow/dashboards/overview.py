@@ -13,7 +13,7 @@ from ..dashboard import Dashboard, Panel
 from ..errors import KckFlowError
 from ..key import Key
 from ..metric import Metric
-from ..permission import VIEW, may
+from ..permission import VIEW, allows, may
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
@@ -102,7 +102,7 @@ def _alone(primer: Any) -> bool:
 def overview(user: Any, over: Range) -> Page:
     """Return the overview, as a user may see it."""
     own = registry.dashboards.get("overview")
-    if own is not None:
+    if own is not None and allows(own.permission, user, VIEW, own):
         return dashboard(own, {}, user, over)
     sections, words, hidden = groups(user)
     shown = _tiles([key for _title, _process, keys in sections for key in keys][:MOST_TILES], over, words)
@@ -143,7 +143,7 @@ def _page(
 ) -> Page:
     products = [one for one, _tile, _trend in shown.values()]
     worst, sentence = tiles.freshness(products)
-    rows = [tile_row(group.title, one, shown[one.key]) for group in made for one in group.tiles]
+    rows = [tile_row(group.title, one, shown[one.key], over) for group in made for one in group.tiles]
     return Page(
         template,
         title,
@@ -168,10 +168,12 @@ ROW = (
 )  # fmt: skip
 
 
-def tile_row(section: str, made: Tile, shown: tuple[reading.Shown, Tile, reading.Trend]) -> dict[str, Any]:
+def tile_row(
+    section: str, made: Tile, shown: tuple[reading.Shown, Tile, reading.Trend], over: Range
+) -> dict[str, Any]:
     """Return a tile as JSON and CSV have it."""
     one, _tile, trend = shown
-    value = tiles.headline(one, trend)
+    value = tiles.headline(one, trend, over)
     known = trend.before is not None and value is not None
     return {
         "section": section,
@@ -220,7 +222,8 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
             try:
                 key = key_of(panel, params)
             except KckFlowError as error:
-                problems.append(str(error))
+                staff = getattr(user, "is_staff", False)
+                problems.append(str(error) if staff else _("A panel of this page cannot be shown."))
                 continue
             if not may(user, VIEW, key):
                 hidden += 1
@@ -234,6 +237,7 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
         shown[key][1].wide = bool(panel.options.get("wide"))
     page = _page("overview.html", declared.text, made, shown, hidden, over, str(declared.description))
     page.context["problems"] = problems
+    page.facts = [page.facts, problems]
     return page
 
 

@@ -18,7 +18,7 @@ from ..entry import Entry
 from ..errors import ComputeFailed, KckFlowError, NotPrimed, StoreUnavailable, WaitTimeout
 from ..key import Key
 from ..metric import Metric
-from ..permission import may, may_see_rows
+from ..permission import VIEW, may, may_see_rows
 from ..process import Process
 from ..registry import registry
 from ..stock import Stock
@@ -139,7 +139,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "tile": tile,
         "trend": trend,
         "chart": chart,
-        "strip": strip(shown),
+        "strip": strip(shown, detailed(user, key)),
         "addresses": addresses(words, over),
         "members_href": members_href(key, user),
         "description": words.description,
@@ -167,14 +167,25 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             "version": shown.version,
             "computed_at": shown.computed_at if shown.version else None,
             "fresh_until": shown.soft_expires_at or shown.hard_expires_at,
-            "value": tiles.headline(shown, trend),
+            "value": tiles.headline(shown, trend, over),
             "before": trend.before,
             **overview.range_meta(over),
         },
         context=context,
         picture=lambda theme, width: chart_of(words, trend, over, notes=notes, theme=theme, width=width).svg,
         modified=shown.computed_at if shown.version else None,
-        facts=[shown.state, shown.version, shown.value, shown.error, [one.text for one in notes]],
+        facts=[
+            shown.state,
+            shown.version,
+            shown.value,
+            shown.error,
+            trend.before,
+            [words.unit, words.unit_plural, words.good, words.goal, words.precision, words.description],
+            notes_text(notes, over),
+            context.get("needs"),
+            context.get("feeds"),
+            context.get("runs"),
+        ],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
     )
 
@@ -184,7 +195,7 @@ def local(at: datetime, over: Range) -> datetime:
     return at.astimezone(over.zone)
 
 
-def strip(shown: reading.Shown) -> list[tuple[str, str]]:
+def strip(shown: reading.Shown, detail: bool) -> list[tuple[str, str]]:
     """Return what is known of a product's freshness, (what, how it is) each."""
     now = shown.now
     found = [(_("State"), str(wording.STATES[shown.state]))]
@@ -207,7 +218,7 @@ def strip(shown: reading.Shown) -> list[tuple[str, str]]:
         times = ngettext("failed once", "failed %(count)s times in a row", shown.attempts) % {
             "count": shown.attempts
         }
-        found.append((_("Failing"), f"{times}: {shown.error}"))
+        found.append((_("Failing"), f"{times}: {shown.error}" if detail else times))
     return found
 
 
@@ -255,18 +266,19 @@ def about(key: Key, user: Any) -> dict[str, Any]:
     except KckFlowError as error:
         return {"told": None, "problem": str(error)}
     return {
-        "told": told,
-        "needs": [_relative(one) for one in told["needs"]],
-        "feeds": [_relative(one) for one in told["feeds"]],
-        "declared_needs": told["declared_needs"],
-        "declared": _where(told["declared"]),
+        "told": {**told, "cause": told["cause"] if detailed(user, key) else ""},
+        "needs": [_relative(one) for one in told["needs"] if _may_see(user, one)],
+        "feeds": [_relative(one) for one in told["feeds"] if _may_see(user, one)],
+        "relatives_hidden": sum(not _may_see(user, one) for one in (*told["needs"], *told["feeds"])),
+        "declared_needs": told["declared_needs"] if detailed(user, key) else [],
+        "declared": _where(told["declared"]) if detailed(user, key) else "",
         "runs": [
             {
                 "outcome": run["outcome"],
                 "started": wording.instant(run["started_at"]),
                 "took": wording.span(run["seconds"]) if run["seconds"] is not None else wording.MISSING,
-                "reason": run["reason"],
-                "error": (run["error"] or "").partition("\n")[0],
+                "reason": run["reason"] if detailed(user, key) else "",
+                "error": (run["error"] or "").partition("\n")[0] if detailed(user, key) else "",
             }
             for run in told["runs"]
         ],
@@ -274,6 +286,15 @@ def about(key: Key, user: Any) -> dict[str, Any]:
         "may_refresh": may(user, "refresh", key),
         "may_invalidate": may(user, "invalidate", key),
     }
+
+
+def _may_see(user: Any, one: Mapping[str, Any]) -> bool:
+    return may(user, VIEW, registry.key(str(one["key"])))
+
+
+def detailed(user: Any, key: Key) -> bool:
+    """Whether a user is told what was raised and where: it may name what others may not see."""
+    return bool(getattr(user, "is_staff", False)) or may(user, "refresh", key)
 
 
 def _relative(one: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,9 +98,12 @@ class Range:
         if self.compare == "none":
             return None
         if self.compare == "year":
-            return self._shifted(self.start, relativedelta(years=1)), self._shifted(
-                self.until, relativedelta(years=1)
-            )
+            # Weeks begin on other days a year before: as many weeks, so that there are as many steps.
+            year = relativedelta(weeks=52) if self.by == "week" else relativedelta(years=1)
+            return self._shifted(self.start, year), self._shifted(self.until, year)
+        if self.by == "hour":
+            length = self.end - self.start
+            return self.start - length, self.until - length
         if self.by == "month":
             months = self.steps
             return self._shifted(self.start, relativedelta(months=months)), self._shifted(

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Any, NamedTuple
 
 from .. import clock, spread
@@ -37,6 +38,13 @@ from .captions import Caption, captions
 from .ranges import Range
 
 logger = logging.getLogger("kck_flow")
+
+_LONGEST = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(hours=25),
+    "week": timedelta(days=7, hours=1),
+    "month": timedelta(days=31, hours=1),
+}
 
 
 @dataclass(slots=True)
@@ -164,7 +172,7 @@ def _stored(keys: Sequence[Key], words: Mapping[Key, Caption]) -> dict[Key, Show
             row = listed.get(str(key))
             found[key] = _listed(words[key], row)
             if row is None or not servable(row) or found[key].state == "stale":
-                _want(key, alias, row)
+                _want(words[key], key, alias, row)
     return found
 
 
@@ -209,11 +217,13 @@ def _general(text: str) -> Any:
     return JSON.decode(text)
 
 
-def _want(key: Key, alias: str, row: Listed | None) -> None:
+def _want(words: Caption, key: Key, alias: str, row: Listed | None) -> None:
     """Have a product computed that is stale, or was never: once, by a worker, or where none lives, by a thread."""
     primer = registry.primers.get(key.key_base)
     if primer is None or isinstance(primer, (Action, Topic)) or not primer.prime_on_cache_miss:
         return
+    if isinstance(primer, Metric) and isinstance(words.primer, Metric) and words.primer.is_paused:
+        return  # it is collected when somebody says so
     if row is not None and (row.running or row.attempts):
         return  # it is on its way, or waits for its back-off
     if context_of(alias) == OPEN:
@@ -228,7 +238,9 @@ def number_of(value: Any) -> Any:
         value = value.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return None
-    return value
+    if isinstance(value, int) or isfinite(value):
+        return value
+    return None
 
 
 # -- over time
@@ -309,7 +321,14 @@ def _trend(words: Caption, found: Sequence[Point] | Exception, over: Range) -> T
     if isinstance(found, Exception):
         return Trend(problem=str(found))
     numbers = [Point(one.start, one.end, number_of(one.value), one.complete, one.generation) for one in found]
-    points = [one for one in numbers if one.end > over.start and not (over.complete and not one.complete)]
+    # Of what is added up in periods longer than the steps, those that begin in the range: each counts in one only.
+    whole = words.rollup == "last" or all(one.end - one.start <= _LONGEST[over.by] for one in numbers)
+    points = [
+        one
+        for one in numbers
+        if (one.end > over.start if whole else one.start >= over.start)
+        and not (over.complete and not one.complete)
+    ]
     before = over.before()
     older = [one for one in numbers if before is not None and one.end > before[0] and one.start < before[1]]
     number = rolled([one.value for one in points], words.rollup)
@@ -343,8 +362,3 @@ def picture(key: Key, process: Process, over: Range, facet: str | None = None) -
     """Return a process over a range; see ``Cache.picture``. Its range ends with the step that now is in."""
     end = over.end if over.end <= over.now else None
     return processes.picture(key, process, over.start, end, by=over.by, facet=facet)
-
-
-def shortest(point: Point) -> timedelta:
-    """Return how long a point lasts."""
-    return point.end - point.start

@@ -15,6 +15,7 @@ from ..drawing.coverage import goal_bar
 from ..drawing.sheet import Sheet
 from ..key import Key
 from ..metric import rolled
+from ..windows import UNITS
 from .captions import Caption
 from .ranges import Range
 from .reading import Shown, Trend, comparable
@@ -66,13 +67,13 @@ class Tile:
 def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
     """Return the tile of a product."""
     words = shown.caption
-    number = headline(shown, trend)
+    number = headline(shown, trend, over)
     made = Tile(
         shown.key,
         words.label,
         "",
         words.number(number) if number is not None or not _has_other(shown) else _other(shown),
-        unit_text(words, number, over),
+        unit_text(words, number, over, trend),
         shown.state,
         state_text(shown),
         href=href,
@@ -103,13 +104,13 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
     return made
 
 
-def headline(shown: Shown, trend: Trend | None) -> Any:
-    """Return the number that stands for a product: of what is added up, over the range; else what it is now."""
-    if shown.caption.rollup != "last" and trend is not None:
+def headline(shown: Shown, trend: Trend | None, over: Range) -> Any:
+    """Return the number that stands for a product: of what is added up, and of a range that is over, that of the range;
+    else what it is now.
+    """
+    if trend is not None and (shown.caption.rollup != "last" or over.end <= over.now):
         return trend.number
-    if shown.number is not None:
-        return shown.number
-    if trend is not None and shown.state in ("failed", "stale", "computing"):
+    if shown.number is None and trend is not None and shown.state in ("failed", "stale", "computing"):
         return trend.number  # the last good one
     return shown.number
 
@@ -126,22 +127,32 @@ def towards_goal(words: Caption, number: Any, trend: Trend | None, over: Range) 
     return rolled([one.value for one in trend.points if over.is_over(one.end)], "mean")
 
 
-def unit_text(words: Caption, number: Any, over: Range) -> str:
-    """Return what stands below a number: its unit, and over which range it is added up."""
+def unit_text(words: Caption, number: Any, over: Range, trend: Trend | None = None) -> str:
+    """Return what stands below a number: its unit, and over which periods it is added up."""
     unit = words.unit_of(number)
     if words.rollup == "last":
         return unit
-    how = _("on average") if words.rollup == "mean" else ""
-    steps = over.steps
-    if over.by == "hour":
-        span = ngettext("in the last hour", "in %(count)s hours", steps) % {"count": steps}
-    elif over.by == "day":
-        span = ngettext("today", "in %(count)s days", steps) % {"count": steps}
-    elif over.by == "week":
-        span = ngettext("this week", "in %(count)s weeks", steps) % {"count": steps}
-    else:
-        span = ngettext("this month", "in %(count)s months", steps) % {"count": steps}
-    return " ".join(part for part in (unit, how, span) if part)
+    how = {"mean": _("on average"), "min": _("at least"), "max": _("at most")}.get(words.rollup, "")
+    by, steps = over.by, over.steps
+    period = getattr(words.primer, "period", by)
+    if trend is not None and period in UNITS and UNITS.index(period) > UNITS.index(by):
+        by, steps = period, len(trend.points)  # its own periods are longer than the steps of the range
+    return " ".join(part for part in (unit, how, _span_text(by, steps, over.end > over.now)) if part)
+
+
+def _span_text(by: str, steps: int, lasts: bool) -> str:
+    """Return how many periods, in words; the one that lasts by its own name."""
+    if steps == 1 and lasts:
+        return {
+            "hour": _("this hour"), "day": _("today"), "week": _("this week"), "month": _("this month"),
+        }[by]  # fmt: skip
+    if by == "hour":
+        return wording.count(steps, "in %(count)s hour", "in %(count)s hours")
+    if by == "day":
+        return wording.count(steps, "in %(count)s day", "in %(count)s days")
+    if by == "week":
+        return wording.count(steps, "in %(count)s week", "in %(count)s weeks")
+    return wording.count(steps, "in %(count)s month", "in %(count)s months")
 
 
 def state_text(shown: Shown) -> str:

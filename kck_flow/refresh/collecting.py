@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from .. import clock, configured, hooks, spread
+from .. import key as keys
 from ..cache.compute import RAISED, call
 from ..cache.facade import Cache
 from ..cache.failures import describe
-from ..errors import KckFlowError, UnknownPrimer
+from ..errors import StoreUnavailable, UnknownPrimer
 from ..key import Key
 from ..metric import Metric, Span
 from ..registry import registry
 from ..store import families, measures
 from ..store.session import caller
 from ..storing import encode
+from . import plan
 
 logger = logging.getLogger("kck_flow")
 
 # After so many periods in a row that raised, a filling in is given up until the next one.
 GIVE_UP_AFTER = 3
+TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def metrics(names: Iterable[str] = ()) -> list[tuple[Key, Metric]]:
     asked = list(names)
     configured.seen()
     if not asked:
-        return [(key, primer) for primer in _families() for key in primer.domain_keys()]
+        return [(key, primer) for primer in _families() for key in _domain(primer)]
     found: dict[Key, Metric] = {}
     for name in asked:
         found.update(_named(name))
@@ -81,10 +87,19 @@ def _families() -> list[Metric]:
     return [primer for primer in registry.unique() if isinstance(primer, Metric)]
 
 
+def _domain(primer: Metric) -> list[Key]:
+    """Return a family's keys; of one whose domain raises, none but its name, by which it is told."""
+    try:
+        return plan.domain_of(primer)
+    except Exception as error:
+        logger.warning("metric.unfilled key=%s start=- error=%s", primer.name, describe(error))
+        return [keys.general(primer.name)]
+
+
 def _named(name: str) -> Iterator[tuple[Key, Metric]]:
     primer = registry.primers.get(name)
     if isinstance(primer, Metric) and primer.parameters:
-        yield from ((key, primer) for key in primer.domain_keys())
+        yield from ((key, primer) for key in plan.domain_of(primer))
         return
     for family in _families():
         key = family.key_called(name)
@@ -117,17 +132,18 @@ def collect(names: Iterable[str] = (), *, paused: bool = False) -> Iterator[Coll
         if family.name not in held:
             held[family.name] = family.name in families.paused(caller(alias))
         try:
+            if family.parameters and not key.params:
+                plan.domain_of(family)  # raises what it raised
             metric = family.of(key)
+            span = metric.span(clock.now())
             if (held[family.name] or metric.is_paused) and not paused:
-                span = metric.span(clock.now())
                 yield Collected(key, "paused", None, span, metric.windows.text_of(span.start))
                 continue
             entry = cache.refresh(key)
             filled = fill(key, metric)
-        except KckFlowError as error:
+        except Exception as error:
             yield Collected(key, "failed", error=describe(error))
             continue
-        span = metric.span(entry.computed_at or clock.now())
         period = metric.windows.text_of(span.start)
         yield Collected(key, "collected", entry.value, span, period, filled.filled, filled.error)
 
@@ -153,12 +169,16 @@ def missing(
             else []
         )
     else:
-        spans = [span for span in metric.spans(start, min(end or now, now)) if span.end <= now]
+        spans = [
+            span
+            for span in metric.spans(start, min(end or now, now))
+            if start <= span.start and span.end <= now
+        ]
     if not spans:
         return []
     held = measures.between(session, [key.digest], spans[0].start, spans[-1].end).get(key.digest, [])
-    there = {one.start for one in held if one.complete}
-    return [span for span in spans if span.start not in there]
+    there = {(one.start, one.end) for one in held if one.complete}
+    return [span for span in spans if (span.start, span.end) not in there]
 
 
 def fill(
@@ -184,7 +204,9 @@ def fill(
         spans = missing(key, metric, start, end)
     filled = failed = in_a_row = 0
     error = ""
-    for span in spans:
+    for span in reversed(
+        spans
+    ):  # the newest first: what can never be measured must not keep the rest from it
         try:
             measure(key, metric, span)
             filled, in_a_row = filled + 1, 0
@@ -211,13 +233,33 @@ def measure(key: Key, metric: Metric, span: Span) -> int | None:
 
     Whatever ``compute`` raises, rises; UnstorableValue: what it returned is no number.
     """
-    value, _ = call(metric, key, at=span.start, inline=True)
+    alias = spread.alias_of(metric)
+    session = caller(alias)
+    # In somebody's transaction, what fails here must not end that.
+    with transaction.atomic(using=alias) if session.connection.in_atomic_block else nullcontext():
+        value, _ = call(metric, key, at=span.start, inline=True)
     text, _ = encode(key, metric, metric.codec, value)
-    session = caller(spread.alias_of(metric))
-    with session.transaction():
-        number = measures.append(
-            session, key, span.start, span.end, text, version=0, primer_version=metric.version, complete=True
-        )
-        if number is not None:
-            hooks.run(metric, "post_record", key, session=session, record=number)
-    return number
+    for _attempt in range(TRIES):
+        with session.transaction():
+            number = measures.append(
+                session,
+                key,
+                span.start,
+                span.end,
+                text,
+                version=0,
+                primer_version=metric.version,
+                complete=True,
+            )
+            if number is not None:
+                hooks.run(metric, "post_record", key, session=session, record=number)
+                return number
+        held = measures.between(session, [key.digest], span.start, span.end).get(key.digest, [])
+        if any(one.complete and one.end == span.end and _value(metric, one.text) == value for one in held):
+            return None  # it is as it was
+        # Somebody took this revision meanwhile, with another number: ours is the next.
+    raise StoreUnavailable(f"{str(key)!r}: its number of {span.start.isoformat()} could not be stored.")
+
+
+def _value(metric: Metric, text: str | None) -> Any:
+    return metric.codec.decode(text) if text is not None else None

@@ -91,7 +91,7 @@ def fake(days: int, seed: int = 1) -> Iterator[Seeded]:
     now = clock.now()
     for slug in FAKE:
         key, metric = _metric(slug)
-        filled = collecting.fill(key, metric, now - timedelta(days=days), now)
+        filled = collecting.fill(key, metric, metric.span(now - timedelta(days=days)).start, now)
         Cache.get_instance().refresh(key)
         yield Seeded(slug, "filled", filled.filled)
 

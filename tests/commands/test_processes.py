@@ -318,7 +318,7 @@ def test_missing_tables_name_the_command_that_makes_them(own_server) -> None:
     assert "Run: manage.py migrate" in said.err
     said = run("check", env={"DATABASE_URL": url.rsplit("/", 1)[0] + "/template1"})
     assert said.code == 1
-    assert "✗ tables: Missing: kck_book" in said.out
+    assert "✗ tables: Missing: kck_annotation, kck_book" in said.out
 
 
 def test_a_broken_module_is_noted_and_the_others_work(tmp_path: Path) -> None:
@@ -393,5 +393,7 @@ def test_the_verbs_are_those_of_the_design() -> None:
         "rewind",
         "frames",
         "backfill",
+        "collect",
+        "seed",
     }
     assert "sweep" not in registry.primers

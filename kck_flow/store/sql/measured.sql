@@ -3,8 +3,8 @@
 SELECT w.digest, extract(epoch FROM r.start_at)::float8, extract(epoch FROM r.end_at)::float8, r.value, r.complete, r.primer_version,
        r.revision
 FROM unnest(%(digests)s::uuid[]) AS w (digest) CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (k.start_at) k.start_at, k.end_at, k.value, k.complete, k.primer_version, k.revision FROM kck_record k
+    SELECT DISTINCT ON (k.start_at, k.end_at) k.start_at, k.end_at, k.value, k.complete, k.primer_version, k.revision FROM kck_record k
     WHERE k.digest = w.digest AND k.facet = '' AND k.facet_digest = '00000000-0000-0000-0000-000000000000'
       AND k.start_at >= %(start)s AND k.start_at < %(end)s
-    ORDER BY k.start_at, k.revision DESC
+    ORDER BY k.start_at, k.end_at, k.revision DESC
 ) r ORDER BY w.digest, r.start_at
