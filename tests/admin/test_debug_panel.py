@@ -1,0 +1,104 @@
+"""The panel of django-debug-toolbar, where that is installed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory, override_settings
+
+from kck_flow import Cache
+from tests.pages.conftest import SITE
+
+pytest.importorskip("debug_toolbar")
+
+
+class Toolbar:
+    """What a panel asks of its toolbar."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request, self.stats, self.store = request, {}, None
+        self.request_id = "one"
+
+
+@pytest.fixture
+def panel_class(db: None) -> Iterator[Any]:
+    with override_settings(
+        **{
+            **SITE,
+            "INSTALLED_APPS": ["debug_toolbar", *SITE["INSTALLED_APPS"]],
+            "ROOT_URLCONF": "tests.pages.urls",
+        },
+        DEBUG_TOOLBAR_PANELS=["kck_flow.panels.ProductsPanel"],
+    ):
+        from kck_flow import panels
+
+        panels.watch()
+        made: dict[str, Any] = {}
+
+        class Panel(panels.ProductsPanel):
+            def record_stats(self, stats: dict[str, Any]) -> None:
+                made.update(stats)
+
+            def get_stats(self) -> dict[str, Any]:
+                return made
+
+        yield Panel
+
+
+def look(panel_class: Any, view: Any) -> dict[str, Any]:
+    request = RequestFactory().get("/")
+    panel = panel_class(Toolbar(request), view)
+    panel.enable_instrumentation()
+    try:
+        view(request)
+    finally:
+        panel.disable_instrumentation()
+    panel.generate_stats(request, HttpResponse())
+    return dict(panel.get_stats())
+
+
+def test_reads_are_told_by_how_they_went(declared: None, panel_class: Any) -> None:
+    cache = Cache.get_instance()
+    cache.get("a_menu/1")
+
+    def view(_request: HttpRequest) -> None:
+        cache.get("a_menu/1")
+        cache.get("a_menu/2")
+        cache.get("a_menu/3", None, prime_on_cache_miss=False)
+        cache.get_many(["a_menu/1", "a_menu/4"])
+
+    stats = look(panel_class, view)
+    told = [(one["key"], one["outcome"]) for one in stats["reads"]]
+    assert told == [
+        ("a_menu/1", "hit"), ("a_menu/2", "miss"), ("a_menu/3", "empty"), ("a_menu/1", "hit"), ("a_menu/4", "miss"),
+    ]  # fmt: skip
+    assert stats["reads"][0]["address"] == "/x/y/products/a_menu%2F1"
+    assert cache.get("a_menu/1")["branch"] == 1  # and nobody listens any more
+    assert len(panel_class(Toolbar(RequestFactory().get("/")), view).get_stats()["reads"]) == 5
+
+
+def test_two_requests_in_one_loop_do_not_hear_each_other(declared: None, panel_class: Any) -> None:
+    from kck_flow import panels
+
+    async def request(branch: int, ready: asyncio.Event, go: asyncio.Event) -> list[str]:
+        panel = panel_class(Toolbar(RequestFactory().get("/")), None)
+        panel.enable_instrumentation()
+        ready.set()
+        await go.wait()  # both are under way
+        panels._reads.get().append(panels.Read(f"a_menu/{branch}", panels.HIT, 0.0))
+        panel.disable_instrumentation()
+        return [one.key for one in panel.reads]
+
+    async def both() -> list[list[str]]:
+        first, second = asyncio.Event(), asyncio.Event()
+        return list(
+            await asyncio.gather(
+                asyncio.create_task(request(1, first, second)), asyncio.create_task(request(2, second, first))
+            )
+        )
+
+    assert asyncio.run(both()) == [["a_menu/1"], ["a_menu/2"]]
