@@ -11,7 +11,6 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -23,7 +22,7 @@ from ..models import Event, FlowEvent
 from ..permission import VIEW, may, may_see_rows
 from ..registry import registry
 from ..stock import Flow
-from .lists import AppFilter, DatabaseFilter, FamilyFilter, ReadOnly, when
+from .lists import AppFilter, DatabaseFilter, FamilyFilter, ReadOnly, shown, when
 
 # So many transitions of one row are shown on a page.
 SHOWN = 100
@@ -219,7 +218,7 @@ def show_flows(page: Any, request: HttpRequest, object_id: str) -> HttpResponseB
             args=[quote(obj.pk)],
         ),
     }
-    return TemplateResponse(request, "admin/kck_flow/flows_of_row.html", context)
+    return shown(page.admin_site, request, "flows_of_row.html", context)
 
 
 def flow_urls(page: Any) -> list[Any]:
@@ -238,7 +237,7 @@ class FlowHistory:
     ``class AccountAdmin(FlowHistory, admin.ModelAdmin)``.
     """
 
-    change_form_template = "admin/kck_flow/change_form.html"
+    change_form_template = "admin/kck_flow/moved_row.html"
 
     def get_urls(self) -> list[Any]:
         return [*flow_urls(self), *super().get_urls()]  # type: ignore[misc]

@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -99,7 +100,7 @@ class ReadOnly(Pages):
     list_max_show_all = PER_PAGE
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    change_list_template = "admin/kck_flow/change_list.html"
+    change_list_template = "admin/kck_flow/long_list.html"
 
     class Media:
         css = {"all": ["kck_flow/admin.css"]}
@@ -223,6 +224,12 @@ def product_address(site: Any, key: str) -> str:
     from django.urls import reverse
 
     return reverse(f"{site.name}:kck_flow_dataproduct_change", args=[quote(str(key))])
+
+
+def shown(site: Any, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+    """Answer with a page of an admin site: its links lead to the same site."""
+    request.current_app = site.name
+    return TemplateResponse(request, f"admin/kck_flow/{template}", context)
 
 
 def short(text: str, most: int = 120) -> str:

@@ -42,6 +42,7 @@ from .lists import (
     aliases,
     key_of,
     product_address,
+    shown,
     unseen_families,
 )
 
@@ -87,7 +88,7 @@ def known_families() -> dict[str, Any]:
 class ProductAdmin(ReadOnly):
     """Products that are stored. What is counted as rows move, and what was never computed, stands under "Declared"."""
 
-    list_display = ("name", "parameters", "state", "age", "next_refresh", "took", "size", "failures")
+    list_display = ("name", "parameters", "state_now", "age", "next_refresh", "took", "size", "failures")
     list_filter = (
         StateFilter, KindFilter, AppFilter, FamilyFilter, ("computed_at", admin.DateFieldListFilter), DatabaseFilter,
     )  # fmt: skip
@@ -194,7 +195,7 @@ class ProductAdmin(ReadOnly):
         return ", ".join(f"{name} {value}" for name, value in given.items()) or wording.MISSING
 
     @admin.display(description=gettext_lazy("state"))
-    def state(self, obj: Any) -> Any:
+    def state_now(self, obj: Any) -> Any:
         return chip(listed.state_of(obj.told) if obj.told is not None else "empty")
 
     @admin.display(description=gettext_lazy("age"))
@@ -271,7 +272,7 @@ class ProductAdmin(ReadOnly):
             **detail.about(request, self.admin_site, obj, key),
             **(extra_context or {}),
         }
-        return TemplateResponse(request, "admin/kck_flow/product.html", context)
+        return shown(self.admin_site, request, "product.html", context)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         obj = self._object(request, object_id)
@@ -325,7 +326,7 @@ class ProductAdmin(ReadOnly):
         if not self.has_view_permission(request):
             raise PermissionDenied
         keys, families = _declared(request.user)
-        shown = reading.read(keys)
+        found = reading.read(keys)
         context = {
             **self.admin_site.each_context(request),
             "title": _("Declared products"),
@@ -343,11 +344,11 @@ class ProductAdmin(ReadOnly):
                     "state": chip(one.state),
                     "age": wording.age(one.age) if one.version else "",
                 }
-                for one in shown.values()
+                for one in found.values()
             ],
             "families": families,
         }
-        return TemplateResponse(request, "admin/kck_flow/declared.html", context)
+        return shown(self.admin_site, request, "declared.html", context)
 
     # -- actions
 
@@ -416,7 +417,7 @@ class ProductAdmin(ReadOnly):
             "across": request.POST.get("select_across", "0"),
             "back": back or request.get_full_path(),
         }
-        return TemplateResponse(request, "admin/kck_flow/confirm.html", context)
+        return shown(self.admin_site, request, "confirm.html", context)
 
 
 class _OfMany(ProductAdmin):
@@ -428,6 +429,9 @@ class _OfMany(ProductAdmin):
 
     def __init__(self, of: ProductAdmin) -> None:
         super().__init__(of.model, of.admin_site)
+
+    def is_large(self, request: HttpRequest) -> bool:
+        return False  # it knows already
 
 
 def chip(state: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client, override_settings
 
+from kck_flow.changes import triggers
 from kck_flow.testing import registered, reset
 from tests.admin import declared as own
 from tests.pages.conftest import SITE, login
@@ -52,6 +53,16 @@ def declared() -> Iterator[None]:
     reset()
     with ExitStack() as stack:
         stack.enter_context(registered(*own.PRIMERS))
+        yield
+    reset()
+
+
+@pytest.fixture
+def counted(db: None) -> Iterator[None]:
+    """Stocks of accounts, the flow between them, and the process that they make, captured by triggers."""
+    reset()
+    with registered(*own.COUNTED):
+        triggers.install("default")
         yield
     reset()
 

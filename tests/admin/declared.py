@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from kck_flow import IntegerParameter, Primer
+from django.db.models import Q
+
+from kck_flow import Facet, Flow, IntegerParameter, Metric, Primer, Process, Stock
+from tests.accounts.models import Account
 
 
 class Menu(Primer):
@@ -66,4 +69,45 @@ class Reader(Primer):
         return len(Cache.get_instance().get("a_menu/1")["dishes"])
 
 
-PRIMERS = [Menu, Failing, Private, Guarded, Reader]
+class Trying(Stock):
+    """Accounts that try."""
+
+    key_base = "a_trying"
+    model, members = Account, Q(state="trial")
+    facets = [Facet("plan")]
+
+
+class Paying(Stock):
+    """Accounts that pay us."""
+
+    key_base = "a_paying"
+    model, members = Account, Q(state="active")
+
+
+class Starting(Flow):
+    """Accounts that begin to pay."""
+
+    key_base = "a_starting"
+    sources, sinks = [Trying], [Paying]
+    record_events = True
+
+
+class Subscribing(Process):
+    """How accounts come to pay."""
+
+    key_base = "a_subscribing"
+    stocks, flows = [Trying, Paying], [Starting]
+
+
+class Visits(Metric):
+    """Visits."""
+
+    key_base = "a_visits"
+    unit, unit_plural, tz = "visit", "visits", "UTC"
+
+    def compute(self, key: Any, span: Any) -> int:
+        return int(span.start.day)
+
+
+PRIMERS = [Menu, Failing, Private, Guarded, Reader, Visits]
+COUNTED = [Trying, Paying, Starting, Subscribing]
