@@ -32,6 +32,7 @@ class PanelForm(forms.ModelForm):  # type: ignore[type-arg]
         if "options" in self.fields:
             rows = (f"{name}: {said}" for name, said in OPTIONS.items())
             self.fields["options"].help_text = "; ".join(rows)
+            self.fields["options"].widget.attrs |= {"rows": 2, "cols": 28}
 
     def _attributes(self, name: str) -> dict[str, Any]:
         """Return a field's attributes as the admin's look has them."""

@@ -44,7 +44,7 @@ def about(request: HttpRequest, site: Any, obj: Any, key: Key) -> dict[str, Any]
         "strip": product.strip(shown),
         "problem": problem,
         "cause": told.get("cause", ""),
-        "declared": told.get("declared", ""),
+        "declared": product._where(told.get("declared", "")),
         "schedule": told.get("schedule"),
         "next": [wording.instant(at, shown.now) for at in told.get("next", ())],
         "paused": told.get("paused"),

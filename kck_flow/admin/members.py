@@ -128,6 +128,6 @@ def _say(request: HttpRequest, chosen: members.Members) -> None:
     text = chosen.sentence()
     where, name = chosen.process(request.user)
     if where:
-        link = format_html(' <a href="{}">{}</a>', where, _("To %(process)s") % {"process": name})
+        link = format_html(' <a href="{}">{}</a>', where, _("See %(process)s") % {"process": name})
         text = format_html("{}{}", text, link)
     messages.info(request, text)

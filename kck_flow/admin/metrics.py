@@ -88,7 +88,6 @@ class ConfiguredMetricAdmin(Pages):
     search_fields = ("slug", "label", "description")
     prepopulated_fields = {"slug": ("label",)}
     readonly_fields = ("created_at",)
-    save_as = True
     fieldsets = (
         (None, {"fields": ("label", "slug", "description", "type", "properties")}),
         (gettext_lazy("How it is shown"), {

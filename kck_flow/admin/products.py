@@ -169,6 +169,7 @@ class ProductAdmin(ReadOnly):
         )
         return {
             "estimated": estimated,
+            "failing": f"{reverse(f'{self.admin_site.name}:kck_flow_refresh_changelist')}?stage=failing",
             "declared": reverse(f"{self.admin_site.name}:kck_flow_dataproduct_declared"),
             "each": [
                 (state, str(text), wording.number(found[state]), f"?state={state}")

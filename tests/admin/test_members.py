@@ -50,7 +50,7 @@ def test_a_list_shows_the_members_of_a_stock(accounts: list[Account], staff: Cli
     text = text_of(staff.get(address, {"kck_stock": "a_trying"}))
     assert sorted(listed(text)) == sorted(one.pk for one in accounts[:6])
     assert "Showing members of <strong>Accounts that try</strong>: 6 counted, as of now." in text
-    assert '<a href="/x/y/processes/a_subscribing">To How accounts come to pay</a>' in text
+    assert '<a href="/x/y/processes/a_subscribing">See How accounts come to pay</a>' in text
     assert "plan = pro (3)" in text
     assert "Showing members" not in text_of(staff.get(address)), "the banner stays on its page"
 
