@@ -160,6 +160,7 @@ class Metric(Primer):
     fills: int = 400
 
     schedule = every(hours=1)
+    _spares = ("span",)
     # What commits with its value is the record of its period.
     keep_history = True
     # Of those that are stored as rows: that each key is what its row says, and whether that says it is not collected.
@@ -235,7 +236,7 @@ class Metric(Primer):
         except (WrongProperties, DeclarationError) as error:
             yield str(error).rstrip("."), "Correct properties: those that its type declares."
 
-    def meant(self, name: str) -> Key | None:
+    def key_called(self, name: str) -> Key | None:
         """Return the key of the metric of this family that people call ``name``; None where it has none."""
         return self.build_key() if name == self.name and not self.parameters else None
 
@@ -253,6 +254,10 @@ class Metric(Primer):
             NotPrimed: there is no such row.
         """
         return self
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing to collect: of those that are stored as rows, that there are none."""
+        return False
 
     def of_many(self, keys: Sequence[Key]) -> dict[Key, Metric]:
         """Return what several keys are measured by; those whose row is gone are left out."""
@@ -286,12 +291,12 @@ class Metric(Primer):
             yield one
             one = Span(one.end, self.windows.after(one.end))
 
-    def made(self, key: Key, at: datetime) -> Any:
+    def product_of(self, key: Key, at: datetime) -> Any:
         one = self.of(key)
         measure: Callable[..., Any] = one.compute
         return measure(key, one.span(at)) if one._measures else measure(key)
 
-    def checked(self, key: Key, value: Any) -> Any:
+    def storable(self, key: Key, value: Any) -> Any:
         """Return a number that was measured as it is stored. Raises UnstorableValue: it is none."""
         if isinstance(value, timedelta):
             return Decimal(value // timedelta(microseconds=1)) / 1_000_000

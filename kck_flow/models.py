@@ -630,6 +630,24 @@ class ConfiguredPanel(models.Model):
             raise ValidationError({"options": [f"{name}: {said}" for name, said in wrong.items()]})
 
 
+class Annotation(models.Model):
+    """What happened, for people who wonder why a line bends: at an instant, or from then until ``end_at``."""
+
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField(null=True, blank=True)
+    text = models.CharField(max_length=200)
+    # Of a family, or of one product; empty: everywhere.
+    key = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "kck_annotation"
+        ordering = ("start_at", "id")
+        indexes = [models.Index(fields=["start_at"], name="kck_annotation_start")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Run(models.Model):
     """What happened when a refresh was carried out."""
 

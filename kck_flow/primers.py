@@ -25,6 +25,9 @@ class Configured(Metric):
     def domain(self) -> list[str]:
         return [row.slug for row in metrics.rows(_alias()) if not row.paused]
 
+    def is_idle(self) -> bool:
+        return not metrics.are_any(_alias())
+
     def of(self, key: Key) -> Metric:
         slug = key.params["slug"]
         row = metrics.row(_alias(), slug)
@@ -43,7 +46,7 @@ class Configured(Metric):
         found = {key: _row(rows[key.params["slug"]]) for key in keys if key.params["slug"] in rows}
         return {key: one for key, one in found.items() if one is not None}
 
-    def meant(self, name: str) -> Key | None:
+    def key_called(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
 
 

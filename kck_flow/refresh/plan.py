@@ -17,6 +17,7 @@ from .. import spread
 from ..cache import counted, framing, recount
 from ..cache.facade import Cache
 from ..key import Key
+from ..metric import Metric
 from ..primer import Primer, as_key
 from ..registry import registry
 from ..stock import Stock
@@ -114,6 +115,8 @@ def sync(
             and synced_at > loaded_at
         ):
             continue
+        if not known_digest and isinstance(primer, Metric) and primer.is_idle():
+            continue  # nobody has stored a metric here: there is nothing to walk
         framed = isinstance(primer, TimeFrame)
         unheard_of = version == 0 and primer.schedule is None and primer.autostart and not framed
         if (version, known_digest) != (primer.version, digest) and not unheard_of:

@@ -455,6 +455,7 @@ def test_a_process_is_asked_for_on_the_command_line(
     said = capsys.readouterr().out
     assert "OPENING" in said
     assert "converting →" in said
+    assert "──converting 1──▶ [paying 1" in said.partition("OPENING")[0], "the picture comes first"
     assert "when its books were opened: it balances." in said
     call_command("kck", "process", "subscriptions", "--format", "json")
     told = json.loads(capsys.readouterr().out)
