@@ -10,9 +10,19 @@ from django.template import TemplateDoesNotExist
 from django.template.loader import select_template
 
 from ..dashboards import members as counted
-from ..models import ConfiguredDashboard, ConfiguredMetric, DataProduct, Event, Record, Refresh, Run
+from ..models import (
+    Annotation,
+    ConfiguredDashboard,
+    ConfiguredMetric,
+    DataProduct,
+    Event,
+    Record,
+    Refresh,
+    Run,
+)
 from ..registry import registry
 from ..stock import Stock
+from .annotations import AnnotationAdmin
 from .dashboards import ConfiguredDashboardAdmin
 from .events import EventAdmin, FlowHistory, _subjects, flow_urls, typed_events
 from .members import StockFilter
@@ -30,6 +40,7 @@ PAGES: dict[Any, Any] = {
     Event: EventAdmin,
     ConfiguredMetric: ConfiguredMetricAdmin,
     ConfiguredDashboard: ConfiguredDashboardAdmin,
+    Annotation: AnnotationAdmin,
 }
 
 

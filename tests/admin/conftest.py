@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client, override_settings
 
 from kck_flow.changes import triggers
 from kck_flow.testing import registered, reset
 from tests.admin import declared as own
-from tests.pages.conftest import SITE, login
 
+NOW = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)
+PROCESSORS = (
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+)
 SETTINGS: dict[str, Any] = {
-    **SITE,
     "ROOT_URLCONF": "tests.admin.urls",
+    "STATIC_URL": "/static/",
     "LOGIN_URL": "/admin/login/",
-    "INSTALLED_APPS": ["django.contrib.admin", "django.contrib.messages", *SITE["INSTALLED_APPS"]],
-    "MIDDLEWARE": [*SITE["MIDDLEWARE"], "django.contrib.messages.middleware.MessageMiddleware"],
+    "INSTALLED_APPS": ["django.contrib.admin", "django.contrib.messages", *settings.INSTALLED_APPS],
+    "MIDDLEWARE": [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
     "TEMPLATES": [
         {
-            **SITE["TEMPLATES"][0],
-            "OPTIONS": {
-                "context_processors": [
-                    *SITE["TEMPLATES"][0]["OPTIONS"]["context_processors"],
-                    "django.contrib.messages.context_processors.messages",
-                ]
-            },
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {"context_processors": list(PROCESSORS)},
         }
     ],
 }
@@ -72,6 +79,15 @@ def staff(site: None, client: Client) -> Client:
     """A client of somebody who may do anything."""
     login(client, is_staff=True, is_superuser=True)
     return client
+
+
+def login(client: Client, **attributes: Any) -> Any:
+    """Log somebody in."""
+    from django.contrib.auth.models import User
+
+    user = User.objects.create_user("somebody", **attributes)
+    client.force_login(user)
+    return user
 
 
 def clerk(client: Client, *permissions: str) -> Any:

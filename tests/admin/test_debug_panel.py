@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
 from kck_flow import Cache
-from tests.pages.conftest import SITE
+from tests.admin.conftest import SETTINGS
 
 pytest.importorskip("debug_toolbar")
 
@@ -28,9 +28,8 @@ class Toolbar:
 def panel_class(db: None) -> Iterator[Any]:
     with override_settings(
         **{
-            **SITE,
-            "INSTALLED_APPS": ["debug_toolbar", *SITE["INSTALLED_APPS"]],
-            "ROOT_URLCONF": "tests.pages.urls",
+            **SETTINGS,
+            "INSTALLED_APPS": ["debug_toolbar", *SETTINGS["INSTALLED_APPS"]],
         },
         DEBUG_TOOLBAR_PANELS=["kck_flow.panels.ProductsPanel"],
     ):

@@ -19,8 +19,7 @@ from kck_flow.models import DataProduct, Family, Record, Refresh, Run
 from kck_flow.store import listings
 from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time
-from tests.admin.conftest import clerk
-from tests.pages.conftest import NOW
+from tests.admin.conftest import NOW, clerk
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/kck_flow/dataproduct/"

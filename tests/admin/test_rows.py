@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from kck_flow import Cache
-from kck_flow.models import ConfiguredDashboard, ConfiguredMetric
+from kck_flow.models import Annotation, ConfiguredDashboard, ConfiguredMetric
 from kck_flow.registry import registry
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +87,16 @@ def test_a_dashboard_is_made_with_its_panels_and_seen(declared: None, staff: Cli
     found = ConfiguredDashboard.objects.get()
     panel = found.panels.get(key="a_visits")
     assert panel.options == {"title": "People who came"}
+
+
+def test_a_note_stands_in_the_charts(declared: None, staff: Client) -> None:
+    address = "/admin/kck_flow/annotation/add/"
+    note = {"text": "New prices", "start_at_0": "2026-03-02", "start_at_1": "00:00", "key": "a_visits"}
+    response = staff.post(address, {**note, "key": "a_vists"})
+    assert list(response.context["adminform"].form.errors) == ["key"]
+    assert staff.post(address, note).status_code == 302
+    assert Annotation.objects.get().key == "a_visits"
+    assert "New prices" in text_of(staff.get("/admin/kck_flow/annotation/"))
 
 
 def test_a_wrong_panel_and_a_wrong_rule_stand_at_their_fields(declared: None, staff: Client) -> None:

@@ -17,8 +17,7 @@ from kck_flow import Cache
 from kck_flow.models import DataProduct
 from kck_flow.refresh import collecting
 from kck_flow.testing import freeze_time
-from tests.admin.conftest import SETTINGS
-from tests.pages.conftest import NOW
+from tests.admin.conftest import NOW, SETTINGS
 
 pytestmark = pytest.mark.django_db
 PARTS = {
