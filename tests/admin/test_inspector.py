@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from kck_flow import Cache
 from kck_flow.cache import listed
 from kck_flow.errors import ComputeFailed
-from kck_flow.models import DataProduct, Family, Record, Refresh, Run
+from kck_flow.models import DataProduct, Family, Pending, Record, Refresh, Run
 from kck_flow.store import listings
 from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time
@@ -38,7 +38,7 @@ def keys_in(text: str) -> list[str]:
 def of_every_state() -> dict[str, str]:
     """Store a product in each state, at the clock's now; returns key to state."""
     cache = Cache.get_instance()
-    for branch in range(8):
+    for branch in range(10):
         cache.get(f"a_menu/{branch}")
     now = NOW
     menus = DataProduct.objects.filter(key_base="a_menu")
@@ -50,6 +50,9 @@ def of_every_state() -> dict[str, str]:
     menus.filter(key="a_menu/5").update(invalid_at=now)
     menus.filter(key="a_menu/6").update(hard_expires_at=now - DAY)
     menus.filter(key="a_menu/7").update(primer_version=99)
+    for branch, kind in {8: "refresh", 9: "stale"}.items():
+        key = cache.build_key("a_menu", branch=branch)
+        Pending.objects.create(key_base="a_menu", digest=key.digest, kind=kind)
     for branch, attributes in {
         2: {"lease_until": now + DAY, "lease_owner": "w1"},
         3: {
@@ -68,6 +71,7 @@ def of_every_state() -> dict[str, str]:
     return {
         "a_menu/0": "fresh", "a_menu/1": "stale", "a_menu/2": "computing", "a_menu/3": "failed",
         "a_menu/4": "empty", "a_menu/5": "failed", "a_menu/6": "computing", "a_menu/7": "empty",
+        "a_menu/8": "stale", "a_menu/9": "empty",
     }  # fmt: skip
 
 
