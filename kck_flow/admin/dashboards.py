@@ -29,15 +29,17 @@ class PanelForm(forms.ModelForm):  # type: ignore[type-arg]
         if "key" in self.fields:
             self.fields["key"].widget = forms.TextInput(attrs=self._attributes("key"))
             self.fields["key"].help_text = gettext_lazy("A key, such as active or title/5")
+        if "section" in self.fields:
+            self.fields["section"].widget.attrs |= {"size": 14}
         if "options" in self.fields:
             rows = (f"{name}: {said}" for name, said in OPTIONS.items())
             self.fields["options"].help_text = "; ".join(rows)
-            self.fields["options"].widget.attrs |= {"rows": 2, "cols": 28}
+            self.fields["options"].widget.attrs |= {"rows": 2, "cols": 22}
 
     def _attributes(self, name: str) -> dict[str, Any]:
         """Return a field's attributes as the admin's look has them."""
         given = self.fields["section"].widget.attrs if "section" in self.fields else {}
-        return {**given, "size": 30}
+        return {**given, "size": 22}
 
 
 class PanelInline(Inline):

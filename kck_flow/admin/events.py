@@ -67,6 +67,7 @@ class EventAdmin(ReadOnly):
         return rows.exclude(subject_type__in=unseen) if unseen and _has_type(self.model) else rows
 
     def look_up(self, request: HttpRequest, rows: Sequence[Any]) -> None:
+        super().look_up(request, rows)
         for row in rows:
             row.link = _subject_address(self.admin_site, row)
 

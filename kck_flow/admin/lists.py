@@ -44,6 +44,10 @@ PER_PAGE = 50
 EXPORTED = 100_000
 
 
+# What stands in the place of what the user may not see.
+HIDDEN = "•••"
+
+
 class ShortPaginator(_Paginator):
     """Counts no further than ``MOST`` rows: of more, a list says that there are more."""
 
@@ -141,7 +145,11 @@ class ReadOnly(Pages):
         return lookup == "__".join(self.keyset) or super().lookup_allowed(lookup, value, request)
 
     def look_up(self, request: HttpRequest, rows: Sequence[Any]) -> None:
-        """Look up what the columns of a page's rows tell besides, for all of them at once."""
+        """Look up what the columns of a page's rows tell besides, for all of them at once; and whether the user may see
+        what each is about.
+        """
+        for row in rows:
+            row.seen = may(request.user, VIEW, key_of(row))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"title": self.title_of(request), **(extra_context or {})})
@@ -154,7 +162,7 @@ class ReadOnly(Pages):
 
     @admin.display(description=gettext_lazy("product"))
     def product(self, obj: Any) -> Any:
-        return product_link(self.admin_site, obj)
+        return product_link(self.admin_site, obj) if seen(obj) else HIDDEN
 
     def export_rows(self, request: HttpRequest, queryset: QuerySet[Any]) -> Iterator[list[Any]]:
         """Yield the rows of a CSV: the columns as they are stored, of what the user may export."""
@@ -211,6 +219,11 @@ def unseen_families(user: Any) -> list[str]:
 def _by_function(rule: Any) -> bool:
     rule = conf.PERMISSION if rule is None else rule
     return isinstance(rule, str) and rule.count(".") > 1
+
+
+def seen(obj: Any) -> bool:
+    """Whether the user may see what a row is about; of one row alone that was decided before."""
+    return bool(getattr(obj, "seen", True))
 
 
 def product_link(site: Any, obj: Any) -> Any:

@@ -33,6 +33,7 @@ from ..store import listings
 from ..store.session import caller
 from . import detail, doing
 from .lists import (
+    HIDDEN,
     AppFilter,
     DatabaseFilter,
     FamilyFilter,
@@ -48,7 +49,6 @@ from .lists import (
 
 # Of more products than that, a list is in the order of its index, and has no calendar: either would read them all.
 LARGE = 50_000
-HIDDEN = "•••"
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -62,7 +62,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         asked = self.value()
-        if asked not in wording.STATES:
+        if asked is None or asked not in wording.STATES:
             return queryset
         sql, params = listings.state_sql(known_families())
         likely = queryset.filter(_likely(asked, queryset.db))
@@ -162,6 +162,7 @@ class ProductAdmin(ReadOnly):
 
     def look_up(self, request: HttpRequest, rows: Sequence[Any]) -> None:
         """Look up state, age, size and failures of a page's products: two statements, and one for metrics' rows."""
+        super().look_up(request, rows)
         alias = alias_of(request)
         told = listings.some(caller(alias), [row.digest for row in rows])
         took = dict(
@@ -173,7 +174,6 @@ class ProductAdmin(ReadOnly):
         words = captions.captions(keys)
         for row in rows:
             key = key_of(row)
-            row.seen = may(request.user, VIEW, key)
             row.told, row.took = told.get(row.key), took.get(row.digest)
             row.caption = words.get(key)
             row.now = clock.now()

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy
 
 from . import tree
-from .lists import AppFilter, DatabaseFilter, FamilyFilter, KindFilter, ReadOnly, short, when
+from .lists import HIDDEN, AppFilter, DatabaseFilter, FamilyFilter, KindFilter, ReadOnly, seen, short, when
 
 
 class RecordAdmin(ReadOnly):
@@ -24,6 +24,8 @@ class RecordAdmin(ReadOnly):
     )
     search_fields = ("key",)
     actions = ("export",)
+    exclude = ("value", "digest", "facet_digest")
+    readonly_fields = ("value_tree",)
 
     @admin.display(description=gettext_lazy("from"))
     def start(self, obj: Any) -> str:
@@ -35,4 +37,8 @@ class RecordAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("value"))
     def value_line(self, obj: Any) -> str:
-        return short(tree.texts([obj.value])[0], 80)
+        return short(tree.texts([obj.value])[0], 80) if seen(obj) else HIDDEN
+
+    @admin.display(description=gettext_lazy("value"))
+    def value_tree(self, obj: Any) -> Any:
+        return tree.tree(obj.value)

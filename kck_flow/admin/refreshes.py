@@ -11,7 +11,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .. import clock, wording
-from .lists import AppFilter, DatabaseFilter, FamilyFilter, KindFilter, ReadOnly, product_link, short
+from .lists import (
+    HIDDEN,
+    AppFilter,
+    DatabaseFilter,
+    FamilyFilter,
+    KindFilter,
+    ReadOnly,
+    product_link,
+    seen,
+    short,
+)
 
 # What a slot is doing, each as a condition on its row at an instant.
 STAGES = {
@@ -62,6 +72,8 @@ class RefreshAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("product"))
     def link(self, obj: Any) -> Any:
+        if not seen(obj):
+            return HIDDEN
         if obj.key.startswith("!"):
             return obj.key  # the package's own: the recount of a family, a planner
         return product_link(self.admin_site, obj)
@@ -83,7 +95,7 @@ class RefreshAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("last error"))
     def error(self, obj: Any) -> str:
-        return short(obj.last_error) if obj.attempts else ""
+        return short(obj.last_error) if obj.attempts and seen(obj) else ""
 
     @admin.display(description=gettext_lazy("took"))
     def took(self, obj: Any) -> str:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from .. import wording
 from ..models import Run
-from .lists import AppFilter, DatabaseFilter, FamilyFilter, KindFilter, ReadOnly, short, when
+from .lists import HIDDEN, AppFilter, DatabaseFilter, FamilyFilter, KindFilter, ReadOnly, seen, short, when
 
 
 class OutcomeFilter(admin.SimpleListFilter):
@@ -47,4 +47,4 @@ class RunAdmin(ReadOnly):
 
     @admin.display(description=gettext_lazy("error"))
     def error_line(self, obj: Any) -> str:
-        return short(obj.error)
+        return short(obj.error) if seen(obj) else HIDDEN

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory, override_settings
+from django.test import AsyncClient, Client, RequestFactory, override_settings
+from django.urls import include, path
 
 from kck_flow import Cache
 from tests.admin.conftest import SETTINGS
@@ -101,3 +105,49 @@ def test_two_requests_in_one_loop_do_not_hear_each_other(declared: None, panel_c
         )
 
     assert asyncio.run(both()) == [["a_menu/1"], ["a_menu/2"]]
+
+
+async def awaited(request: HttpRequest) -> HttpResponse:
+    menu = await Cache.get_instance().aget("a_menu/3")
+    await Cache.get_instance().aget_many(["a_menu/3", "a_guarded/2"])
+    return HttpResponse(f"<html><body>{menu['branch']}</body></html>")
+
+
+def plain(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"<html><body>{Cache.get_instance().get('a_menu/3')['branch']}</body></html>")
+
+
+def addresses() -> ModuleType:
+    """The site's addresses, with the toolbar's own, which can be made only once its app is there."""
+    made: Any = ModuleType("addresses")
+    made.urlpatterns = [
+        path("awaited/", awaited),
+        path("plain/", plain),
+        path("__debug__/", include("debug_toolbar.urls")),
+    ]
+    return made
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("address", "told"), [("/awaited/", "3 reads"), ("/plain/", "1 read")])
+def test_the_toolbar_shows_it_also_under_asgi(declared: None, address: str, told: str) -> None:
+    with (
+        override_settings(
+            **{
+                **SETTINGS,
+                "INSTALLED_APPS": ["debug_toolbar", *SETTINGS["INSTALLED_APPS"]],
+                "MIDDLEWARE": ["debug_toolbar.middleware.DebugToolbarMiddleware"],
+            },
+            DEBUG_TOOLBAR_PANELS=["kck_flow.panels.ProductsPanel"],
+            DEBUG_TOOLBAR_CONFIG={"SHOW_TOOLBAR_CALLBACK": lambda request: True, "IS_RUNNING_TESTS": False},
+            DEBUG=True,
+        ),
+        ExitStack() as stack,
+    ):
+        stack.enter_context(override_settings(ROOT_URLCONF=addresses()))
+        client: Any = AsyncClient() if address == "/awaited/" else Client()
+        get = async_to_sync(client.get) if address == "/awaited/" else client.get
+        text = get(address).content.decode()
+    assert "<body>3" in text
+    assert "Data products" in text
+    assert told in text

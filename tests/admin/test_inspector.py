@@ -181,13 +181,41 @@ def test_what_somebody_may_not_see_is_not_shown(frozen: Any, site: None, client:
     clerk(client, "kck_flow.view_dataproduct")
     text = text_of(client.get(LIST))
     assert keys_in(text) == ["a_guarded/12", "a_menu/1"]
-    assert "•••" in text
+    assert text.count("•••") == 2, "one row, of two columns: of a family that cannot be seen there is none"
     assert "refresh_now" not in text
     assert client.get(f"{LIST}a_private/change/").status_code == 403
     assert client.get(f"{LIST}a_guarded_2F13/change/").status_code == 403
     assert client.get(f"{LIST}a_guarded_2F12/change/").status_code == 200
     assert client.get(f"{LIST}a_menu_2F1/do/refresh/").status_code == 403
     assert client.get("/admin/kck_flow/run/").status_code == 403
+
+
+def test_the_other_lists_hide_it_too_and_mask_what_looks_secret(
+    frozen: Any, site: None, client: Client
+) -> None:
+    cache = Cache.get_instance()
+    cache.get("a_menu/1")
+    for branch in (12, 13):
+        key = cache.build_key("a_guarded", branch=branch)
+        named = {"digest": key.digest, "key": str(key), "key_base": "a_guarded"}
+        Run.objects.create(**named, started_at=NOW, finished_at=NOW, outcome="failed", error=f"oops {branch}")
+        Record.objects.create(**named, start_at=NOW, written_at=NOW, value=f"held {branch}")
+        Refresh.objects.update_or_create(
+            digest=key.digest, defaults={**named, "attempts": 1, "last_error": f"oops {branch}"}
+        )
+    clerk(client, *(f"kck_flow.view_{name}" for name in ("run", "record", "refresh", "dataproduct")))
+    for name in ("run", "record", "refresh"):
+        text = text_of(client.get(f"/admin/kck_flow/{name}/"))
+        assert "a_guarded/12" in text, name
+        assert "•••" in text, name
+        for hidden in ("a_guarded/13", "oops 13", "held 13", "s3cr3t"):
+            assert hidden not in text, (name, hidden)
+    record = Record.objects.get(key="a_menu/1")
+    text = text_of(client.get(f"/admin/kck_flow/record/{record.pk}/change/"))
+    assert "soup" in text
+    assert "s3cr3t" not in text
+    record = Record.objects.get(key="a_guarded/13")
+    assert client.get(f"/admin/kck_flow/record/{record.pk}/change/").status_code in (302, 403)
 
 
 def test_a_product_shows_its_value_masked_its_records_and_what_it_is_made_of(
@@ -218,6 +246,13 @@ def test_a_long_value_is_folded_and_a_huge_one_cut(frozen: Any, staff: Client) -
     assert "6000 entries" in text
     assert "1001 more" in text or "1002 more" in text
     assert "hush" not in text
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own(frozen: Any, staff: Client) -> None:
+    Cache.get_instance().get("a_menu/1")
+    for address in ("", "declared/", "a_menu_2F1/change/", "a_menu_2F1/do/refresh/"):
+        text = text_of(staff.get(LIST + address))
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text), address
 
 
 def test_what_fails_says_why_and_where_it_stands(frozen: Any, staff: Client) -> None:
