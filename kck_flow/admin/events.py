@@ -219,7 +219,7 @@ def show_flows(page: Any, request: HttpRequest, object_id: str) -> HttpResponseB
             args=[quote(obj.pk)],
         ),
     }
-    return shown(page.admin_site, request, "flows_of_row.html", context)
+    return shown(request, "flows_of_row.html", context)
 
 
 def flow_urls(page: Any) -> list[Any]:

@@ -239,9 +239,8 @@ def product_address(site: Any, key: str) -> str:
     return reverse(f"{site.name}:kck_flow_dataproduct_change", args=[quote(str(key))])
 
 
-def shown(site: Any, request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
-    """Answer with a page of an admin site: its links lead to the same site."""
-    request.current_app = site.name
+def shown(request: HttpRequest, template: str, context: dict[str, Any]) -> TemplateResponse:
+    """Answer with a page of an admin site."""
     return TemplateResponse(request, f"admin/kck_flow/{template}", context)
 
 

@@ -293,7 +293,7 @@ class ProductAdmin(ReadOnly):
             **detail.about(request, self.admin_site, obj, key),
             **(extra_context or {}),
         }
-        return shown(self.admin_site, request, "product.html", context)
+        return shown(request, "product.html", context)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
         obj = self._object(request, object_id)
@@ -369,7 +369,7 @@ class ProductAdmin(ReadOnly):
             ],
             "families": families,
         }
-        return shown(self.admin_site, request, "declared.html", context)
+        return shown(request, "declared.html", context)
 
     # -- actions
 
@@ -438,7 +438,7 @@ class ProductAdmin(ReadOnly):
             "across": request.POST.get("select_across", "0"),
             "back": back or request.get_full_path(),
         }
-        return shown(self.admin_site, request, "confirm.html", context)
+        return shown(request, "confirm.html", context)
 
 
 class _OfMany(ProductAdmin):
