@@ -120,7 +120,14 @@ SETTINGS: dict[str, Setting] = {
     "CORS_ORIGINS": Setting(
         [],
         (list, tuple),
-        "Origins that may read the API from a browser, such as 'https://example.org'; none by default.",
+        "Origins whose scripts may ask the API from a browser, such as 'https://example.org'; none by default. With a "
+        "token: no cookies are sent from elsewhere.",
+    ),
+    "API_AUTH": Setting(
+        "",
+        (str,),
+        "The path of a function of (request) that returns the user whom the header ``Authorization: Bearer …`` is of, "
+        "or None where it is nobody's; empty: such a header means nothing.",
     ),
     "SOURCES": Setting(
         {},
@@ -132,6 +139,8 @@ SETTINGS: dict[str, Setting] = {
 
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
 # A pool of nothing, a lease that is over at once: refused by a check.
+# Characters of a source's name, which an index holds.
+LONGEST_SOURCE = 200
 POSITIVE = {
     "LEASE_SECONDS",
     "WORKER_LEASE_SECONDS",
@@ -223,6 +232,11 @@ def source_problem(name: Any, options: Any) -> str | None:
     """Return a sentence on what is wrong with one of ``KCK_FLOW["SOURCES"]``; None where nothing is."""
     if not isinstance(name, str) or not name:
         return f"KCK_FLOW['SOURCES'] calls a source {name!r}; its name must be a text, and not empty."
+    if len(name) > LONGEST_SOURCE:
+        return (
+            f"KCK_FLOW['SOURCES'] calls a source {name[:60]!r}…: a name has at most {LONGEST_SOURCE} characters, "
+            f"not {len(name):,}."
+        )
     return named.problem(f"KCK_FLOW['SOURCES'][{name!r}]", options, "source")
 
 

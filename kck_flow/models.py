@@ -565,6 +565,30 @@ class ConfiguredMetric(models.Model):
             raise ValidationError({"tz": str(error)}) from None
 
 
+class SharedLink(models.Model):
+    """A signed link that somebody gave away: what it shows is in the link, whether it still holds is here."""
+
+    name = models.SlugField(unique=True, max_length=80)
+    key = models.TextField()
+    # The primary key of the user who gave it, as text: it holds as long as that user may share the product.
+    made_by = models.TextField(blank=True)
+    # Whom to ask when it is over.
+    contact = models.CharField(max_length=200, blank=True)
+    # The origins whose pages may show it in a frame.
+    frame_ancestors = models.JSONField(default=list, blank=True)
+    made_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "kck_link"
+        ordering = ("name",)
+        verbose_name = "signed link"
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ConfiguredDashboard(models.Model):
     """A dashboard that is stored as a row, at ``dashboards/<slug>``."""
 
@@ -762,7 +786,8 @@ class Cursor(models.Model):
     """How far a reader has come: a topic in a partition of the log, a source, a stream."""
 
     pk = models.CompositePrimaryKey("reader", "part")
-    # The key base of a topic, "source:NAME" or "stream:NAME".
+    # The key base of a topic, "source:NAME" or "stream:NAME"; "history:NAME": who fetches what a source remembers, and
+    # until when nobody else does.
     reader = models.TextField()
     part = models.SmallIntegerField(db_default=0)
     position = models.JSONField(null=True)
@@ -774,7 +799,7 @@ class Cursor(models.Model):
     messages = models.BigIntegerField(db_default=0)
     late = models.BigIntegerField(db_default=0)
     refused = models.BigIntegerField(db_default=0)
-    # Intervals: what was fetched from history, what is known to be missing.
+    # Intervals: what was fetched from history (of a topic, by source), what is known to be missing.
     fetched = models.JSONField(null=True)
     missing = models.JSONField(null=True)
     begun_at = models.DateTimeField()

@@ -17,6 +17,7 @@ from .errors import DeclarationError
 from .key import Key
 from .parameter import Parameter, parameters
 from .schedule import Schedule, as_schedule
+from .tabled import rows_of
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -215,6 +216,8 @@ class Primer:
         self.augments = any(on.then == "augment" for on in edges)
         # Whether a read must look for changes on their way: something declared may have written some.
         self.probes = bool(edges)
+        # Whether JSON over HTTP is made of the value: else it is what is stored.
+        self.shows_otherwise = type(self).to_json is not Primer.to_json
 
     # -- what a declaration defines
     # -----------------------------------------------------------------------------
@@ -231,6 +234,18 @@ class Primer:
         raise NotImplementedError(
             f"{type(self).__name__} does not define augment(self, key, value, changes)."
         )
+
+    def to_json(self, key: Key, value: Any) -> Any:
+        """Return what stands for ``value`` in JSON over HTTP: dicts, lists and scalars. By default, itself."""
+        return value
+
+    def to_csv(self, key: Key, value: Any) -> Iterable[Sequence[Any]]:
+        """Return the rows of ``value`` as CSV, the header first, where there is one.
+
+        By default, of a list of dicts its rows, of a dict key and value, of a scalar one cell; under the names of
+        ``columns`` where they are declared.
+        """
+        return rows_of(value, self.columns)
 
     # -- hooks; each is mirrored by a Django signal of the same name in kck_flow.signals
     # ---------------------------

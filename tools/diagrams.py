@@ -211,9 +211,11 @@ STYLE = """
 body{margin:0;font:15px/1.5 system-ui,'DejaVu Sans',sans-serif}
 section{background:var(--kck-surface);color:var(--kck-ink);padding:24px}
 h2{font-size:17px;font-weight:600;margin:30px 0 10px} svg{display:block;max-width:100%;height:auto}
-.phones{display:flex;flex-wrap:wrap;gap:36px} .phones div{width:360px;flex:none}
+.phones{display:flex;flex-wrap:wrap;gap:36px} .phones div{width:360px;flex:none;overflow-x:auto}
+.phones svg{max-width:none}
 pre{font:13px/1.25 'DejaVu Sans Mono',monospace}
-a:focus-visible{outline:2px solid var(--kck-focus);outline-offset:3px} a:hover .kck-valve{fill:var(--kck-ink)}
+a:focus-visible{outline:2px solid var(--kck-focus);outline-offset:3px}
+a:hover .kck-valve{fill:var(--kck-ink)}
 """
 
 

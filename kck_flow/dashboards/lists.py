@@ -26,7 +26,7 @@ from ..timeframe import TimeFrame
 from . import reading, tiles
 from .captions import kind_of
 from .faces import Refused
-from .pages import Page, address, href
+from .pages import Page, address, href, short
 from .ranges import Range
 
 COLUMNS = (
@@ -153,7 +153,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
             "listed": [
                 {
                     "label": one.caption.label,
-                    "key": str(one.key),
+                    "key": short(one.key),
                     "kind": one.caption.kind,
                     "number": one.caption.with_unit(one.number)
                     if one.number is not None

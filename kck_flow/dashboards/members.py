@@ -341,7 +341,7 @@ def page(found: Members, user: Any, limit: int | None, token: str, *, exactly: b
             "previous_href": address("members", found.key, next=before, **here) if before else "",
         },
         next=after if not whole else None,
-        csv_rows=(lambda: _all(rows if backward else behind, fields)) if whole else None,
+        csv_rows=(lambda: _all(columns, rows if backward else behind, fields)) if whole else None,
         facts=[now, str(found.counted())],
     )  # fmt: skip
 
@@ -351,7 +351,8 @@ def _given(facets: Mapping[str, Any]) -> dict[str, str]:
     return {f"facet.{name}": _as_text(value) for name, value in facets.items()}
 
 
-def _all(rows: Any, fields: Sequence[Any]) -> Iterator[list[Any]]:
+def _all(columns: list[str], rows: Any, fields: Sequence[Any]) -> Iterator[list[Any]]:
+    yield columns
     for one in rows.iterator(chunk_size=CSV_CHUNK):
         yield [str(one), *(getattr(one, field.attname) for field in fields)]
 

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from django.urls import reverse
 
 from ..codec import encode_plain
-from ..key import Key
+from ..errors import InvalidKey
+from ..registry import registry
 from .captions import Caption
 
 # What a path segment may hold unescaped.
@@ -38,7 +39,11 @@ class Page:
         facts: What else it depends on; with the rows it makes its version.
         layout: How whoever draws it himself is to show it.
         body: The JSON, ready made; None where it is made of rows and meta.
-        csv_rows: The rows of its CSV where they differ; a function, as they may be many.
+        csv_rows: The rows of its CSV where they differ, the header first; a function, as they may be many.
+        etag: Its version where it is known without looking at rows and facts; empty where it is not.
+        expires_at: Until when it is known to stay as it is; None where it may change any moment.
+        stale_until: Until when it may be shown all the same while it is asked for anew; None for not at all.
+        public: Whether it is the same for everybody.
     """
 
     template: str
@@ -54,6 +59,10 @@ class Page:
     layout: Mapping[str, Any] | None = None
     body: bytes | None = None
     csv_rows: Callable[[], Iterable[Sequence[Any]]] | None = None
+    etag: str = ""
+    expires_at: datetime | None = None
+    stale_until: datetime | None = None
+    public: bool = False
 
     def version(self, *more: Any) -> str:
         """Return what changes whenever what it shows does: a digest, for ``ETag``."""
@@ -61,9 +70,18 @@ class Page:
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
+def short(key: str) -> str:
+    """Return the shortest spelling of a key: without the parts at its end that have their defaults and no text."""
+    text = str(key).rstrip("/")
+    try:
+        return text if registry.key(text) == key else str(key)
+    except InvalidKey:
+        return str(key)
+
+
 def segment(key: str) -> str:
     """Return a key as one segment of a path."""
-    return quote(str(key), safe=_SAFE)
+    return quote(short(key), safe=_SAFE)
 
 
 def address(name: str, key: str = "", face: str = "", **parameters: Any) -> str:
@@ -96,8 +114,3 @@ def href(words: Caption, kept: Mapping[str, str] | None = None) -> str:
 def point_row(start: datetime, end: datetime, value: Any, complete: bool) -> dict[str, Any]:
     """Return a point of a series as JSON and CSV have it: ISO 8601 with the offset of its zone."""
     return {"start": start.isoformat(), "end": end.isoformat(), "value": value, "complete": complete}
-
-
-def listed_key(key: Key) -> str:
-    """Return a key as text."""
-    return str(key)

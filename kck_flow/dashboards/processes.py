@@ -192,7 +192,9 @@ def flow_sentence(
 def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the shares that a flow is of its sources, each with what it means."""
     found = []
-    if told.get("rate") is not None:
+    if (
+        told.get("rate") is not None and told["rate"] <= 1
+    ):  # what runs through many times a range is no share of it
         found.append(
             {
                 "label": words.label,
@@ -200,7 +202,7 @@ def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
                 "means": _("of what its sources held when the range began"),
             }
         )
-    if told.get("conversion") is not None:
+    if told.get("conversion") is not None and told["conversion"] <= 1:
         found.append(
             {
                 "label": words.label,

@@ -181,16 +181,16 @@ def read(given: Mapping[str, str], now: datetime, *, default: str = DEFAULT) -> 
     Raises:
         BadParameter: one of them is wrong.
     """
-    zone = _zone(given.get("tz", ""))
+    zone = zone_of(given.get("tz", ""))
     by = given.get("by", "")
     if by and by not in UNITS:
-        raise BadParameter("by", f"by is one of {', '.join(UNITS)}, not {by!r}.{_near(by, UNITS)}")
+        raise BadParameter("by", f"by is one of {', '.join(UNITS)}, not {by!r}.{near(by, UNITS)}")
     compare = given.get("compare") or "previous"
     if compare not in COMPARE:
         raise BadParameter(
-            "compare", f"compare is one of {', '.join(COMPARE)}, not {compare!r}.{_near(compare, COMPARE)}"
+            "compare", f"compare is one of {', '.join(COMPARE)}, not {compare!r}.{near(compare, COMPARE)}"
         )
-    complete = _flag(given.get("complete", ""))
+    complete = flag(given.get("complete", ""))
     kept = {name: given[name] for name in PARAMETERS if given.get(name)}
     if given.get("from") or given.get("to"):
         return _between(given, zone, by, compare, now, complete, kept)
@@ -218,8 +218,8 @@ def _between(
     complete: bool,
     kept: Mapping[str, str],
 ) -> Range:
-    end = _instant("to", given["to"], zone, last=True) if given.get("to") else now
-    start = _instant("from", given["from"], zone) if given.get("from") else end - timedelta(days=30)
+    end = instant("to", given["to"], zone, last=True) if given.get("to") else now
+    start = instant("from", given["from"], zone) if given.get("from") else end - timedelta(days=30)
     if start >= end:
         raise BadParameter(
             "from", f"from ({given.get('from')}) must lie before to ({given.get('to') or 'now'})."
@@ -263,7 +263,7 @@ def _length(named: str) -> tuple[int, str]:
     )
 
 
-def _instant(name: str, text: str, zone: ZoneInfo, *, last: bool = False) -> datetime:
+def instant(name: str, text: str, zone: ZoneInfo, *, last: bool = False) -> datetime:
     """Read an instant or a day; of a day that is the last, its end."""
     try:
         if "T" not in text and " " not in text:
@@ -285,14 +285,14 @@ def _instant(name: str, text: str, zone: ZoneInfo, *, last: bool = False) -> dat
         ) from None
 
 
-def _zone(text: str) -> ZoneInfo:
+def zone_of(text: str) -> ZoneInfo:
     try:
         return ZoneInfo(text or settings.TIME_ZONE or "UTC")
     except (ValueError, LookupError, OSError):
         raise BadParameter("tz", f"tz is a time zone such as Europe/Paris, not {text!r}.") from None
 
 
-def _flag(text: str) -> bool:
+def flag(text: str) -> bool:
     if text.lower() in ("", "0", "false", "no", "off"):
         return False
     if text.lower() in ("1", "true", "yes", "on"):
@@ -300,6 +300,6 @@ def _flag(text: str) -> bool:
     raise BadParameter("complete", f"complete is 1 or 0, not {text!r}.")
 
 
-def _near(text: str, known: Any) -> str:
+def near(text: str, known: Any) -> str:
     near = difflib.get_close_matches(text, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -90,7 +90,9 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
             trend.points, Sheet(id=made.slug, title=words.label, width=168, height=40, cursor=False)
         )
     reached = towards_goal(words, number, trend, over)
-    if words.goal is not None and reached is not None:
+    if words.goal is not None and words.good == "down":
+        made.goal_text = _("goal: at most %(goal)s") % {"goal": words.with_unit(words.goal)}
+    elif words.goal is not None and reached is not None:
         made.goal = goal_bar(reached, words.goal, Sheet(id=f"{made.slug}g", width=168, height=6))
         share = wording.exact(reached) / wording.exact(words.goal) if words.goal else 1
         made.goal_text = _("%(share)s of the goal, %(goal)s") % {

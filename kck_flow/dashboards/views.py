@@ -2,81 +2,90 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
 
 from .. import clock
+from .. import key as keys
 from ..errors import InvalidKey
 from ..key import Key
-from ..permission import VIEW, allows, may
+from ..permission import VIEW, allows, is_known, may, may_all
 from ..registry import registry
 from . import faces, lists, overview, product, ranges
 from .faces import Refused
 from .pages import Page, address
+from .visitors import user_of
 
 
-@require_safe
+@csrf_exempt  # it changes nothing; what may not be done here is told as everything else is
 def show_overview(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
     """The overview: every product that stands alone, in sections."""
 
     def build(_face: str) -> Page:
-        user = _user(request)
+        user = user_of(request)
         if not allows(None, user, VIEW, "overview") and not overview.groups(user)[0]:
-            raise _refusal(user, "the overview")
-        return overview.overview(user, _range(request))
+            raise refusal(user, "the overview")
+        return overview.overview(user, range_of(request))
 
-    return faces.respond(request, face, build, known=(*ranges.PARAMETERS,), frame=_frame(request, "overview"))
+    return faces.respond(
+        request, face, build, known=(*ranges.PARAMETERS,), frame=frame_of(request, "overview")
+    )
 
 
-@require_safe
+@csrf_exempt  # it changes nothing; what may not be done here is told as everything else is
 def show_dashboards(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
     """The dashboards that there are."""
 
     def build(_face: str) -> Page:
-        return lists.dashboards(_user(request))
+        return lists.dashboards(user_of(request))
 
-    return faces.respond(request, face, build, frame=_frame(request, "dashboards"))
+    return faces.respond(request, face, build, frame=frame_of(request, "dashboards"))
 
 
-@require_safe
+@csrf_exempt  # it changes nothing; what may not be done here is told as everything else is
 def show_dashboard(
     request: HttpRequest, slug: str, rest: str | None = None, face: str | None = None
 ) -> HttpResponseBase:
     """One dashboard; with parameters, one of their values each."""
 
     def build(_face: str) -> Page:
-        user = _user(request)
+        user = user_of(request)
         found = lists.dashboard_of(slug)
         if found is None:
             raise Refused(404, "Not found", lists.no_dashboard(slug, user))
         if not allows(found.permission, user, VIEW, found):
-            raise _refusal(user, f"the dashboard {slug!r}")
+            raise refusal(user, f"the dashboard {slug!r}")
         params = lists.parameters_of(found, rest or "")
-        return overview.dashboard(found, params, user, _range(request))
+        return overview.dashboard(found, params, user, range_of(request))
 
-    return faces.respond(request, face, build, known=ranges.PARAMETERS, frame=_frame(request, "dashboards"))
+    return faces.respond(request, face, build, known=ranges.PARAMETERS, frame=frame_of(request, "dashboards"))
 
 
 def _listing(place: str) -> Callable[..., HttpResponseBase]:
-    @require_safe
+    @csrf_exempt
     def show(request: HttpRequest, face: str | None = None) -> HttpResponseBase:
         def build(_face: str) -> Page:
             return lists.products(
                 place,
-                _user(request),
-                _range(request),
+                user_of(request),
+                range_of(request),
                 request.GET.get("q", ""),
-                _limit(request),
+                faces.number(request, "limit", 200, 1, 10_000) or 200,
                 request.GET.get("next", ""),
             )
 
         return faces.respond(
-            request, face, build, known=(*ranges.PARAMETERS, "q"), frame=_frame(request, place)
+            request,
+            face,
+            build,
+            known=(*ranges.PARAMETERS, "q", "limit", "next"),
+            frame=frame_of(request, place),
         )
 
     return show
@@ -88,15 +97,15 @@ show_processes, show_metrics, show_products, show_frames = map(
 
 
 def _single(place: str) -> Callable[..., HttpResponseBase]:
-    @require_safe
+    @csrf_exempt
     def show(request: HttpRequest, key: str, face: str | None = None) -> HttpResponseBase:
         def build(asked: str) -> Page:
-            user = _user(request)
+            user = user_of(request)
             found = key_of(key, user)
-            return product.page(found, user, _range(request), place, asked, request.GET.get("split", ""))
+            return product.page(found, user, range_of(request), place, asked, request.GET.get("split", ""))
 
         return faces.respond(
-            request, face, build, known=(*ranges.PARAMETERS, "split"), frame=_frame(request, place)
+            request, face, build, known=(*ranges.PARAMETERS, "split"), frame=frame_of(request, place)
         )
 
     return show
@@ -117,15 +126,28 @@ def key_of(text: str, user: Any) -> Key:
         key = registry.key(text)
         primer = registry.primers.get(key.key_base)
     except InvalidKey as error:
+        base = keys.base_of(text)
+        if base in registry.primers and not may_all(user, VIEW, base) and not is_known(user):
+            raise refusal(user, f"{text!r}") from None  # what it takes is nobody's business
         raise Refused(404, "Not found", str(error)) from None
     if not may(user, VIEW, key):
-        raise _refusal(user, f"{str(key)!r}")
+        if primer is not None and primer.permission == "nobody":
+            raise Refused(404, "Not found", _no_product(key, user))
+        raise refusal(user, f"{str(key)!r}")
     if primer is None and not lists.is_stored(key):
-        raise Refused(404, "Not found", registry.unknown(key.key_base))
+        raise Refused(404, "Not found", _no_product(key, user))
     return key
 
 
-def _refusal(user: Any, what: str) -> Refused:
+def _no_product(key: Key, user: Any) -> str:
+    """Return the sentence for a product that is not there; of the others it names what the user may see."""
+    seen = [base for base in registry.primers if may_all(user, VIEW, base)]
+    near = difflib.get_close_matches(key.key_base, seen, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no product {str(key)!r}.{hint}"
+
+
+def refusal(user: Any, what: str) -> Refused:
     """Return the refusal of what a user may not see: 401 of somebody unknown, 403 of somebody known."""
     if user is None or not user.is_authenticated:
         return Refused(401, _("Not logged in"), _("You have to log in to see %(what)s.") % {"what": what})
@@ -136,31 +158,17 @@ def _refusal(user: Any, what: str) -> Refused:
     )
 
 
-def _user(request: HttpRequest) -> Any:
-    return getattr(request, "user", None)
-
-
-def _range(request: HttpRequest) -> ranges.Range:
+def range_of(request: HttpRequest) -> ranges.Range:
+    """Return the range that a request asks for. Raises BadParameter."""
     return ranges.read({name: str(value) for name, value in request.GET.items()}, clock.now())
 
 
-def _limit(request: HttpRequest) -> int:
-    text = request.GET.get("limit", "")
-    if not text:
-        return 200
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
-        raise Refused(
-            400, "Bad parameter", f"limit is a number from 1 to 10000, not {text!r}.", parameter="limit"
-        )
-    return int(text)
-
-
-def _frame(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any]]:
+def frame_of(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any]]:
     """Return what the template of every page needs: where it stands, the time bar, its other faces."""
 
     def frame(page: Page) -> dict[str, Any]:
         try:
-            over: Any = _range(request)
+            over: Any = range_of(request)
         except ranges.BadParameter:
             over = None
         given = {name: str(value) for name, value in request.GET.items() if name not in ("theme", "dl")}
@@ -192,10 +200,10 @@ def _frame(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any]]
                 (face, f"{stem}.{face}{query}")
                 for face in ("csv", "json", *(("svg",) if page.picture else ()))
             ],
-            "dashboards": lists.seen_dashboards(_user(request)),
+            "dashboards": lists.seen_dashboards(user_of(request)),
             "now": clock.now(),
             "version": page.version(),
-            "user": _user(request),
+            "user": user_of(request),
         }
 
     return frame

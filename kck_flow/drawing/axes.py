@@ -41,19 +41,13 @@ def value_scale(
     )
 
 
-def labelled(board: Board, values: Linear, height: float) -> list[tuple[int | float, str]]:
-    """Return the ticks of values and what is written at them; where they are too dense, at every other one."""
-    every = 1
-    while height / max(len(values.ticks) - 1, 1) * every < LINE and every < len(values.ticks):
-        every += 1
+def labelled(board: Board, values: Linear) -> list[tuple[float, str]]:
+    """Return the ticks of values and what is written at them."""
     room = board.sheet.width * 0.3
-    return [
-        (float(tick), fit(board.sheet.number(tick), room) if at % every == 0 else "")
-        for at, tick in enumerate(values.ticks)
-    ]
+    return [(float(tick), fit(board.sheet.number(tick), room)) for tick in values.ticks]
 
 
-def draw_value_axis(board: Board, plot: Plot, ticks: list[tuple[int | float, str]]) -> None:
+def draw_value_axis(board: Board, plot: Plot, ticks: list[tuple[float, str]]) -> None:
     """Draw a line across the plot for each tick, and its label left of it."""
     lines = "".join(f"M{number(plot.left)} {half(plot.y(tick))}H{number(plot.right)}" for tick, _ in ticks)
     board.add(element("path", d=lines, stroke=board.colors["grid"], stroke_width=1))
@@ -386,6 +380,6 @@ def plot_of(
     top = len(rows) * LINE + (8 if rows else 0) + (lanes * LANE + 4 if lanes else 8)
     bottom = max(sheet.height - BELOW, top + LEAST_PLOT)
     values = value_scale(traces, bottom - top, zero=zero, goal=goal, more=more)
-    left = 8 + max(text_width(label) for _, label in labelled(board, values, bottom - top))
+    left = 8 + max(text_width(label) for _, label in labelled(board, values))
     right = max(sheet.width - right, left + 1)
     return Plot(left, top, right, bottom, values, Times(*spans, left, right - left))

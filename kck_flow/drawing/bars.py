@@ -84,7 +84,7 @@ def _bars(
     plot = plot_of(board, [], (start, end), rows, lanes, 6, zero=True, goal=goal, more=more)
 
     axes.draw_ranges(board, plot, annotations)
-    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values, plot.bottom - plot.top))
+    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values))
     bands = [(plot.times.x(point.start), plot.times.x(point.end)) for point, _ in found]
     hatched = _Hatches(board)
     chosen = _chosen(bands, layers, stacked, plot, len(series))

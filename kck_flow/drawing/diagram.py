@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .layout import lay_out
+from .layout import NARROW_WIDTH, lay_out
 from .palette import Theme, colors
 from .parts import ARROW, Box, Cloud, Crossing, Layout, Line, Pipe, PlacedBox, PlacedPipe, Point
 from .svg import FONTS, NAMESPACE, element, escape, number, text
 
 __all__ = [
+    "NARROW_WIDTH",
     "TEMPLATES",
     "Box",
     "Pipe",
@@ -134,12 +135,13 @@ def diagram(
     theme: Theme | None = None,
     translate: Translate = same,
 ) -> str:
-    """Return a process as SVG.
+    """Return a process as SVG, in its natural size: a page lets it shrink (``max-width``) or scroll.
 
     Args:
         id: Unique on the page; the ids of what it is named by begin with it.
         title: What it shows.
-        narrow: The main line runs down, for a phone.
+        narrow: The main line runs down, for a phone; what does not fit ``NARROW_WIDTH`` is wider (see ``lay_out``), and
+            better told in ``sentences`` there.
         proportional: Pipes are as wide as they are strong.
         theme: Stands alone, in the colours of this theme; None: within a page that has ``palette.css()``.
         translate: See ``sentences``.

@@ -57,7 +57,7 @@ def lines(
     height = plot.bottom + BELOW
 
     axes.draw_ranges(board, plot, annotations)
-    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values, plot.bottom - plot.top))
+    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values))
     only = _only(traces)
     axes.draw_time_axis(board, plot, least=_least(traces), only=only)
     if labels is not None:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-# A flow that runs back costs twice what one costs that runs otherwise than its stocks are declared.
-BACK, AGAINST = 2, 1
+# What it costs that a flow runs back, and that it runs otherwise than its stocks are declared.
+BACK, AGAINST = 5, 2
 MOST_EXACT = 8  # so many stocks in one knot are ordered by trying all; 2 ** n steps
 ISOLATED_A_ROW = 4
 

@@ -633,11 +633,9 @@ class Routes:
         self, net: Net, place: Place, bus: Lane, channel: int, *, out: bool
     ) -> tuple[Port | None, list[UV]]:
         """Return how a box reaches a lane: from its edge, where it borders on the channel, else by a gap's post."""
-        if place.row == channel - 1 or place.row == channel:
-            below = place.row == channel - 1
-            port = self._port(place, below, net, bus)
-            port.long = below != bus.hung
-            return port, [(port, place.bottom if below else place.top), (port, bus)]
+        if place.row == channel - bus.hung:
+            port = self._port(place, bus.hung, net, bus)
+            return port, [(port, place.bottom if bus.hung else place.top), (port, bus)]
         column = place.column + out
         unit = column * UNITS + (LEFT if out else RIGHT)
         post = self._post(column, right=not out, net=net)

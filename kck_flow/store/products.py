@@ -168,6 +168,61 @@ def fresh(session: Session, key: Key, primer_version: int, *, probe: bool) -> st
     return row[0] if row is not None else None
 
 
+# What a representation of a stored value stands and falls with: recomputed to the same, it has another age.
+_STAMP = """p.version || '-' || to_hex((extract(epoch FROM p.computed_at) * 1000000)::bigint) || '-'
+ || coalesce(to_hex((extract(epoch FROM coalesce(p.soft_expires_at, p.hard_expires_at)) * 1000000)::bigint), '')"""
+
+
+@dataclass(slots=True)
+class Plain:
+    """A product that may be served as it is, for who passes it on. Instants are POSIX seconds.
+
+    Attributes:
+        text: Its plain JSON; None where its stamp is known already.
+        stamp: Differs whenever the version or one of the instants does.
+    """
+
+    version: int
+    computed_at: float
+    soft_expires_at: float | None
+    hard_expires_at: float | None
+    text: str | None
+    stamp: str
+
+
+def fresh_plain(session: Session, key: Key, primer_version: int, *, probe: bool, known: str) -> Plain | None:
+    """Return a product that may be served as it is, else None: then ``read`` decides.
+
+    Args:
+        known: A stamp; only of one that is another the value is read. Digits, letters and hyphens.
+    """
+    text = statement("fresh_plain", calm=_CALM if probe else "NOT p.sourced", stamp=_STAMP)
+    version, base = str(int(primer_version)), key.key_base.replace("'", "''")
+    name = session.prepared_name(
+        text.replace("'{digest}'", "$1")
+        .replace("'{known}'", "$2")
+        .replace("{primer_version}", "$3")
+        .replace("'{key_base}'", "$4")
+    )
+
+    def in_full() -> tuple[Any, ...] | None:
+        return session.first(
+            text.replace("{digest}", key.digest_text)
+            .replace("{known}", known)
+            .replace("{primer_version}", version)
+            .replace("{key_base}", base)
+        )
+
+    if name is None:
+        row = in_full()
+    else:
+        rest = f",'{base}')" if probe else ")"
+        row = session.unless_gone(
+            lambda: session.first(f"EXECUTE {name}('{key.digest_text}','{known}',{version}{rest}"), in_full
+        )
+    return Plain(*row) if row is not None else None
+
+
 def fresh_many(session: Session, keys: Iterable[Key], *, probe: bool) -> dict[str, tuple[int, str]]:
     """Return (primer version, value text) of those of many products that may be served as they are, by key text."""
     text = statement("fresh_many", calm=_CALM_MANY if probe else "NOT p.sourced")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import key as keys
@@ -37,6 +37,28 @@ def between(session: Session, key: Key, start: datetime, end: datetime) -> list[
     """
     rows = session.rows("records", {"digest": key.digest, "start": start, "end": end})
     return [(datetime.fromtimestamp(row[0], UTC), row[1]) for row in rows]
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def page(
+    session: Session, key: Key, start: datetime, end: datetime, *, newest_first: bool, bound: int, limit: int
+) -> list[tuple[datetime, str | None]]:
+    """Return (instant, value text) of the first records in ``[start, end)``, or of the last, newest first.
+
+    Args:
+        bound: The largest id of those that count, as of ``newest_id``.
+        limit: How many at most.
+    """
+    params = {"digest": key.digest, "start": start, "end": end, "bound": bound, "limit": limit}
+    rows = session.rows("records_page", params, order="DESC" if newest_first else "ASC")
+    return [(EPOCH + timedelta(microseconds=row[0]), row[1]) for row in rows]
+
+
+def newest_id(session: Session) -> int:
+    """Return the largest id of a record, of whichever product."""
+    return int(session.run("SELECT coalesce(max(id), 0) FROM kck_record")[0][0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Menu(Primer):
 class Failing(Primer):
     """What cannot be computed."""
 
-    key_base = "a_failing"
+    key_base = "a_kitchen"
 
     def compute(self, key: Any) -> int:
         raise RuntimeError("the kitchen is closed")

@@ -258,22 +258,22 @@ def test_no_page_has_a_script_or_a_style_of_its_own(frozen: Any, staff: Client) 
 def test_what_fails_says_why_and_where_it_stands(frozen: Any, staff: Client) -> None:
     cache = Cache.get_instance()
     with pytest.raises(ComputeFailed):
-        cache.get("a_failing")
-    if not Refresh.objects.filter(key="a_failing").exists():
-        key = cache.build_key("a_failing")
-        Refresh.objects.create(digest=key.digest, key="a_failing", key_base="a_failing")
-    Refresh.objects.filter(key="a_failing").update(
+        cache.get("a_kitchen")
+    if not Refresh.objects.filter(key="a_kitchen").exists():
+        key = cache.build_key("a_kitchen")
+        Refresh.objects.create(digest=key.digest, key="a_kitchen", key_base="a_kitchen")
+    Refresh.objects.filter(key="a_kitchen").update(
         attempts=3, due_at=NOW, last_error="RuntimeError: the kitchen is closed", last_error_at=NOW
     )
-    key = cache.build_key("a_failing")
+    key = cache.build_key("a_kitchen")
     Run.objects.create(
-        digest=key.digest, key="a_failing", key_base="a_failing", started_at=NOW, finished_at=NOW,
+        digest=key.digest, key="a_kitchen", key_base="a_kitchen", started_at=NOW, finished_at=NOW,
         outcome=Run.FAILED, error="RuntimeError", traceback="Traceback: kitchen.py, line 3",
     )  # fmt: skip
-    text = text_of(staff.get(f"{LIST}a_failing/change/"))
+    text = text_of(staff.get(f"{LIST}a_kitchen/change/"))
     for part in ("the kitchen is closed", "kitchen.py, line 3", "failed 3 times", "position 1"):
         assert part in text, part
-    assert "a_failing" in text_of(staff.get("/admin/kck_flow/refresh/", {"stage": "failing"}))
+    assert "a_kitchen" in text_of(staff.get("/admin/kck_flow/refresh/", {"stage": "failing"}))
     assert "RuntimeError" in text_of(staff.get("/admin/kck_flow/run/", {"outcome": "failed"}))
 
 

@@ -108,6 +108,8 @@ def test_the_pages_lead_to_the_sites_own_list(accounts: list[Account], staff: Cl
         == "/admin/accounts/account/?kck_stock=a_trying&kck_facet=%7B%22plan%22%3A%22pro%22%7D"
     )
     assert len(listed(text_of(staff.get(response["Location"])))) == 3
+    asked = staff.get("/x/y/members/a_trying", headers={"Accept": "application/json"})
+    assert len(json.loads(text_of(asked))["rows"]) == 6
 
 
 def walk(client: Client, address: str) -> list[list[int]]:

@@ -526,3 +526,26 @@ def test_the_line_for_cron_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert next(CronSim(" ".join([minute, *rest[:4]]), NOON)) == NOON + timedelta(minutes=5)
     assert rest[4].startswith("cd ")
     assert rest[4].endswith("kck collect -v0")
+
+
+def test_one_that_was_not_collected_in_time_is_stale_and_then_failed(
+    declare: Declare, cache: CacheClass
+) -> None:
+    numbers: list[Any] = [1, RuntimeError("down"), RuntimeError("down")]
+
+    def compute(self: Any, key: Any) -> int:
+        found = numbers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return int(found)
+
+    declare("m_late", compute, retries=0)
+    assert declare("m_never", lambda self, key: 1, soft_expire=None).soft_expire is None
+    with freeze_time(NOON) as clock:
+        list(collecting.collect(["m_late"]))
+        clock.move(minutes=80)
+        assert cache.get_entry("m_late").state == "fresh"
+        clock.move(minutes=11)
+        list(collecting.collect(["m_late"]))
+        held = cache.get_entry("m_late")
+        assert (held.value, held.state) == (1, "failed")

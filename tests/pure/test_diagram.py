@@ -306,6 +306,61 @@ def test_tickets_are_reopened_in_loops_within_loops() -> None:
     assert not layout.crossings
 
 
+@pytest.mark.parametrize("name", ["subscriptions", "flights", "desk", "shop", "list"])
+def test_in_whatever_order_flows_are_declared_these_do_not_cross(name: str) -> None:
+    story = STORIES[name]
+    for pipes in (story.pipes, story.pipes[::-1], sorted(story.pipes, key=lambda pipe: pipe.label)):
+        assert not lay_out(story.boxes, pipes).crossings
+
+
+def test_loops_between_the_same_stocks_stand_within_each_other() -> None:
+    boxes = [Box(name, name) for name in "abcd"]
+    along = [Pipe(f"{s}{t}", "On", "1", 1, [s], [t]) for s, t in ("ab", "bc", "cd")]
+    back = [Pipe(f"{s}{t}", "Back", "1", 1, [s], [t]) for s, t in ("da", "db", "ca", "cb", "ba")]
+    assert (
+        len(lay_out(boxes, [*along, *back]).crossings)
+        == len(lay_out(boxes, [*along, *back[::-1]]).crossings)
+        == 1
+    )
+
+
+def ends(*flows: tuple[str, str]) -> tuple[list[Box], list[Pipe]]:
+    """A process as `("a", "b-")`: from a to b and the outside."""
+    pipes = [
+        Pipe(
+            f"f{at}", f"Flow {at}", "1", 1, *([None if end == "-" else end for end in side] for side in flow)
+        )
+        for at, flow in enumerate(flows)
+    ]
+    return [
+        Box(name, name.upper(), "1")
+        for name in sorted({end for flow in flows for end in "".join(flow)} - {"-"})
+    ], pipes
+
+
+def test_a_label_stands_where_its_own_pipe_has_room_for_it() -> None:
+    check(lay_out(*ends(("b", "acd"), ("d", "b"), ("-", "-"))))
+
+
+def test_a_line_that_is_folded_above_where_it_goes_on() -> None:
+    boxes, pipes = ends(("a", "b"), ("b", "c"), ("c", "d"), ("d", "e"), ("e", "f"), ("c", "f"), ("a", "f"))
+    layout = lay_out(boxes, pipes)
+    check(layout)
+    assert len({one.rect.y0 for one in layout.boxes}) == 2
+
+
+def test_where_the_declared_order_crosses_less_it_is_kept() -> None:
+    boxes, pipes = ends(("de", "c"), ("df-", "a-"))
+    boxes.insert(1, Box("b", "B"))
+    assert len(lay_out(boxes, pipes).crossings) <= len(lay_out(boxes, pipes, declared=True).crossings)
+
+
+def test_no_arrowhead_stands_within_a_pipe_that_passes() -> None:
+    found = picture(*ends(("a", "b"), ("b", "c"), ("c", "d"), ("a", "c"), ("d", "b")), width=200)
+    assert found.count("▲") == 2
+    assert "─▲─" not in found
+
+
 def test_a_long_line_of_orders_is_folded_and_goes_on_below() -> None:
     boxes, _, layout = placed("orders")
     first, second = ("placed", "paid", "picking", "packed"), ("shipped", "delivered", "returned", "refunded")
@@ -356,6 +411,10 @@ def test_a_knot_of_many_stocks_is_put_in_order() -> None:
     check(lay_out([Box(name, name) for name in names], ring))
     flows = tuple(((at,), ((at + 1) % size,)) for at in range(size))
     assert ranks.arrange(size, flows).cells == tuple((at, 0) for at in range(size))
+    # Declared the other way round, one of them runs back nevertheless, not all but one.
+    flows = tuple(((sinks[0],), (sources[0],)) for sources, sinks in flows)
+    cells = ranks.arrange(size, flows).cells
+    assert sum(cells[sinks[0]] <= cells[sources[0]] for sources, sinks in flows) == 1
 
 
 def test_long_names_are_cut_and_told_whole() -> None:

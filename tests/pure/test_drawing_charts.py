@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kck_flow.drawing.axes import spread
 from kck_flow.drawing.board import Plot
 from kck_flow.drawing.charts import (
     Annotation,
@@ -200,6 +201,8 @@ def test_zero_is_drawn_and_none_is_not() -> None:
     root = parsed(bars([Series("a", points([3, 0, None, 4]))], Sheet()))
     bars_drawn = sum(data.count("M") for data in paths(root, "kck-bar", "kck-open"))
     assert bars_drawn == 3
+    zero = next(paths(root, "kck-bar")).split("M")[2]
+    assert "a1.5 1.5" in zero, "round corners, as high as it is"
     assert len(list(paths(root, "kck-gap"))) == 1
 
 
@@ -399,6 +402,21 @@ def test_names_stand_at_the_ends_of_lines_or_in_a_legend() -> None:
     assert right_of_plot(apart, 360) == right_of_plot(together, 720) == []
 
 
+@given(st.lists(st.floats(0, 100), max_size=6), st.floats(1, 200))
+def test_names_are_spread_no_further_than_they_must(wanted: list[float], most: float) -> None:
+    places = spread(wanted, 15, 0, 100, most)
+    if places is None:
+        apart = sorted(wanted)
+        assert len(wanted) > 7 or any(b - a < 15 for a, b in pairwise(apart))
+        return
+    ordered = sorted(places)
+    assert all(b - a >= 15 - 1e-9 for a, b in pairwise(ordered))
+    assert all(0 <= place <= 100 for place in places)
+    assert all(abs(place - want) <= most for place, want in zip(places, wanted, strict=True))
+    if all(b - a >= 15 for a, b in pairwise(sorted(wanted))):
+        assert places == pytest.approx(wanted)
+
+
 def test_a_phone_has_fewer_ticks() -> None:
     def labels(width: int) -> list[str]:
         root = parsed(lines([Series("a", points(list(range(60))))], Sheet(width=width)))
@@ -466,10 +484,10 @@ def test_within_a_page_colours_are_its_own_and_alone_they_are_brought() -> None:
 
 
 def test_the_shortest_gap_of_a_stream_is_seen() -> None:
+    minute = timedelta(minutes=1)
     spans = [
-        Span(FIRST, FIRST + timedelta(days=20), "complete"),
-        Span(FIRST + timedelta(days=20), FIRST + timedelta(days=20, seconds=1), "gap"),
-        Span(FIRST + timedelta(days=20, seconds=1), FIRST + timedelta(days=30), "complete"),
+        Span(FIRST + at * minute, FIRST + (at + 1) * minute, "gap" if at == 6_007 else "complete")
+        for at in range(9_000)
     ]
     root = parsed(coverage([Coverage("orders", spans)], Sheet()))
     assert [each[3] for each in cursor_of(root)["s"][0]["f"]] == ["complete", "gap", "complete"]

@@ -2,7 +2,8 @@
 
 DATABASE_URL     postgres://user:password@host:port/name (postgres://postgres@127.0.0.1:5432/postgres)
 DATABASE_SCHEMA  the schema that holds the tables (the database's default)
-SECRET_KEY       (made up anew at each start: nothing here is signed)
+SECRET_KEY       signs forms (made up anew at each start)
+DEBUG            1 shows Django's error pages (0)
 """
 
 import os
@@ -12,8 +13,25 @@ import sys
 from config.database import from_url
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)
+DEBUG = os.environ.get("DEBUG") == "1"
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
-INSTALLED_APPS = ["kck_flow", "shop"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.staticfiles",
+    "kck_flow",
+    "shop",
+]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.csrf.CsrfViewMiddleware"]
+ROOT_URLCONF = "config.urls"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
 DATABASES = {
     "default": from_url(
         os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres"),
@@ -28,4 +46,7 @@ LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "Europe/Paris"  # where days begin
 
-KCK_FLOW: dict[str, object] = {}
+STATIC_URL = "static/"
+
+# Nobody signs in here, and all of it is made up.
+KCK_FLOW: dict[str, object] = {"PERMISSION": "public"}

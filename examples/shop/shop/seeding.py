@@ -1,9 +1,9 @@
-"""The story is lived: day by day, with the cache's clock at that day, through the triggers and the worker there always are.
+"""The story is lived: day by day, with the cache's clock at that day, through the triggers and the worker of every day.
 
 Nothing is counted afterwards. The tables are made on the first day, so flows count from then on; each day's sign-ups
-are one INSERT, and what happens to accounts is one UPDATE. In the last nights a worker does all that is due: it records
-the stocks, facets and all, and measures. Before, that would only take time: what stocks held in all, their flows tell.
-Revenue, which can only be measured now, is measured once a week there.
+are one INSERT, and what happens to accounts is one UPDATE. In the last nights a worker does what could not be made up
+for later: it records the stocks, facets and all, and measures what can only be measured now. Earlier that would only
+take time: what stocks held in all, their flows tell. Revenue is measured once a week there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from kck_flow.testing import freeze_time, run_worker
 from shop.generating import Life, Story, by_day
 from shop.models import Account, Happening
 
-WORKED = 35  # nights
-# What answers for the past is filled in at the end.
-ANSWERING = ("conversion_rate", "sign_ups")
+WORKED, ANSWERED = 32, 400  # nights, days
+RECORDED = ["trial", "active", "past_due", "churned", "monthly_revenue"]
+ANSWERING = ["conversion_rate", "sign_ups"]  # for the past, too: filled in at the end
 
 CHANGE = """
 UPDATE shop_account AS account SET state = new.state, changed_at = new.changed_at
@@ -37,7 +37,6 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
     cache = Cache.get_instance()
     with freeze_time(midnights[0]) as clock:
         cache.refresh("subscriptions")  # its books are opened, before the first account
-        cache.refresh("recurring")
         ends = [*midnights[1:], story.until]
         for day, (end, moves) in enumerate(zip(ends, by_day(lives, ends), strict=True), 1):
             clock.set(end)
@@ -46,12 +45,15 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
                     _raise_prices(story)
                 _write(story, lives, accounts, moves)
             if day >= len(ends) - WORKED:
-                run_worker()
+                run_worker(RECORDED)
             elif day % 7 == 0:
                 cache.refresh("monthly_revenue")
             yield end, len(accounts)
+        run_worker([*RECORDED, *ANSWERING])  # no others': they may have a story of their own
         for metric in ANSWERING:
-            call_command("kck", "backfill", metric, "--from", midnights[0].isoformat(), stdout=io.StringIO())
+            cache.refresh(metric)
+            since = midnights[max(0, len(midnights) - ANSWERED)].isoformat()
+            call_command("kck", "backfill", metric, "--from", since, stdout=io.StringIO())
     _tell(story)
 
 

@@ -292,7 +292,8 @@ def _process(console: Console, options: Options) -> int:
     ]
     if given["by"]:
         columns.insert(
-            0, Column("FROM", lambda row: f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else "")
+            0,
+            Column("FROM", lambda row: f"{words.local(row['start']):%Y-%m-%d %H:%M}" if row["start"] else ""),
         )
     if given["facet"]:
         columns.insert(-2, Column("MOVED", partial(_number, "moved"), right=True))
@@ -347,7 +348,9 @@ def _process_footer(found: dict[str, Any]) -> str:
         began = f"Since {words.instant(max(since), clock.now())}, when its books were opened"
     else:
         began = (
-            f"Since {found['start']:%Y-%m-%d %H:%M %Z}" if found["start"] else "Its books are not open yet"
+            f"Since {words.local(found['start']):%Y-%m-%d %H:%M %Z}"
+            if found["start"]
+            else "Its books are not open yet"
         )
     told = {True: "it balances", False: "it leaves a rest that no flow counts", None: "not all is known"}
     missing = ", ".join(name for name, one in found["flows"].items() if not one["complete"])

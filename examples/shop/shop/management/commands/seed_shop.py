@@ -7,19 +7,22 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
 from django.utils import timezone
+from kck_flow import Cache
 from kck_flow.testing import freeze_time
 
 from shop import seeding
 from shop.generating import Story
-from shop.models import Account
+from shop.models import Account, Happening
 
 TOLD_EVERY = 90  # days
+ANEW = (
+    "In a schema of its own, manage.py own_schema --anew makes an empty one; another database will do, too."
+)
 
 
 class Command(BaseCommand):
-    help = "Make the tables as of two years ago, and live these two years. Does nothing where there are accounts."
+    help = "Make the tables as of two years ago, and live these two years. Does nothing where that was done."
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -36,17 +39,30 @@ class Command(BaseCommand):
         until = until.replace(tzinfo=zone) if until.tzinfo is None else until.astimezone(zone)
         story = Story(seed, until, days, accounts)
         began = time.monotonic()
-        self.make_tables(story)
+        if self.make_tables(story):
+            self.stderr.write(f"shop: {Account.objects.count():,} accounts are there already", str)
+            return
         for day, (end, there) in enumerate(seeding.live(story), 1):
             if day % TOLD_EVERY == 0:
                 self.stderr.write(f"{end.astimezone(zone):%Y-%m-%d}  {there:,} accounts", str)
         took = time.monotonic() - began
         self.stderr.write(f"shop: {Account.objects.count():,} accounts, {days:,} days in {took:.0f} s", str)
 
-    def make_tables(self, story: Story) -> None:
-        with freeze_time(story.midnights[0]):
-            if "shop_account" in connection.introspection.table_names():
-                if Account.objects.exists():
-                    raise CommandError("There are accounts already.")
-                call_command("migrate", "kck_flow", "zero", verbosity=0)
+    def make_tables(self, story: Story) -> bool:
+        """Make the tables on the first day of a story; returns whether it was lived already."""
+        begin = story.midnights[0]
+        with freeze_time(begin):
             call_command("migrate", verbosity=0)
+        if Account.objects.exists():
+            if not Happening.objects.exists():  # they are told at the end
+                raise CommandError(f"A story was begun here, and not ended. {ANEW}")
+            return True
+        with freeze_time(begin):
+            told = Cache.get_instance().picture("subscriptions", begin)
+        since = max(flow["since"] for flow in told["flows"].values())
+        if since > begin:
+            raise CommandError(
+                f"The tables were made at {since:%Y-%m-%d %H:%M %Z}, and count from then on; the story begins "
+                f"{begin:%Y-%m-%d}. {ANEW}"
+            )
+        return False

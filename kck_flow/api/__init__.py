@@ -1,0 +1,1 @@
+"""What programs get and do, at the addresses of the pages."""
