@@ -22,7 +22,9 @@ def show_members(request: HttpRequest, key: str, face: str | None = None) -> Htt
     def build(asked: str) -> Page:
         found = members.asked_for(key_of(key, user), user, facets)
         limit = faces.number(request, "limit", None, 1, 10_000)
-        exactly = request.GET.get("count") == "exact"
+        exactly = request.GET.get("count", "") == "exact"
+        if request.GET.get("count", "exact") != "exact":
+            raise Refused(400, "Bad parameter", "count is exact, or left out.", parameter="count")
         token, whole = request.GET.get("next", ""), asked == "csv" and limit is None
         return members.page(found, user, limit, token, exactly=exactly, whole=whole)
 

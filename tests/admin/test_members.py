@@ -9,7 +9,6 @@ import re
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -183,7 +182,15 @@ def test_a_number_may_be_public_and_who_is_behind_it_not(
     assert client.get("/x/y/members/a_trying.json").status_code == 403
     assert client.get("/x/y/members/a_trying").status_code == 403
     assert client.get("/x/y/members/a_menu.json").status_code == 404
-    assert AnonymousUser().is_staff is False
+
+
+def test_a_wrong_parameter_of_members_is_refused(accounts: list[Account], site: None, client: Client) -> None:
+    clerk(client, "accounts.view_account")
+    for query in ("next=x", "next=WzAsImEiXQ", "limit=0", "count=all", "facet.size=1", "fcet.plan=pro"):
+        status = client.get(f"/x/y/members/a_trying.json?{query}").status_code
+        assert status == (404 if query.startswith("facet") else 400), query
+    body = json.loads(text_of(client.get("/x/y/members/a_trying.json?count=exact&facet.plan=null")))
+    assert (body["meta"]["now"], len(body["rows"])) == (1, 1)
 
 
 def test_a_page_of_members_takes_the_same_few_statements(
