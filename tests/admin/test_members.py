@@ -111,6 +111,17 @@ def test_the_pages_lead_to_the_sites_own_list(accounts: list[Account], staff: Cl
     assert len(json.loads(text_of(asked))["rows"]) == 6
 
 
+def test_a_number_leads_to_its_rows_for_whoever_may_see_them(
+    accounts: list[Account], site: None, client: Client
+) -> None:
+    link = 'href="/x/y/members/a_trying"'
+    user = clerk(client)
+    assert link not in text_of(client.get("/x/y/products/a_trying.html"))
+    user.delete()
+    clerk(client, "accounts.view_account")
+    assert link in text_of(client.get("/x/y/products/a_trying.html"))
+
+
 def walk(client: Client, address: str) -> list[list[int]]:
     """Follow ``next`` from page to page; returns the keys of each."""
     found = []
