@@ -123,6 +123,7 @@ class Refresh(models.Model):
 
     class Meta:
         db_table = "kck_refresh"
+        verbose_name_plural = "refreshes"
         # Nothing else may index a lease column: beats must stay HOT updates.
         indexes = [models.Index(fields=["lane", "due_at"], name="kck_refresh_lane_due")]
 

@@ -99,6 +99,7 @@ def document(user: Any, root: str) -> dict[str, Any]:
     for primer in registry.unique():
         if not isinstance(primer, Action) and may(user, VIEW, primer.name):
             paths |= _paths_of(primer)
+    paths["/members/{key}.json"] = {"get": _members()}
     paths |= _link_paths()
     paths["/openapi.json"] = {
         "get": _operation(
@@ -260,6 +261,18 @@ def _schema_of(parameter: Parameter[Any]) -> dict[str, Any]:
 
 
 # -- links
+
+
+def _members() -> dict[str, Any]:
+    key = _path("key", {"type": "string", "minLength": 1}, "Of a stock, percent-escaped as one segment.")
+    exactly = _query("count", {"enum": ["exact"]}, "Count the rows now, however many.")
+    return _operation(
+        "list_members",
+        "The rows that a stock counts; facet.NAME=VALUE those of a facet value",
+        (key, exactly, *_PAGES, *_FORM),
+        {200: _json({"$ref": "#/components/schemas/Rows"}, etag=True)},
+        _READS,
+    )
 
 
 def _link_paths() -> dict[str, Any]:

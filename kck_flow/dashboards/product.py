@@ -256,7 +256,7 @@ def members_href(key: Key, user: Any) -> str:
     return address("members", key) if model is not None and may_see_rows(user, model) and _HAS_MEMBERS else ""
 
 
-_HAS_MEMBERS = False  # their page comes with the admin's
+_HAS_MEMBERS = True
 
 
 def about(key: Key, user: Any) -> dict[str, Any]:

@@ -81,6 +81,10 @@ class Migration(migrations.Migration):
             name='dataproduct',
             options={'permissions': [('refresh_dataproduct', 'Can have products computed'), ('invalidate_dataproduct', 'Can make products unservable'), ('write_dataproduct', 'Can set products'), ('share_dataproduct', 'Can sign links to products')]},
         ),
+        migrations.AlterModelOptions(
+            name='refresh',
+            options={'verbose_name_plural': 'refreshes'},
+        ),
         migrations.CreateModel(
             name='Annotation',
             fields=[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -123,3 +124,43 @@ def totals(session: Session) -> dict[str, Any]:
     row = session.row("count_all")
     assert row is not None
     return {"products": row[0], "marks": row[1], "changes": row[2]}
+
+
+_NAMED = re.compile(r"%\((\w+)\)s")
+# So many products are counted one by one; of more, a sample of about as many tells the states.
+COUNTED = 20_000
+
+
+def state_sql(known: Mapping[str, Any], table: str = "kck_product") -> tuple[str, list[Any]]:
+    """Return the SQL of a product's state, and its parameters, for a query over ``kck_product``.
+
+    Args:
+        known: ``bases, versions, never``: the families, their primers' versions, and whether each read computes;
+            ``limit``: how many changes a read applies.
+        table: What the table is called there.
+    """
+    text = statement("product_state", p=table)
+    return _NAMED.sub("%s", text), [known[name] for name in _NAMED.findall(text)]
+
+
+def estimated(session: Session, table: str) -> int:
+    """Return about how many rows a table has, without reading them."""
+    row = session.row("estimate_rows", {"table": table})
+    return int(row[0] or 0) if row else 0
+
+
+def states(
+    session: Session, known: Mapping[str, Any], rows: int, hidden: Sequence[str] = ()
+) -> tuple[dict[str, int], bool]:
+    """Return how many products are in each state, and whether that is an estimate from a sample.
+
+    Args:
+        known: As of ``state_sql``.
+        rows: About how many there are (``estimated``).
+        hidden: Families that are left out.
+    """
+    share = min(COUNTED / rows, 1.0) if rows > COUNTED else 1.0
+    sample = f"TABLESAMPLE SYSTEM ({share * 100:.6f})" if share < 1 else ""
+    state = statement("product_state", p="p")
+    found = session.rows("count_states", {**known, "hidden": list(hidden)}, state=state, sample=sample)
+    return {name: round(count / share) for name, count in found}, share < 1
