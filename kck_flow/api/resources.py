@@ -41,10 +41,10 @@ def _read(request: HttpRequest, key: Any, face: str) -> Page:
     if face in ("json", "csv"):
         if series.is_asked_for(request):
             return series.page(request, key, face)
-        if request.GET.keys() & ranges.PARAMETERS:
+        if request.GET and request.GET.keys() & ranges.PARAMETERS:
             range_of(request)  # a value has none; what is wrong with it is told all the same
         _shape, extras = faces.form_of(request)
-        known = request.headers.get("If-None-Match", "")
+        known = request.META.get("HTTP_IF_NONE_MATCH", "")
         return values.page(key, face, known, [one for one in extras if one == "layout"])
     series.refuse_elsewhere(request, face)
     user = user_of(request)

@@ -21,6 +21,7 @@ from ..dashboards.pages import Page
 from ..entry import Entry
 from ..errors import ComputeFailed, NotPrimed, StoreUnavailable, UnknownPrimer, UnstorableValue, WaitTimeout
 from ..key import Key
+from ..metric import Metric
 from ..primer import Primer
 from ..registry import registry
 from ..store.products import Plain
@@ -39,9 +40,8 @@ def page(key: Key, face: str, known: str, extras: Sequence[str] = ()) -> Page:
     Raises:
         Refused: it is not computed, or cannot be had now (503).
     """
-    words = caption(key)
+    words, salt = _words(key)
     if face == "json" and not extras:
-        salt = _salt(words)
         told = _OURS.search(known)
         stamp = told[1] if told is not None and told[2] == salt else ""
         plain = read.get_plain(key, stamp)
@@ -165,9 +165,24 @@ def meta_of(words: Caption, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _salt(words: Caption) -> str:
-    told = f"{words.label}|{words.kind}|{words.unit}|{words.unit_plural}|{get_language()}"
-    return f"{zlib.crc32(told.encode()):x}"
+def _words(key: Key) -> tuple[Caption, str]:
+    """Return the words around a value, and what tells them from others. Of a primer, they are made once a language."""
+    primer, language = registry.primers.get(key.key_base), get_language()
+    held = _said.get((key, language))
+    if held is not None and held[0] is primer:
+        return held[1], held[2]
+    words = caption(key)
+    told = f"{words.label}|{words.kind}|{words.unit}|{words.unit_plural}|{language}"
+    salt = f"{zlib.crc32(told.encode()):x}"
+    if not isinstance(primer, Metric):  # whose words may be those of a row
+        if len(_said) >= _MOST_SAID:
+            _said.clear()
+        _said[key, language] = (primer, words, salt)
+    return words, salt
+
+
+_said: dict[tuple[Key, str | None], tuple[Primer | None, Caption, str]] = {}
+_MOST_SAID: Final = 2000
 
 
 def _at(seconds: float | None) -> datetime | None:

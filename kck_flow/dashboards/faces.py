@@ -212,7 +212,7 @@ def answer_with(
         theme: Fixes it; else it is asked for, or was chosen before.
         personal: Whether it may depend on who looks.
     """
-    theme, width = theme_of(request) if theme is None else theme, _width(request)
+    theme, width = theme_of(request, face) if theme is None else theme, _width(request)
     bom, download, wanted = flag(request, "bom"), flag(request, "dl"), form_of(request)
     if face == "svg" and page.picture is None:
         raise Refused(406, "No picture", "This page has no picture; its numbers are at .json and .csv.")
@@ -277,7 +277,7 @@ def _etag(page: Page, face: str, theme: str, width: int, language: str, user: st
 
 def is_known(request: HttpRequest, etag: str) -> bool:
     """Whether what the client has is what it would get."""
-    given = request.headers.get("If-None-Match")
+    given = request.META.get("HTTP_IF_NONE_MATCH")  # request.headers would first be made, of all there are
     if given is None or request.method not in ("GET", "HEAD"):
         return False
     known = [one.removeprefix("W/") for one in parse_etags(given)]
@@ -408,14 +408,14 @@ def number(request: HttpRequest, name: str, default: int | None, least: int, mos
     return int(text)
 
 
-def theme_of(request: HttpRequest) -> str:
-    """Return the theme that is asked for, or chosen before; empty for the system's."""
+def theme_of(request: HttpRequest, face: str = "html") -> str:
+    """Return the theme that is asked for, or chosen before; empty for the system's, and where nothing is drawn."""
     asked = request.GET.get("theme", "")
     if asked and asked not in (*THEMES, "system"):
         raise Refused(
             400, "Bad parameter", f"theme is light, dark or system, not {asked!r}.", parameter="theme"
         )
-    theme = asked or request.COOKIES.get("kck_theme", "")
+    theme = asked or (request.COOKIES.get("kck_theme", "") if face in ("html", "svg") else "")
     return theme if theme in THEMES else ""
 
 
