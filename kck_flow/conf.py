@@ -223,8 +223,8 @@ def _problem(name: Any, value: Any) -> str | None:
         wrong = next((one for one in value if not is_origin(one)), None)
         if wrong is not None:
             return (
-                f"KCK_FLOW['CORS_ORIGINS'] has {wrong!r}, which is no origin: write it as 'https://example.org', without "
-                "a path or a star."
+                f"KCK_FLOW['CORS_ORIGINS'] has {wrong!r}, which is no origin: write it as "
+                "'https://example.org', without a path or a star."
             )
     if name in POSITIVE and value <= 0:
         return f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}"

@@ -13,8 +13,9 @@ from django.views.decorators.csrf import csrf_exempt
 
 from .. import clock
 from .. import key as keys
-from ..errors import InvalidKey
+from ..errors import InvalidKey, NotPrimed
 from ..key import Key
+from ..metric import Metric
 from ..permission import VIEW, allows, may
 from ..registry import registry
 from . import faces, lists, overview, product, ranges
@@ -136,6 +137,11 @@ def key_of(text: str, user: Any) -> Key:
         raise refusal(user, f"{str(key)!r}")
     if primer is None and not lists.is_stored(key):
         raise Refused(404, "Not found", _no_product(key, user))
+    if isinstance(primer, Metric) and primer.stored_as_rows:
+        try:
+            primer.of(key)
+        except NotPrimed as error:
+            raise Refused(404, "Not found", str(error)) from None
     return key
 
 

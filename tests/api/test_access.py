@@ -119,6 +119,15 @@ def test_names_of_what_may_not_be_seen_are_not_told(api: Any, clients: dict[str,
         assert "a_otherwise" in clients["nobody"].get(f"{ROOT}/products/a_otherwis.json").json()["detail"]
 
 
+def test_a_metric_that_nobody_stored_is_not_there(api: Any, client: Client, staff: Any) -> None:
+    for address in (
+        "products/metric/none.json",
+        "metrics/metric/none.json",
+        "products/metric/none.csv?limit=3",
+    ):
+        assert client.get(f"{ROOT}/{address}").status_code == 404
+
+
 def test_people_are_asked_to_log_in(api: Any, client: Client) -> None:
     response = client.get(f"{ROOT}/products/a_kept")
     assert response.status_code == 302

@@ -6,6 +6,7 @@ import csv
 import io
 import tracemalloc
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +14,10 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from kck_flow import MessageStream, TimeFrame, Topic
 from kck_flow.registry import registry
-from kck_flow.testing import freeze_time
+from kck_flow.streams import topics
+from kck_flow.testing import freeze_time, registered
 
 from .conftest import NOW, ROOT, body_of
 
@@ -134,6 +137,56 @@ def test_a_metric_is_walked_in_its_periods(
     assert over == all_of_it[:-1]
     weeks = walk(client, f"{ROOT}/products/p_signups.json?range=30d&by=week&limit=2")
     assert sum(one["value"] or 0 for one in weeks) >= sum(one["value"] or 0 for one in all_of_it)
+
+
+class Said(TimeFrame):
+    """What was said in an hour."""
+
+    key_base, windows = "a_said", ["1h", "1d"]
+    stream = MessageStream("a_words.*", watermark="latest")
+
+    def compute(self, key: Any, items: Any) -> int:
+        return len(items)
+
+    def merge(self, key: Any, parts: Any) -> int:
+        return sum(part.value for part in parts)
+
+
+class Words(Topic):
+    """How many words, by the minute."""
+
+    key_base, topics, windows = "a_words", ["a_words"], ["1m", "1h"]
+
+    def process(self, state: Any, message: Any) -> Any:
+        return (state or 0) + 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "a_said.json?range=24h",
+        "a_said.json?range=7d&by=1d",
+        "a_words.json?from=2026-03-10T15:00:00Z",
+        "a_words.json?range=24h&by=1h",
+        "a_open.json?range=24h&by=hour",
+        "a_open.json?range=12m&by=month",
+        "signing_up.json?range=24h",
+        "signing_up.json?range=14d&by=day",
+        "a_kept.json?range=90d&by=week",
+        "p_signups.json?range=12m&by=month&tz=Europe/Paris",
+    ],
+)
+def test_a_walk_in_pages_is_the_whole(api: Any, client: Client, staff: Any, asked: str) -> None:
+    with registered(Said, Words), freeze_time(NOW):
+        topics.drain(["a_words"])
+        address = f"{ROOT}/products/{asked}"
+        whole = walk(client, f"{address}&limit=10000")
+        assert len(whole) >= 5
+        assert [one["start"] for one in whole] == sorted({one["start"] for one in whole})
+        assert all(one["end"] == two["start"] for one, two in pairwise(whole))
+        assert walk(client, f"{address}&limit=3") == whole
+        assert walk(client, f"{address}&limit=3&order=desc") == whole[::-1]
+        assert len(body_of(client.get(address.replace(".json", ".csv"))).splitlines()) == len(whole) + 1
 
 
 def test_the_last_points_feed_a_line_chart(

@@ -10,7 +10,9 @@ from django.test import override_settings
 from kck_flow import conf
 
 
-@pytest.mark.parametrize("origin", ["*", "https://example.org/", "example.org", "https://*.example.org", "null", 7])
+@pytest.mark.parametrize(
+    "origin", ["*", "https://example.org/", "example.org", "https://*.example.org", "null", 7]
+)
 def test_an_origin_is_written_as_a_browser_does(origin: Any) -> None:
     with override_settings(KCK_FLOW={"CORS_ORIGINS": [origin]}):
         assert [repr(origin) in one for one in conf.problems()] == [True]
