@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -45,6 +46,8 @@ EXPOSED: Final = "ETag, Last-Modified, Link, Location, Retry-After"
 # Cells that a spreadsheet would run; the last four are the first four to one that reads full-width signs.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _BOM: Final = "\ufeff"
+# Width, byte order mark, whether it is a file to keep, shape and extras, where an address says nothing of them.
+_PLAINLY: Final[tuple[int, bool, bool, tuple[str, list[str]]]] = (960, False, False, ("objects", []))
 _FLAGS: Final = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
@@ -184,7 +187,7 @@ def refuse_method(request: HttpRequest, methods: Sequence[str]) -> None:
 
 def refuse_unknown(request: HttpRequest, allowed: Sequence[str], *, facets: bool = False) -> None:
     """Raise Refused where a request has a parameter that the address has not."""
-    for name in request.GET:
+    for name in request.GET or ():
         if name not in allowed and not (facets and name.startswith("facet.")):
             near = difflib.get_close_matches(name, allowed, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -212,8 +215,16 @@ def answer_with(
         theme: Fixes it; else it is asked for, or was chosen before.
         personal: Whether it may depend on who looks.
     """
-    theme, width = theme_of(request, face) if theme is None else theme, _width(request)
-    bom, download, wanted = flag(request, "bom"), flag(request, "dl"), form_of(request)
+    if theme is None:
+        theme = theme_of(request, face)
+    width, bom, download, wanted = _PLAINLY
+    if request.GET:
+        width, bom, download, wanted = (
+            _width(request),
+            flag(request, "bom"),
+            flag(request, "dl"),
+            form_of(request),
+        )
     if face == "svg" and page.picture is None:
         raise Refused(406, "No picture", "This page has no picture; its numbers are at .json and .csv.")
     etag = _etag(
@@ -244,7 +255,7 @@ def answer_with(
     headers = response.headers
     headers["ETag"] = etag
     if page.modified is not None:
-        headers["Last-Modified"] = http_date(page.modified.timestamp())
+        headers["Last-Modified"] = _http_date(int(page.modified.timestamp()))
     headers["Cache-Control"] = _cache_control(page, face)
     if personal and ("private" in headers["Cache-Control"] or face in ("html", "svg")):
         patch_vary_headers(response, ("Cookie", "Authorization"))
@@ -257,6 +268,10 @@ def answer_with(
         name = "".join(one if one.isalnum() or one in "-_. " else "_" for one in page.title)[:80] or "kck"
         headers["Content-Disposition"] = content_disposition_header(True, f"{name}.{face}") or ""
     return response
+
+
+# The same again and again: a product's instant changes less often than it is asked for.
+_http_date = lru_cache(maxsize=1024)(http_date)
 
 
 def _greeted(request: HttpRequest, personal: bool) -> str:
@@ -410,7 +425,7 @@ def number(request: HttpRequest, name: str, default: int | None, least: int, mos
 
 def theme_of(request: HttpRequest, face: str = "html") -> str:
     """Return the theme that is asked for, or chosen before; empty for the system's, and where nothing is drawn."""
-    asked = request.GET.get("theme", "")
+    asked = request.GET.get("theme", "") if request.GET else ""
     if asked and asked not in (*THEMES, "system"):
         raise Refused(
             400, "Bad parameter", f"theme is light, dark or system, not {asked!r}.", parameter="theme"
