@@ -24,7 +24,7 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
         return writes.answer(request, key, face)
 
     def build(asked: str) -> Page:
-        found = key_of(key, user_of(request))
+        found = key_of(key, user_of(request), asked)
         return _read(request, found, asked)
 
     return faces.respond(

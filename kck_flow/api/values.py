@@ -60,11 +60,10 @@ def _stored(key: Key, words: Caption, plain: Plain, salt: str) -> Page:
     primer = registry.primers[key.key_base]
     soft, hard = _at(plain.soft_expires_at), _at(plain.hard_expires_at)
     computed_at = datetime.fromtimestamp(plain.computed_at, UTC)
-    entry = Entry(str(key), None, plain.version, computed_at, soft, hard, "fresh", None)
-    meta = meta_of(words, entry)
-    made = Page("product.html", words.label, modified=computed_at, meta=meta)
-    made.etag = f"{plain.stamp}-{salt}"
-    made.body = b"" if plain.text is None else body_of(plain.text, meta)
+    made = Page("product.html", words.label, modified=computed_at, etag=f"{plain.stamp}-{salt}", body=b"")
+    if plain.text is not None:
+        entry = Entry(str(key), None, plain.version, computed_at, soft, hard, "fresh", None)
+        made.body = body_of(plain.text, meta_of(words, entry))
     _keepable(made, primer, soft, hard)
     return made
 

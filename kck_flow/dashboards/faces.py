@@ -254,6 +254,7 @@ def answer_with(
         )
     headers = response.headers
     headers["ETag"] = etag
+    headers["X-Content-Type-Options"] = "nosniff"
     if page.modified is not None:
         headers["Last-Modified"] = _http_date(int(page.modified.timestamp()))
     headers["Cache-Control"] = _cache_control(page, face)
@@ -295,6 +296,8 @@ def is_known(request: HttpRequest, etag: str) -> bool:
     given = request.META.get("HTTP_IF_NONE_MATCH")  # request.headers would first be made, of all there are
     if given is None or request.method not in ("GET", "HEAD"):
         return False
+    if given == etag:
+        return True
     known = [one.removeprefix("W/") for one in parse_etags(given)]
     return known == ["*"] or etag.removeprefix("W/") in known
 

@@ -114,6 +114,19 @@ class Tenant(Primer):
         return key.params["customer"] * 10
 
 
+class Kiosk(Primer):
+    """To look at, not to take away."""
+
+    key_base = "a_kiosk"
+
+    @staticmethod
+    def permission(user: Any, action: str, key: Any) -> bool:
+        return action == "view"
+
+    def compute(self, key: Any) -> Any:
+        return [1]
+
+
 class Open(Stock):
     """Open orders."""
 
@@ -135,7 +148,7 @@ def api() -> Iterator[Cache]:
             override_settings(**SITE, KCK_FLOW={"API_AUTH": "tests.api.conftest.user_of_token"})
         )
         stack.enter_context(
-            registered(Plain, Typed, Columned, Otherwise, Kept, Secret, Failing, Tenant, Signups, Open)
+            registered(Plain, Typed, Columned, Otherwise, Kept, Secret, Failing, Tenant, Kiosk, Signups, Open)
         )
         yield Cache.get_instance()
     reset()

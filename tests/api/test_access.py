@@ -105,8 +105,8 @@ def test_lists_name_only_what_may_be_seen(api: Any, clients: dict[str, Client]) 
         for who in WHO
         if who != "bad token"
     }
-    assert keys["nobody"] == {"a_plain"}
-    assert keys["plain"] == {"a_plain", "a_typed", "a_columned"}
+    assert keys["nobody"] == {"a_plain", "a_kiosk"}
+    assert keys["plain"] == {"a_plain", "a_kiosk", "a_typed", "a_columned"}
     assert "a_kept" in keys["staff"]
     assert all("a_secret" not in found for found in keys.values())
 
@@ -126,6 +126,12 @@ def test_a_metric_that_nobody_stored_is_not_there(api: Any, client: Client, staf
         "products/metric/none.csv?limit=3",
     ):
         assert client.get(f"{ROOT}/{address}").status_code == 404
+
+
+def test_what_is_to_look_at_may_not_be_taken_away(api: Any, client: Client, staff: Any) -> None:
+    assert client.get(f"{ROOT}/products/a_kiosk.json").status_code == 200
+    assert client.get(f"{ROOT}/products/a_kiosk.csv").status_code == 403
+    assert client.get(f"{ROOT}/products/a_kiosk", headers={"Accept": "text/csv"}).status_code == 403
 
 
 def test_people_are_asked_to_log_in(api: Any, client: Client) -> None:
