@@ -105,8 +105,8 @@ def test_lists_name_only_what_may_be_seen(api: Any, clients: dict[str, Client]) 
         for who in WHO
         if who != "bad token"
     }
-    assert keys["nobody"] == {"a_plain", "a_kiosk"}
-    assert keys["plain"] == {"a_plain", "a_kiosk", "a_typed", "a_columned"}
+    assert keys["nobody"] == {"a_plain", "a_kiosk", "a_hung"}
+    assert keys["plain"] == {"a_plain", "a_kiosk", "a_hung", "a_typed", "a_columned"}
     assert "a_kept" in keys["staff"]
     assert all("a_secret" not in found for found in keys.values())
 

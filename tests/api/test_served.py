@@ -41,3 +41,4 @@ def test_what_goes_over_the_wire(api: Any, live_server: Any) -> None:
         assert (refused.status, refused.headers["Content-Type"]) == (401, "application/problem+json")
         odd, _body = ask("GET", "%FF%0A%00.json")
         assert odd.status in (401, 404)
+        assert odd.headers["Content-Type"] == "application/problem+json"
