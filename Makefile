@@ -50,6 +50,8 @@ test-with-database:
 	@status=0; \
 	$(BIN)/python examples/flights/manage.py test flights --noinput || status=1; \
 	$(BIN)/python examples/bus/manage.py test bus --noinput || status=1; \
+	$(BIN)/python examples/shop/manage.py test shop --noinput || status=1; \
+	$(BIN)/python examples/desk/manage.py test desk --noinput || status=1; \
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
 	exit $$status
 

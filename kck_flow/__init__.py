@@ -16,6 +16,9 @@ from .progress import progress as progress
 
 if TYPE_CHECKING:
     from .cache.facade import Cache as Cache
+    from .dashboard import Dashboard as Dashboard
+    from .dashboard import Panel as Panel
+    from .dashboard import Section as Section
     from .decorators import cached as cached
     from .decorators import scheduled as scheduled
     from .decorators import updates as updates
@@ -64,6 +67,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "Cache": "cache.facade",
     "cached": "decorators",
+    "Dashboard": "dashboard",
+    "Panel": "dashboard",
+    "Section": "dashboard",
     "scheduled": "decorators",
     "updates": "decorators",
     "Change": "entry",

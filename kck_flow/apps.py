@@ -12,11 +12,15 @@ class KckFlowConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401  (importing registers them)
+        from . import (
+            checks,  # noqa: F401  (importing registers them)
+            configured,
+        )
         from .changes import capture, rows, tracking, triggers
         from .registry import registry
         from .store import install
 
+        configured.connect()
         registry.discover()
         capture.connect()
         install.connect()

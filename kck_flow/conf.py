@@ -141,6 +141,8 @@ SETTINGS: dict[str, Setting] = {
 _ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?")
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
 # A pool of nothing, a lease that is over at once: refused by a check.
+# Characters of a source's name, which an index holds.
+LONGEST_SOURCE = 200
 POSITIVE = {
     "LEASE_SECONDS",
     "WORKER_LEASE_SECONDS",
@@ -244,6 +246,11 @@ def source_problem(name: Any, options: Any) -> str | None:
     """Return a sentence on what is wrong with one of ``KCK_FLOW["SOURCES"]``; None where nothing is."""
     if not isinstance(name, str) or not name:
         return f"KCK_FLOW['SOURCES'] calls a source {name!r}; its name must be a text, and not empty."
+    if len(name) > LONGEST_SOURCE:
+        return (
+            f"KCK_FLOW['SOURCES'] calls a source {name[:60]!r}…: a name has at most {LONGEST_SOURCE} characters, "
+            f"not {len(name):,}."
+        )
     return named.problem(f"KCK_FLOW['SOURCES'][{name!r}]", options, "source")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,14 @@ from django.db.models import Avg, Max, Min, Sum
 from . import key as keys
 from .cache.facade import Cache
 from .metric import MetricType, Span
-from .parameter import ChoiceParameter, Parameter, StringParameter
+from .parameter import (
+    BooleanParameter,
+    ChoiceParameter,
+    FloatParameter,
+    IntegerParameter,
+    Parameter,
+    StringParameter,
+)
 from .registry import registry
 from .stock import Flow
 
@@ -156,7 +164,36 @@ class Share(MetricType):
         return part / whole if whole else None
 
 
-ALL = (CountRows, Aggregate, ProductNumber, Share)
+class Fake(MetricType):
+    """A made-up number, for demonstrations: the same seed and period make the same one.
+
+    ``level`` is where it begins, in 2020; ``growth`` by what share of it it grows a year; ``weekly`` how much less it
+    is at weekends; ``spread`` how far it strays, in shares of the level; ``whole``: whether it is an int.
+    """
+
+    name = "fake"
+    properties = [
+        IntegerParameter("seed", default=1),
+        FloatParameter("level"),
+        FloatParameter("growth", default=0.0),
+        FloatParameter("weekly", default=0.0),
+        FloatParameter("spread", default=0.1),
+        BooleanParameter("whole", default=True),
+    ]
+
+    def measure(
+        self, *, span: Span, seed: int, level: float, growth: float, weekly: float, spread: float, whole: bool
+    ) -> Any:
+        chance = random.Random(f"{seed} {level} {span.start.timestamp():.0f}")
+        years = (span.start.timestamp() - _SINCE) / 31_557_600
+        usual = level * (1 + growth * years) * (1 - weekly * (span.start.weekday() >= 5))
+        found = max(usual + level * spread * chance.gauss(0, 1), 0.0)
+        return round(found) if whole else Decimal(f"{min(found, 1.0) if level <= 1 else found:.4f}")
+
+
+_SINCE = 1_577_836_800.0  # the first second of 2020
+
+ALL = (CountRows, Aggregate, ProductNumber, Share, Fake)
 
 
 def number_in(key: str, value: Any, path: str = "") -> Any:

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+# Characters of a topic's name: beyond that, no index could hold it.
+LONGEST_TOPIC = 500
+
 
 @dataclass(slots=True)
 class Message:
     """One message.
 
     Attributes:
-        topic: What it is about, such as ``"orders.paid"``.
+        topic: What it is about, such as ``"orders.paid"``; at most 500 characters.
         body: What it says: JSON, as Python has it. Each handler gets a copy of its own.
         id: What tells it from every other of its source; one that comes again changes nothing. Where a source gives
             none, a digest of topic, instant and body stands for it.

@@ -144,6 +144,7 @@ class Metric(Primer):
     is collected again in the same period is the next revision of its record.
 
     Attributes:
+        soft_expire: Where not given, one and a half times its schedule's interval.
         period: ``"hour" "day" "week" "month"``.
         tz: Zone in which days, weeks and months begin; the project's ``TIME_ZONE`` where not given.
         rollup: How several periods make one longer one: ``"last"``, ``"sum"``, ``"mean"``. Where not given, the type's;
@@ -160,6 +161,7 @@ class Metric(Primer):
     fills: int = 400
 
     schedule = every(hours=1)
+    _spares = ("span",)
     # What commits with its value is the record of its period.
     keep_history = True
     # Of those that are stored as rows: that each key is what its row says, and whether that says it is not collected.
@@ -174,11 +176,19 @@ class Metric(Primer):
             raise DeclarationError(f"rollup is one of {', '.join(ROLLUPS)}, not {self.rollup!r}.")
         if not is_whole(self.fills, 0, 100_000):
             raise DeclarationError(f"fills is a number of periods, not {self.fills!r}.")
+        apart = self.schedule.period() if self.schedule is not None else None
+        if apart is not None and not self._says("soft_expire"):
+            self.soft_expire = apart * 3 / 2  # one that was not collected in time is seen to be old
         self.windows = Window(self.period, self.tz if self.period != "hour" else None)
         self._measures = _takes_span(self.__class__.compute)
         self._own = self.__class__.compute is not Metric.compute
         if self._own and self.type is not None:
             raise DeclarationError("give either a type, which measures, or compute, not both.")
+
+    def _says(self, name: str) -> bool:
+        """Whether a subclass says something about an attribute."""
+        own = self.__class__.__mro__[: self.__class__.__mro__.index(Metric)]
+        return any(name in vars(base) for base in own)
 
     # -- what a declaration defines
 
@@ -235,7 +245,7 @@ class Metric(Primer):
         except (WrongProperties, DeclarationError) as error:
             yield str(error).rstrip("."), "Correct properties: those that its type declares."
 
-    def meant(self, name: str) -> Key | None:
+    def key_called(self, name: str) -> Key | None:
         """Return the key of the metric of this family that people call ``name``; None where it has none."""
         return self.build_key() if name == self.name and not self.parameters else None
 
@@ -286,12 +296,12 @@ class Metric(Primer):
             yield one
             one = Span(one.end, self.windows.after(one.end))
 
-    def made(self, key: Key, at: datetime) -> Any:
+    def product_of(self, key: Key, at: datetime) -> Any:
         one = self.of(key)
         measure: Callable[..., Any] = one.compute
         return measure(key, one.span(at)) if one._measures else measure(key)
 
-    def checked(self, key: Key, value: Any) -> Any:
+    def storable(self, key: Key, value: Any) -> Any:
         """Return a number that was measured as it is stored. Raises UnstorableValue: it is none."""
         if isinstance(value, timedelta):
             return Decimal(value // timedelta(microseconds=1)) / 1_000_000

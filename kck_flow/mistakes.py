@@ -170,9 +170,11 @@ def _methods(primer: type[Primer]) -> Iterable[tuple[str, str]]:
             yield f"{name} is {inspect.getattr_static(primer, name)!r}", hint
             continue
         given = dict.fromkeys(names[1:])
+        # A metric that measures what is now takes no period.
+        least = [one for one in given if name != "compute" or one not in primer._spares]
         try:
             if name in ("compute", "augment"):
-                signature.bind(*given)
+                signature.bind(*(least if len(signature.parameters) <= len(least) else given))
             else:
                 signature.bind(given.pop("key"), **given)
         except TypeError:

@@ -653,6 +653,24 @@ class ConfiguredPanel(models.Model):
             raise ValidationError({"options": [f"{name}: {said}" for name, said in wrong.items()]})
 
 
+class Annotation(models.Model):
+    """What happened, for people who wonder why a line bends: at an instant, or from then until ``end_at``."""
+
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField(null=True, blank=True)
+    text = models.CharField(max_length=200)
+    # Of a family, or of one product; empty: everywhere.
+    key = models.TextField(blank=True)
+
+    class Meta:
+        db_table = "kck_annotation"
+        ordering = ("start_at", "id")
+        indexes = [models.Index(fields=["start_at"], name="kck_annotation_start")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Run(models.Model):
     """What happened when a refresh was carried out."""
 
@@ -767,7 +785,8 @@ class Cursor(models.Model):
     """How far a reader has come: a topic in a partition of the log, a source, a stream."""
 
     pk = models.CompositePrimaryKey("reader", "part")
-    # The key base of a topic, "source:NAME" or "stream:NAME".
+    # The key base of a topic, "source:NAME" or "stream:NAME"; "history:NAME": who fetches what a source remembers, and
+    # until when nobody else does.
     reader = models.TextField()
     part = models.SmallIntegerField(db_default=0)
     position = models.JSONField(null=True)
@@ -779,7 +798,7 @@ class Cursor(models.Model):
     messages = models.BigIntegerField(db_default=0)
     late = models.BigIntegerField(db_default=0)
     refused = models.BigIntegerField(db_default=0)
-    # Intervals: what was fetched from history, what is known to be missing.
+    # Intervals: what was fetched from history (of a topic, by source), what is known to be missing.
     fetched = models.JSONField(null=True)
     missing = models.JSONField(null=True)
     begun_at = models.DateTimeField()

@@ -34,6 +34,17 @@ def may(user: Any, action: str, key: Key | str) -> bool:
     return allows(rule, user, action, key)
 
 
+def may_all(user: Any, action: str, key_base: str) -> bool:
+    """Whether a user may do something about every product of a family; where a function decides, that is not known, and
+    hence not so.
+    """
+    primer = registry.primers.get(key_base)
+    rule = (primer.permission if primer is not None else None) or conf.PERMISSION
+    if callable(rule) or (isinstance(rule, str) and rule.count(".") > 1):
+        return False
+    return allows(rule, user, action, key_base)
+
+
 def allows(rule: Rule, user: Any, action: str, about: Any) -> bool:
     """Whether a rule lets a user do something.
 
@@ -57,7 +68,7 @@ def allows(rule: Rule, user: Any, action: str, about: Any) -> bool:
         return bool(rule(user, action, about))
     if rule == "public":
         return True
-    if rule == "nobody" or not _is_known(user):
+    if rule == "nobody" or not is_known(user):
         return False
     if rule == "authenticated":
         return True
@@ -79,12 +90,13 @@ def may_see_rows(user: Any, model: Any) -> bool:
     return any(_has(user, f"{meta.app_label}.{what}_{meta.model_name}") for what in ("view", "change"))
 
 
-def _is_known(user: Any) -> bool:
+def is_known(user: Any) -> bool:
+    """Whether a user is somebody who is logged in, and not locked out."""
     return user is not None and bool(user.is_authenticated) and bool(user.is_active)
 
 
 def _has(user: Any, permission: str) -> bool:
-    return _is_known(user) and bool(user.has_perm(permission))
+    return is_known(user) and bool(user.has_perm(permission))
 
 
 def problem(rule: Any) -> str:

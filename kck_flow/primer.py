@@ -194,6 +194,8 @@ class Primer:
     depends_on: Sequence[On] = ()
     capture: Any = "triggers"
     _captures: ClassVar[tuple[Any, ...]] = ("triggers", "signals")
+    # Arguments of ``compute`` that one may be defined without.
+    _spares: ClassVar[tuple[str, ...]] = ()
     database: str | None = None
 
     # How it is shown and kept
@@ -318,11 +320,11 @@ class Primer:
             return []
         return list(dict.fromkeys(as_key(self, one) for one in listed))
 
-    def made(self, key: Key, at: datetime) -> Any:
+    def product_of(self, key: Key, at: datetime) -> Any:
         """Return what is stored under ``key``: what ``compute`` returns; of a metric, of the period around ``at``."""
         return self.compute(key)
 
-    def checked(self, key: Key, value: Any) -> Any:
+    def storable(self, key: Key, value: Any) -> Any:
         """Return a computed value as it is stored. Raises UnstorableValue: it cannot be this primer's."""
         return value
 

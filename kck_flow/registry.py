@@ -77,6 +77,7 @@ class Registry:
         nameless: Declared without a key base: abstract, or with a misspelt one.
         metric_types: Ways to measure, by name.
         dashboards: By slug.
+        on_demand: Primers that are registered when a key of theirs is first mentioned, by key base.
     """
 
     primers: dict[str, Primer] = field(default_factory=dict)
@@ -86,6 +87,7 @@ class Registry:
     nameless: list[type[Primer]] = field(default_factory=list)
     metric_types: dict[str, type[MetricType]] = field(default_factory=dict)
     dashboards: dict[str, Dashboard] = field(default_factory=dict)
+    on_demand: dict[str, type[Primer]] = field(default_factory=dict)
     # Grows whenever something is registered or withdrawn, so that what was derived is derived again.
     generation: int = 0
 
@@ -208,7 +210,15 @@ class Registry:
         try:
             return self.primers[key_base]
         except (KeyError, TypeError):
+            demanded = self.demand(key_base)
+            if demanded is not None:
+                return demanded
             raise UnknownPrimer(self.unknown(key_base)) from None
+
+    def demand(self, key_base: str) -> Primer | None:
+        """Return a primer that is registered when it is first asked for; None where there is none of that name."""
+        declared = self.on_demand.get(str(key_base))
+        return self.register(declared) if declared is not None else None
 
     def unknown(self, key_base: str) -> str:
         """Return the sentence for a base that no primer has."""
@@ -235,7 +245,8 @@ class Registry:
             found = None
         if found is not None:
             return found
-        primer = self.primers.get(keys.base_of(text))
+        base = keys.base_of(text)
+        primer = self.primers.get(base) or self.demand(base)
         if type(text) is Key and text.key_base.startswith(keys.INTERNAL):
             return text
         found = primer.parse_key(str(text)) if primer is not None else keys.general(text)

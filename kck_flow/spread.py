@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 STALE, REFRESH, CHANGE = "stale", "refresh", "change"
+# What a family of time frames was told in a transaction: it holds with the commit.
+TOLD = "told"
 AUGMENT = "augment"
 
 

@@ -19,9 +19,10 @@ from .windows import Window, as_window
 # A page of a stream: so many items are in memory at a time.
 PAGE = 5000
 _SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800}
-# Instants at which the windows of two sizes are compared: over two years, with their changes of the clock.
+# Instants at which the windows of two sizes are compared: over two years, with their changes of the clock, and at any
+# minute of an hour.
 _LOOKS = 400
-_LOOK_FROM, _LOOK_STEP = datetime(2024, 1, 15, tzinfo=UTC), timedelta(days=2, hours=5)
+_LOOK_FROM, _LOOK_STEP = datetime(2024, 1, 15, tzinfo=UTC), timedelta(days=2, hours=5, minutes=7, seconds=19)
 LATE = ("revise", "count")
 
 
@@ -208,6 +209,14 @@ class TimeFrame(Windowed):
         Raises:
             DeclarationError: it is no stream.
         """
+        return self.whole_stream().narrowed({column_of(one): params[one.name] for one in self.own_parameters})
+
+    def whole_stream(self) -> Stream:
+        """Return the stream of all its products. What a method raises, rises.
+
+        Raises:
+            DeclarationError: it is no stream.
+        """
         found = self.stream
         if (isinstance(found, type) and issubclass(found, Stream)) or (
             callable(found) and not isinstance(found, Stream)
@@ -215,7 +224,7 @@ class TimeFrame(Windowed):
             found = found()
         if not isinstance(found, Stream):
             raise DeclarationError(f"{self.name!r}: stream is {found!r}, which is no Stream.")
-        return found.narrowed({column_of(one): params[one.name] for one in self.own_parameters})
+        return found
 
     @property
     def merges_base(self) -> str | None:
@@ -254,9 +263,9 @@ class TimeFrame(Windowed):
 
     def whole(self, size: str, first: datetime, last: datetime) -> int:
         """Return how many windows of a size lie in ``[first, last)`` whole; ``first`` is where one begins."""
-        window = self.sizes[size]
-        if isinstance(window.size, timedelta):
-            return max((last - first - window.size * self.hops) // window.size + 1, 0)
+        step = self.sizes[size].step(first, last)
+        if step is not None:
+            return max((last - first - step * self.hops) // step + 1, 0)
         return sum(1 for _ in self.walk(size, first, last))
 
     def walk(self, size: str, first: datetime, last: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -158,12 +158,22 @@ class Topic(Windowed):
         raise NotImplementedError(f"{self.name!r} is made of messages: there is nothing to compute it from.")
 
     def own_params(self, message: Message) -> Iterable[Mapping[str, Any]]:
-        """Return the parameters of each product that a message belongs to."""
+        """Return the parameters of each product that a message belongs to.
+
+        Raises:
+            ValueError: ``keys`` returned something else.
+        """
         found = self.keys(message)
         if found is None:
             return ()
         if isinstance(found, Mapping):
             return (found,)
+        if isinstance(found, (str, bytes)) or not isinstance(found, Iterable):
+            several = f"[{found!r}]" if len(self.own_parameters) == 1 else "a list of them"
+            raise ValueError(
+                f"keys() of {self.name!r} returned {found!r}. Return a dict of parameters, {several} for as many "
+                "products as there are in it, or None for none."
+            )
         return [self._as_params(one) for one in found]
 
     def _as_params(self, one: Any) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -16,6 +17,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CALENDAR = {"1h": "hour", "1d": "day", "1w": "week"}
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+# How often it is looked whether hours begin at another minute: no zone has changed that to and fro within it.
+_LOOK = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Window:
 
     Args:
         size: ``"hour" "day" "week" "month"``, or a timedelta.
-        tz: Zone in which days, weeks (from Monday) and months begin; hours begin in UTC unless the zone is given.
+        tz: Zone in which days, weeks (from Monday) and months begin; hours begin in UTC unless the zone is given. Where
+            its clock is put forward or back by half an hour (Lord Howe), the hour of then is two: before, and after.
 
     Raises:
         DeclarationError: there is no such size or zone.
@@ -54,6 +59,19 @@ class Window:
             return ZoneInfo(self.tz)
         return ZoneInfo("UTC" if self.size == "hour" else settings.TIME_ZONE or "UTC")
 
+    def step(self, first: datetime, last: datetime) -> timedelta | None:
+        """Return how long each window is that begins in ``[first, last]``; None where that differs."""
+        if isinstance(self.size, timedelta):
+            return self.size
+        zone = self.zone
+        fixed = zone.utcoffset(None) is not None
+        if self.size == "hour":
+            years = () if fixed else range(max(first.year, 2), min(last.year, 9998) + 1)
+            phases = {phase for year in years for phase in _phases(zone, year)}
+            return HOUR if len(phases) < 2 else None
+        days = {"day": 1, "week": 7}.get(self.size)
+        return timedelta(days=days) if fixed and days is not None else None
+
     @property
     def is_dated(self) -> bool:
         """Whether its windows begin with days of the zone."""
@@ -76,12 +94,9 @@ class Window:
         """Return the beginning of the window that an aware instant is in, in UTC."""
         if isinstance(self.size, timedelta):
             return EPOCH + (at - EPOCH) // self.size * self.size
-        local = at.astimezone(self.zone)
         if self.size == "hour":
-            # By the clock of the zone, whose offset may have minutes; an hour that comes twice is two hours.
-            return (
-                at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-            ).astimezone(UTC)
+            return self._hour(at.astimezone(UTC))
+        local = at.astimezone(self.zone)
         day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if self.size == "week":
             day -= timedelta(days=day.weekday())
@@ -89,12 +104,26 @@ class Window:
             day = day.replace(day=1)
         return day.astimezone(UTC)
 
+    def _hour(self, at: datetime) -> datetime:
+        # By the clock of the zone, whose offset may have minutes; an hour that comes twice is two hours.
+        zone = self.zone
+        phase = _phase(zone, at)
+        start = at - (at - EPOCH + phase) % HOUR
+        if zone.utcoffset(None) is not None or _phase(zone, start) == phase:
+            return start
+        return _turn(zone, start, at)
+
     def after(self, start: datetime) -> datetime:
         """Return the beginning of the next window."""
         if isinstance(self.size, timedelta):
             return start + self.size
         if self.size == "hour":
-            return self.start_of(start + timedelta(minutes=61))
+            start, zone = start.astimezone(UTC), self.zone
+            phase = _phase(zone, start)
+            end = start + HOUR - (start - EPOCH + phase) % HOUR
+            if zone.utcoffset(None) is not None or _phase(zone, end - SECOND) == phase:
+                return end
+            return _turn(zone, start, end - SECOND)
         days = {"day": 1, "week": 7, "month": 31}[self.size]
         zone = self.zone
         if zone.key == "UTC" and self.size != "month":  # all are of one length
@@ -139,8 +168,19 @@ class Window:
             size = f"'{self.size.total_seconds()!r} seconds'::interval"
             return f"date_bin({size}, {at}, '1970-01-01T00:00:00Z'::timestamptz)"
         if self.size == "hour":  # date_trunc would put the second of two like hours into the first
-            local = f"({at} AT TIME ZONE '{self.zone.key}')"
-            return f"({at} - ({local} - date_trunc('hour', {local})))"
+            zone = self.zone
+            local = f"({at} AT TIME ZONE '{zone.key}')"
+            start = f"({at} - ({local} - date_trunc('hour', {local})))"
+            if zone.utcoffset(None) is not None:
+                return start
+            # As _turn: where the hour does not begin at a whole one, the clock was put by less than an hour within it.
+            begins = f"({start} AT TIME ZONE '{zone.key}')"
+            offset = f"{local} - ({at} AT TIME ZONE 'UTC')"
+            turn = (
+                f"SELECT min(s) FROM generate_series({start}, {at}, '1 second'::interval) AS t (s) "
+                f"WHERE (s AT TIME ZONE '{zone.key}') - (s AT TIME ZONE 'UTC') = {offset}"
+            )
+            return f"(CASE WHEN {begins} = date_trunc('hour', {begins}) THEN {start} ELSE ({turn}) END)"
         return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
 
     def text_sql(self, start: str) -> str:
@@ -150,6 +190,38 @@ class Window:
             return f"regexp_replace({text}, '(:00){{1,2}}$', '')" if self.size == "hour" else f"{text} || 'Z'"
         form = {"day": "YYYY-MM-DD", "week": 'IYYY-"W"IW', "month": "YYYY-MM"}[self.size]
         return f"to_char({start} AT TIME ZONE '{self.zone.key}', '{form}')"
+
+
+def _phase(zone: ZoneInfo, at: datetime) -> timedelta:
+    """Return how far behind the beginning of an hour of UTC a zone's clock is ahead of it, at an instant."""
+    offset = at.astimezone(zone).utcoffset()
+    assert offset is not None
+    return offset % HOUR
+
+
+def _turn(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
+    """Return the instant, a whole second, from which on hours begin at the minute at which they do at ``after``, and do
+    not at ``before``.
+    """
+    phase = _phase(zone, after)
+    after = after.replace(microsecond=0)
+    while after - before > SECOND:
+        middle = before + (after - before) // SECOND // 2 * SECOND
+        if _phase(zone, middle) == phase:
+            after = middle
+        else:
+            before = middle
+    return after
+
+
+@lru_cache(maxsize=1000)
+def _phases(zone: ZoneInfo, year: int) -> frozenset[timedelta]:
+    at, end = datetime(year, 1, 1, tzinfo=UTC) - _LOOK, datetime(year + 1, 1, 1, tzinfo=UTC) + _LOOK
+    found = set()
+    while at < end:
+        found.add(_phase(zone, at))
+        at += _LOOK
+    return frozenset(found)
 
 
 def as_window(size: str | timedelta, tz: str | None = None) -> Window:

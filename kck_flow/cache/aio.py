@@ -20,7 +20,8 @@ from ..entry import Entry
 from ..errors import ones_own
 from ..registry import registry
 from ..store import refreshes
-from . import context, flight, frame, many, read
+from ..timeframe import TimeFrame
+from . import context, flight, frame, framed, many, read
 from .compute import Outcome
 
 if TYPE_CHECKING:
@@ -124,6 +125,13 @@ async def refresh(cache: Cache, key: str) -> Entry:
     if frame.current() is not None or await in_thread(context.context_of, alias) != context.OPEN:
         entry: Entry = await in_thread(cache.refresh, key)
         return entry
+    if isinstance(primer, TimeFrame):
+        trip = framed.refreshing(found, primer)
+        while trip.outcome is None:
+            await _until_done(trip, 60.0)
+        if trip.outcome.error is not None:
+            raise ones_own(trip.outcome.error)
+        return trip.entry()
     while True:
         joined, new = flight.board(
             primer, found, alias, reason=refreshes.MANUAL, hook="refresh", force=True, wait=86_400

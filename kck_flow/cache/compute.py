@@ -118,11 +118,11 @@ def call(
     with enter(key, inline=inline, snapshot=snapshot) as frame:
         if hints is not None:
             frame.hints = hints
-        value = primer.made(key, at or clock.now())
+        value = primer.product_of(key, at or clock.now())
         if inspect.iscoroutine(value):
             # What it asks of Django runs in this thread, hence on this connection, in its transaction or snapshot.
             value = async_to_sync(awaited)(value)
-        return primer.checked(key, value), frame
+        return primer.storable(key, value), frame
 
 
 async def awaited(value: Coroutine[Any, Any, Any]) -> Any:

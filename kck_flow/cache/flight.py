@@ -25,7 +25,7 @@ from ..key import Key
 from ..primer import Primer
 from ..store import private, products, refreshes
 from ..store.products import Published, Seen, Stored
-from ..store.session import Session
+from ..store.session import Session, is_lock_timeout
 from ..storing import args_of, seconds
 from . import compute
 from .compute import Computation, Outcome
@@ -210,12 +210,6 @@ def carry(flight: Flight) -> None:
     except BaseException as error:
         flight.finish(Outcome(key, primer.codec, error=error, kind="failed"))
         raise
-
-
-def is_lock_timeout(error: BaseException) -> bool:
-    """Whether a statement was given up because somebody else holds its row."""
-    cause = error.__cause__
-    return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == "55P03"
 
 
 def _claim_in_time(flight: Flight) -> refreshes.Claim | None:

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import Error as DatabaseErrors
-from django.db import connections
+from django.db import connections, transaction
 
-from .. import clock, spread
+from .. import clock, spread, waking
 from .. import key as keys
 from ..conf import conf
 from ..entry import Entry, Point
-from ..errors import InvalidKey, KckFlowError, NotPrimed, StoreUnavailable, UnstorableValue
+from ..errors import (
+    InvalidKey,
+    KckFlowError,
+    NotPrimed,
+    StoreUnavailable,
+    UnstorableValue,
+    WaitTimeout,
+)
 from ..key import Key
 from ..registry import registry
-from ..store import families, frames, private, refreshes
+from ..store import families, frames, pending, private, refreshes
 from ..store.frames import Standing
 from ..store.refreshes import Claim
 from ..store.session import Session, caller
 from ..storing import args_of
 from ..timeframe import TimeFrame
-from . import flight, frame, framing, horizon, reach
-from .context import OPEN, TEST, context_of
+from . import flight, frame, framing, horizon, making, reach
+from .compute import RAISED, SERIALIZATION, Outcome, sqlstate
+from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .failures import failure_of, stored_failure
+from .pool import pool
 
 # How often whoever waits for another process looks whether it has come to an end.
 LOOK_SECONDS = 0.02
@@ -40,10 +52,86 @@ def framed(key: Key) -> TimeFrame | None:
     return primer if isinstance(primer, TimeFrame) else None
 
 
-def entry(key: Key, primer: TimeFrame, *, prime: bool | None = None, wait: float | None = None) -> Entry:
+class UnderWay(Exception):
+    """An async read has found a miss: the frame is being made, and asyncio may wait for that."""
+
+    def __init__(self, trip: Trip) -> None:
+        self.trip = trip
+
+
+class Trip(flight.Flight):
+    """The making of a frame in a thread of the pool, for all in this process who may not wait in theirs."""
+
+    made: Entry | None = None
+
+    def entry(self) -> Entry:
+        """Return what was made, to each caller a copy of its own."""
+        assert self.made is not None
+        return replace(self.made, value=copy.deepcopy(self.made.value))
+
+    def answers(self, outcome: Outcome) -> bool:
+        """Whether its outcome is for everybody who waits: how long somebody else would wait is not."""
+        return not isinstance(outcome.error, WaitTimeout)
+
+
+_trips: dict[tuple[int, str, UUID], Trip] = {}
+_trips_lock = threading.Lock()
+
+
+def _joined(key: Key, primer: TimeFrame, alias: str, wait: float | None) -> Trip:
+    """Return the trip that makes a frame in this process; one that is not under way begins."""
+    name = (os.getpid(), alias, key.digest)
+    with _trips_lock:
+        known = _trips.get(name)
+        if known is not None:
+            return known
+        trip = _trips[name] = Trip(primer, key, alias, "miss", "prime", False)
+
+    def over() -> None:
+        with _trips_lock:
+            _trips.pop(name, None)
+
+    trip.when_done(over)
+    _depart(trip, lambda: _entry(key, primer, alias, _made(key, primer, alias, wait)))
+    return trip
+
+
+def refreshing(key: Key, primer: TimeFrame) -> Trip:
+    """Begin to compute a frame now, as ``refresh`` does, in a thread of the pool."""
+    trip = Trip(primer, key, spread.alias_of(primer), refreshes.MANUAL, "refresh", True)
+    _depart(trip, lambda: refresh(key, primer))
+    return trip
+
+
+def _depart(trip: Trip, make: Callable[[], Entry]) -> None:
+    def carry_out() -> None:
+        error: BaseException | None = None
+        try:
+            trip.made = make()
+        except BaseException as raised:
+            error = raised
+        trip.finish(
+            Outcome(trip.key, trip.primer.codec, error=error, kind="found" if error is None else "failed")
+        )
+
+    pool().submit(carry_out)
+
+
+def entry(
+    key: Key,
+    primer: TimeFrame,
+    *,
+    prime: bool | None = None,
+    wait: float | None = None,
+    patient: bool = True,
+) -> Entry:
     """Return a frame with its instants; its version is its revision.
 
+    Args:
+        patient: Whether this thread may wait.
+
     Raises:
+        UnderWay: it may not, and the frame is being made.
         NotPrimed: its window is still open, it was skipped, or it is not computed and may not be.
         ComputeFailed, WaitTimeout: as for any product.
     """
@@ -51,12 +139,21 @@ def entry(key: Key, primer: TimeFrame, *, prime: bool | None = None, wait: float
     alias = spread.alias_of(primer)
     found = _read(key, alias)
     if found is None or not _has_value(primer, alias, found):
-        found = _made(key, primer, alias, found, prime, wait)
+        _refuse_missing(key, primer, alias, found, prime)
+        if _must_be_here(alias):
+            return _noted(key, primer, alias, _live(key, primer, alias, found))
+        if not patient and frame.current() is None and context_of(alias) == OPEN:
+            raise UnderWay(_joined(key, primer, alias, wait))
+        found = _made(key, primer, alias, wait)
+    elif _told_here(found, alias):
+        return _noted(key, primer, alias, _live(key, primer, alias, found))
     return _noted(key, primer, alias, _entry(key, primer, alias, found))
 
 
-def entries(asked: Sequence[tuple[Key, TimeFrame]]) -> list[Entry | Exception]:
-    """Return many frames, or what was raised instead: one statement for those that are there, for each database."""
+def entries(asked: Sequence[tuple[Key, TimeFrame]], *, patient: bool = True) -> list[Entry | Exception]:
+    """Return many frames, or what was raised instead, as ``entry`` does: one statement for those that are there, for
+    each database.
+    """
     found: dict[Key, Standing] = {}
     for alias in dict.fromkeys(spread.alias_of(primer) for _, primer in asked):
         own = [key for key, primer in asked if spread.alias_of(primer) == alias]
@@ -70,8 +167,8 @@ def entries(asked: Sequence[tuple[Key, TimeFrame]]) -> list[Entry | Exception]:
     for key, primer in asked:
         try:
             alias, one = spread.alias_of(primer), found.get(key)
-            if one is None or not _has_value(primer, alias, one):
-                told.append(entry(key, primer))
+            if one is None or not _has_value(primer, alias, one) or _told_here(one, alias):
+                told.append(entry(key, primer, patient=patient))
             else:
                 _refuse(key)
                 told.append(_noted(key, primer, alias, _entry(key, primer, alias, one)))
@@ -111,7 +208,7 @@ def _value(primer: TimeFrame, alias: str, found: Standing) -> Any:
 def _entry(key: Key, primer: TimeFrame, alias: str, found: Standing) -> Entry:
     value = _value(primer, alias, found)
     at = found.closed_at or found.at
-    state: Any = "stale" if found.want > found.have else "fresh"
+    state: Any = "stale" if found.want > found.have or found.told else "fresh"
     gaps = () if found.complete else ((found.start, found.end),)
     return Entry(str(key), value, found.revision, at, None, None, state, found.at - at, gaps=gaps)
 
@@ -132,10 +229,10 @@ def _noted(key: Key, primer: TimeFrame, alias: str, entry: Entry) -> Entry:
 # -- a miss
 
 
-def _made(
-    key: Key, primer: TimeFrame, alias: str, found: Standing | None, prime: bool | None, wait: float | None
-) -> Standing:
-    """Return a frame once it has been computed, by whomever."""
+def _refuse_missing(
+    key: Key, primer: TimeFrame, alias: str, found: Standing | None, prime: bool | None
+) -> None:
+    """Raise NotPrimed where a missing frame may not be computed."""
     if found is not None and found.state == frames.SKIPPED:
         raise NotPrimed(
             f"{str(key)!r} was skipped: {found.reason}. All the same: manage.py kck frames --unskip {key}"
@@ -146,6 +243,49 @@ def _made(
         raise NotPrimed(
             f"{str(key)!r} is not computed yet, and this call may not compute it. Run: manage.py kck refresh {key}"
         )
+
+
+def _must_be_here(alias: str) -> bool:
+    """Whether only the caller's own connection shows the truth: nothing computed there may be stored."""
+    if context_of(alias) == TEST:
+        return False
+    here = frame.current()
+    return bool(here is not None and (here.inline or here.snapshot)) or is_dirty(alias)
+
+
+def _told_here(found: Standing, alias: str) -> bool:
+    """Whether the caller's transaction has changed what a frame was made of, and told so."""
+    return found.told and context_of(alias) == ATOMIC and _must_be_here(alias)
+
+
+def _live(key: Key, primer: TimeFrame, alias: str, found: Standing | None) -> Entry:
+    """Return a frame computed for this call only, with the caller's own truth.
+
+    Raises:
+        NotPrimed: its data is gone.
+        ComputeFailed: it failed, just now or within its back-off.
+    """
+    standing = refreshes.standing(caller(alias), [key.digest])[str(key.digest)]
+    if standing.held_back and not frames.is_told(caller(alias), key):
+        retry_in = standing.retry_at - standing.now if standing.retry_at is not None else None
+        raise stored_failure(key, standing.last_error, retry_in, standing.parked_why)
+    try:
+        value, complete = making.Live(key, primer, alias).make()
+    except NotPrimed:
+        raise
+    except RAISED as error:
+        # A failed serialization has ended the transaction around us: whoever began that begins it once more.
+        if sqlstate(error) in SERIALIZATION or (failure := failure_of(key, error)) is error:
+            raise
+        raise failure from error
+    now = clock.now()
+    gaps = () if complete else (primer.bounds(key),)
+    revision = found.revision if found is not None else 0
+    return Entry(str(key), value, revision, now, None, None, "fresh", timedelta(0), gaps=gaps)
+
+
+def _made(key: Key, primer: TimeFrame, alias: str, wait: float | None) -> Standing:
+    """Return a frame once it has been computed, by whomever."""
     seconds = wait if wait is not None else primer.wait_seconds(conf.WAIT)
     deadline = time.monotonic() + seconds
     compute_parts(key, primer, alias, deadline)
@@ -199,8 +339,12 @@ def refuse_open(key: Key, primer: TimeFrame, alias: str) -> None:
         )
 
 
-def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float) -> None:
-    """See that the finer frames are there which a frame is merged from. What they raise, rises."""
+def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float, *, past: bool = False) -> None:
+    """See that the finer frames are there which a frame is merged from. What they raise, rises.
+
+    Args:
+        past: Whether also those are computed that lie before the finer frames begin.
+    """
     size = key.params.get("size", "")
     finer = horizon.finer_of(primer, size)
     if finer is None:
@@ -208,16 +352,18 @@ def compute_parts(key: Key, primer: TimeFrame, alias: str, deadline: float) -> N
     base, fine = finer
     params = horizon.own_params(primer, key)
     start, end = primer.bounds(key)
-    seen = horizon.look(base, params, alias)
-    if seen.first is None:
-        return
-    first = max(start, base.sizes[fine].start_of(seen.first))
+    first = start
+    if not past:
+        seen = horizon.look(base, params, alias)
+        if seen.first is None:
+            return
+        first = max(start, base.sizes[fine].start_of(seen.first))
     session = caller(alias)
     known = frames.decided_starts(session, base.series_key(params, fine), start, end)
     for begins, _ in base.walk(fine, first, end):
         if begins not in known:
             part = base.key_at(params, fine, begins)
-            compute_parts(part, base, alias, deadline)
+            compute_parts(part, base, alias, deadline, past=past)
             computed(part, base, alias, reason="miss", force=False, deadline=deadline, wait=0)
 
 
@@ -259,6 +405,9 @@ def computed(
         if isinstance(outcome, framing.Framing):
             if outcome.error is not None:
                 raise failure_of(key, outcome.error)
+            if outcome.outcome == "released":
+                _wait_for_newer_release(key, primer, alias, deadline, wait)
+                return "found"
             return outcome.outcome
         if isinstance(outcome, (private.Busy, DatabaseErrors)):
             raise StoreUnavailable(f"{str(key)!r} could not be computed: {outcome}".strip()) from outcome
@@ -270,6 +419,32 @@ def computed(
                 return over
         if time.monotonic() >= deadline:
             raise flight.timeout(key, wait)
+
+
+def _wait_for_newer_release(key: Key, primer: TimeFrame, alias: str, deadline: float, wait: float) -> None:
+    """Wait for a worker of the newer release that computes a family by now. Raises WaitTimeout: none did."""
+    while time.monotonic() < deadline:
+        with private.session(alias) as session:
+            standing = frames.read(session, [key.digest]).get(key.digest)
+        if standing is not None and standing.state != frames.PLANNED and standing.have >= standing.want:
+            return
+        time.sleep(LOOK_SECONDS)
+    raise flight.timeout(key, wait)
+
+
+def refuse_older(key: Key, primer: TimeFrame, alias: str) -> None:
+    """Raise NotPrimed where a newer release computes a family, or one that it is merged from: by this one's code it
+    would be what it was before.
+    """
+    one: TimeFrame | None = primer
+    while one is not None:
+        family = families.row(caller(alias), one.name)
+        if family is not None and family[2] > one.version:
+            raise NotPrimed(
+                f"{str(key)!r} is computed by a newer release: {one.name!r} has version {family[2]} there, and "
+                f"{one.version} here."
+            )
+        one = horizon.base_of(one)
 
 
 def now(key: Key, primer: TimeFrame, alias: str, *, reason: str, force: bool) -> framing.Framing | None:
@@ -353,15 +528,21 @@ def _waited_for(key: Key, primer: TimeFrame, alias: str, deadline: float) -> str
 
 
 def refresh(key: Key, primer: TimeFrame) -> Entry:
-    """Compute a frame now, as another revision where its value is another.
+    """Compute a frame now, as another revision where its value is another. In a transaction that has written, it is
+    computed with that one's own truth, not stored, and wanted with the commit.
 
     Raises:
-        NotPrimed: its window is still open, or its data is gone.
+        NotPrimed: its window is still open, its data is gone, or a newer release computes it.
         ComputeFailed: it failed; what was there stays.
     """
     _refuse(key)
     alias = spread.alias_of(primer)
+    refuse_older(key, primer, alias)
     refuse_open(key, primer, alias)
+    if _must_be_here(alias):
+        entry = _live(key, primer, alias, _read(key, alias))
+        _wished(key, primer, primer.priority)
+        return entry
     day = 86_400.0
     deadline = time.monotonic() + day
     compute_parts(key, primer, alias, deadline)
@@ -383,13 +564,15 @@ def refresh(key: Key, primer: TimeFrame) -> Entry:
 
 
 def request(key: Key, primer: TimeFrame, lane: int, reason: str = "again") -> bool:
-    """Want a frame computed again, or for the first time, in the queue.
+    """Want a frame computed again, or for the first time, in the queue; in a transaction, with its commit.
 
     Raises:
         NotPrimed: its window is still open, or its data is gone.
     """
     alias = spread.alias_of(primer)
     refuse_open(key, primer, alias)
+    if _wished(key, primer, lane):
+        return True
     with slots(alias) as session:
         if frames.ask(session, [key.digest], lane=lane, reason=reason):
             return True
@@ -400,35 +583,99 @@ def request(key: Key, primer: TimeFrame, lane: int, reason: str = "again") -> bo
 
 
 def ask(key: Key, primer: TimeFrame) -> int:
-    """Have a frame computed again; returns 1, or 0 where it has no value yet."""
-    with slots(spread.alias_of(primer)) as session:
-        found = frames.read(session, [key.digest]).get(key.digest)
-        if found is None or found.state != frames.CLOSED:
-            return 0
+    """Have a frame computed again, in a transaction with its commit; returns 1, or 0 where it has no value yet."""
+    alias = spread.alias_of(primer)
+    found = frames.read(caller(alias), [key.digest]).get(key.digest)
+    if found is None or found.state != frames.CLOSED:
+        return 0
+    if _wished(key, primer, primer.priority):
+        return 1
+    with slots(alias) as session:
         return len(frames.ask(session, [key.digest], lane=primer.priority, reason="again"))
 
 
 def again(primer: TimeFrame, params: dict[str, Any]) -> int:
-    """Have the closed frames of a family (with these parameters) computed again; returns how many there are."""
-    alias = spread.alias_of(primer)
+    """Have the closed frames of a family (with these parameters) computed again, in a transaction with its commit;
+    returns how many there are.
+    """
     sizes = [params["size"]] if "size" in params else list(primer.sizes)
     args = {name: value for name, value in params.items() if name != "window"}
-    with slots(alias) as session:
-        return len(
-            frames.tell(
-                session,
-                primer.name,
-                frames.BEGINNING + frames.SLACK * 40_000,
-                frames.END,
-                longest=primer.longest(),
-                sizes=sizes,
-                args=args,
-                late=0,
-                lane=primer.priority,
-                reason="again",
-                states=[frames.CLOSED],
-            )
-        )
+    told = frames.Told(
+        primer.name, frames.BEGINNING, frames.END, primer.longest(), sizes, args, [frames.CLOSED], 0,
+        primer.priority, "again",
+    )  # fmt: skip
+    return len(tell(primer, told))
+
+
+def tell(primer: TimeFrame, told: frames.Told) -> list[str]:
+    """Tell a family something of its frames, in a transaction with its commit; returns their keys, as they are now."""
+    alias = spread.alias_of(primer)
+    writer = _writer(primer, alias)
+    if writer is None:
+        with slots(alias) as session:
+            keys = frames.tell(session, told)
+            if keys:
+                waking.soon(session)
+        return keys
+    _mark(writer, pending.Mark(primer.name, spread.TOLD, None, told.to_json(), reason=told.reason))
+    return frames.touched(caller(alias), told)
+
+
+def wake(primer: TimeFrame) -> None:
+    """Have a family's frames planned soon, in a transaction with its commit."""
+    alias = spread.alias_of(primer)
+    writer = _writer(primer, alias)
+    if writer is None:
+        with slots(alias) as session:
+            frames.wake(session, primer.name)
+            waking.soon(session)
+        return
+    _mark(writer, pending.Mark(primer.name, spread.TOLD, reason="frames"))
+
+
+def _wished(key: Key, primer: TimeFrame, lane: int) -> bool:
+    """Wish for a frame with the commit of the caller's transaction; False where there is none."""
+    writer = _writer(primer, spread.alias_of(primer))
+    if writer is None:
+        return False
+    args = args_of(primer, key)
+    _mark(
+        writer, pending.Mark(primer.name, spread.REFRESH, key, args, source=str(lane), reason=framing.WISHED)
+    )
+    return True
+
+
+def _writer(primer: TimeFrame, alias: str) -> str | None:
+    """Return the database in which the caller has a transaction open that concerns a family: that of its frames, or
+    that of its stream. None: there is no such transaction, or the test's own.
+    """
+    if private.in_test_case():
+        return None
+    if context_of(alias) == ATOMIC:
+        return alias
+    if not any(one.in_atomic_block for one in connections.all(initialized_only=True)):
+        return None
+    base = primer
+    while (below := horizon.base_of(base)) is not None:
+        base = below
+    of_stream = base.whole_stream().database
+    return of_stream if of_stream is not None and context_of(of_stream) == ATOMIC else None
+
+
+def _mark(writer: str, mark: pending.Mark) -> None:
+    """Append a mark to the caller's transaction; where that is in a database without our tables, once it commits."""
+    if writer in conf.DATABASES:
+        pending.append(caller(writer), [mark])
+        waking.soon(caller(writer))
+        return
+
+    def appended() -> None:
+        alias = conf.DATABASES[0]
+        with private_sessions(alias)() as session:
+            pending.append(session, [mark])
+            waking.soon(session)
+
+    transaction.on_commit(appended, using=writer)
 
 
 def refuse_by_hand(key: Key) -> None:
@@ -573,7 +820,7 @@ def told(key: Key, primer: TimeFrame) -> dict[str, Any]:
         state, cause = "empty", f"skipped: {found.reason}"
     elif found.state == frames.PLANNED or not with_value:
         state, cause = "empty", "planned, and not computed yet"
-    elif found.want > found.have:
+    elif found.want > found.have or found.told:
         state, cause = "stale", "to be computed again: something came late, or it was asked for"
     else:
         state, cause = "fresh", "closed"

@@ -10,22 +10,20 @@ that the value is there, and does only what is left to do.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 import traceback as tracebacks
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from .. import hooks, spread, waking
 from .. import key as keys
 from ..entry import Entry
-from ..errors import ComputeTimeout, UnstorableValue
+from ..errors import ComputeTimeout
 from ..key import Key
 from ..progress import running
 from ..registry import registry
@@ -33,72 +31,38 @@ from ..store import families, frames, pending, private, refreshes, runs
 from ..store.frames import Begun
 from ..store.refreshes import Claim, Ending, instant
 from ..store.session import Session, caller
-from ..storing import args_of, encode, seconds
-from ..stream import Stream
-from ..timeframe import Items, Part, TimeFrame
+from ..storing import encode, seconds
+from ..timeframe import TimeFrame
 from . import horizon
 from .beats import beats
-from .compute import RAISED, SERIALIZATION, Sessions, awaited, sqlstate
+from .compute import RAISED, SERIALIZATION, Sessions, sqlstate
 from .failures import backoff_seconds, describe
-from .frame import enter
+from .making import Making
 
 logger = logging.getLogger("kck_flow")
 
-FRAMES = "frames:"
 TRIES = 5
 # From so many tries on the row is held from the beginning: whoever tells of late items waits for the computation then.
 HELD_FROM = 4
+# Why a frame is claimed that somebody asked for in a transaction.
+WISHED = "wished"
 # Why a frame is claimed, where its own row says whether anything is to be computed. Any other reason is a wish.
 OWN = frozenset(
     ("frame", "hole", "late", "part", "again", "backfill", "unskipped", "miss", "retry", "manual")
 )
 
 
-def slot_key(name: str) -> Key:
-    """Return the key of the slot that plans a family's frames."""
-    return keys.internal(f"{FRAMES}{name}")
-
-
 def slot_base(name: str) -> str:
     """Return the key base of that slot."""
-    return f"{keys.INTERNAL}{FRAMES}{name}"
+    return f"{keys.INTERNAL}{frames.FRAMES}{name}"
 
 
 def is_planner(key: Key) -> bool:
     """Whether a slot plans frames."""
-    return key.key_base.startswith(f"{keys.INTERNAL}{FRAMES}")
+    return key.key_base.startswith(f"{keys.INTERNAL}{frames.FRAMES}")
 
 
-def wake(session: Session, name: str) -> None:
-    """Have a family's frames planned soon."""
-    refreshes.request(session, slot_key(name), {}, lane=refreshes.TRIGGERED, reason="frames", always=False)
-
-
-class Parts(Sequence[Part]):
-    """The finer frames that one is merged from: as often as they are wanted, a page of them in memory at a time."""
-
-    def __init__(
-        self, session: Session, of: Key, start: datetime, end: datetime, primer: TimeFrame, count: int
-    ) -> None:
-        self._session, self._of, self._start, self._end = session, of, start, end
-        self._primer, self._count = primer, count
-
-    def __iter__(self) -> Iterator[Part]:
-        model = self._primer.record_model
-        for held in frames.series(
-            self._session, self._of, self._start, self._end, self._primer.codec.decode, model
-        ):
-            if held.there:
-                yield Part(held.start, held.end, held.value, held.complete)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, place: Any) -> Any:
-        return list(self)[place]
-
-
-class Framing:
+class Framing(Making):
     """One claimed frame on its way from claim to record.
 
     Args:
@@ -120,14 +84,9 @@ class Framing:
         worker: str = "",
         timed_out: Callable[[ComputeTimeout], None] | None = None,
     ) -> None:
-        self.claim, self.primer, self.alias, self.sessions = claim, primer, alias, sessions
+        super().__init__(claim.key, primer, alias)
+        self.claim, self.sessions = claim, sessions
         self.own_thread, self.watched, self.worker, self.timed_out = own_thread, watched, worker, timed_out
-        self.key = claim.key
-        self.args = args_of(primer, self.key)
-        self.size = self.key.params.get("size", "")
-        self.params = horizon.own_params(primer, self.key)
-        self.start, self.end = primer.bounds(self.key)
-        self.series = primer.series_key(self.params, self.size)
         self.begun: Begun
         self.record: Any = None
         self.error: BaseException | None = None
@@ -241,13 +200,13 @@ class Framing:
                 return "fenced"
             hooks.run(primer, "pre_refresh", self.key, session=session)
             if stream is not None:
-                gone = self._gone(session, stream)
+                gone = self.gone(session, stream)
                 if gone:
                     return self._leave(session, gone)
-                value, items, complete = self._computed(stream)
+                value, items, complete = self.computed(stream)
                 # What was deleted while it was read is no zero.
                 with self.sessions() as outside:
-                    gone = self._gone(outside, stream)
+                    gone = self.gone(outside, stream)
                 if gone:
                     transaction.set_rollback(True, using=alias)
             else:
@@ -255,7 +214,7 @@ class Framing:
                 gone = self._parts_gone(session, *finer)
                 if gone:
                     return self._leave(session, gone)
-                value, items, complete = self._merged(session, *finer)
+                value, items, complete = self.merged(session, *finer)
             if not gone:
                 compute_ms = (time.monotonic() - begun_at) * 1000
                 outcome = self._write(session, value, items, complete, compute_ms)
@@ -265,14 +224,8 @@ class Framing:
         with transaction.atomic(using=alias):
             return self._leave(caller(alias), gone)
 
-    def _gone(self, session: Session, stream: Stream) -> str:
-        deleted = horizon.deleted_before(session, stream)
-        if deleted is None or self.start >= deleted:
-            return ""
-        return f"what {stream.name!r} had before {deleted:%Y-%m-%d %H:%M:%S} UTC was deleted"
-
     def _leave(self, session: Session, why: str) -> str:
-        state = frames.leave(session, self.key, self.begun, why)
+        state = frames.leave(session, self.key, self.begun, why, self.primer.record_model)
         if state is None:
             return "fenced"
         if state == frames.CLOSED:
@@ -281,43 +234,22 @@ class Framing:
         logger.warning("frame.skipped key=%s why=%s", self.key, why)
         return "skipped"
 
-    def _computed(self, stream: Stream) -> tuple[Any, int, bool]:
-        items = Items(stream, self.start, self.end)
-        value = self._call(self.primer.compute, items)
-        return value, len(items), not stream.gaps(self.start, self.end)
-
-    def _merged(self, session: Session, base: TimeFrame, size: str) -> tuple[Any, int, bool]:
-        of = base.series_key(self.params, size)
-        count, items, complete = frames.summed(session, of, self.start, self.end)
-        parts = Parts(session, of, self.start, self.end, base, count)
-        value = self._call(self.primer.merge, parts)
-        return value, items, complete and count >= self._expected(session, base, size)
-
-    def _expected(self, session: Session, base: TimeFrame, size: str) -> int:
-        """Return of how many finer frames this one is made."""
-        look = horizon.look(base, self.params, self.alias, session=session)
-        first = self.start
-        if look.first is not None and not look.declared:
-            # What was before the first item is not missing: there was nothing.
-            first = max(first, base.sizes[size].start_of(look.first))
-        return base.whole(size, first, self.end) if first < self.end else 0
-
     def _parts_gone(self, session: Session, base: TimeFrame, size: str) -> str:
         """Return why a frame cannot be merged: of one that has a value, a part is gone; of a new one, all are.
         What is gone is no zero, and no reason to lose what it was.
         """
-        window = (self.start, self.end)
-        decided = frames.decided(session, base.series_key(self.params, size), [window])[self.start]
-        if decided >= self._expected(session, base, size) or (decided and self.begun.state != frames.CLOSED):
+        of = base.series_key(self.params, size)
+        found = frames.summed(session, of, self.start, self.end, base.record_model)
+        was = self.begun.state == frames.CLOSED and frames.is_held(
+            session, self.key, self.primer.record_model
+        )
+        begins = self.begins(session, base, size)
+        if was and begins >= self.end:
+            begins = self.start  # of the past that was filled in, all were there
+        known = found.decided - found.lost if was else found.decided
+        if known >= self.parts_from(base, size, begins) or (found.decided and not was):
             return ""
         return f"frames of {base.name!r} that it is merged from are gone"
-
-    def _call(self, method: Callable[..., Any], given: Any) -> Any:
-        with enter(self.key, snapshot=True):
-            value = method(self.key, given)
-            if inspect.iscoroutine(value):
-                value = async_to_sync(awaited)(value)
-            return value
 
     def _write(self, session: Session, value: Any, items: int, complete: bool, compute_ms: float) -> str:
         primer, key = self.primer, self.key
@@ -332,7 +264,7 @@ class Framing:
             "complete": complete,
         }
         if primer.record_model is not None:
-            row = self._row(value)
+            row = self.row(value)
             self.record, revision, changed = frames.append_typed(session, key, row, **given)
             shown: Any = frames.own_columns(self.record)
             number = self.record.pk
@@ -357,7 +289,8 @@ class Framing:
             return "fenced"
         if changed and listened:
             self._tell(session, shown, old, revision, number)
-        return "done" if changed else "unchanged"
+        # An older revision may be what holds again, where the record of the last was deleted.
+        return "done" if changed or revision != self.begun.revision else "unchanged"
 
     def _old(self, session: Session) -> Any:
         held = next(
@@ -381,20 +314,6 @@ class Framing:
             hooks.run(primer, "post_record", key, session=session, record=record)
             hooks.run(primer, "post_write", key, session=session, entry=entry, old=old)
             hooks.run(primer, "post_refresh", key, session=session, entry=entry, old=old)
-
-    def _row(self, value: Any) -> Any:
-        model = self.primer.record_model
-        if isinstance(value, model):
-            return value
-        if isinstance(value, Mapping):
-            try:
-                return model(**value)
-            except TypeError as error:
-                raise UnstorableValue(f"{str(self.key)!r}: {error}.") from error
-        raise UnstorableValue(
-            f"{str(self.key)!r} is kept in {model._meta.label}: compute returns a dict of its columns, or an unsaved "
-            f"{model.__name__}, not {value!r}."
-        )
 
     # -- after the commit
 
@@ -470,7 +389,7 @@ class Framing:
             return
         names = {self.primer.name, *(other.name for other, _ in horizon.coarser_of(self.primer, self.size))}
         for name in sorted(names):
-            wake(session, name)
+            frames.wake(session, name)
 
     def _fenced(self) -> str:
         self._ended = self.claim.ended = True

@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError
 
 from .. import spread
 from ..conf import conf
-from ..errors import InvalidKey, KckFlowError, SomeFailed
+from ..errors import InvalidKey, KckFlowError, SomeFailed, ones_own
 from ..key import Key
 from ..primer import Primer
 from ..process import Process
@@ -103,9 +103,18 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
         else:
             results[text] = told.value
     windows = {text: (key, of) for text, key in parsed.items() if (of := framed.framed(key)) is not None}
-    for text, told in zip(windows, framed.entries(list(windows.values())) if windows else (), strict=True):
+    away: list[tuple[flight.Flight, Callable[[Outcome], bool]]] = []
+    for text, (key, _) in list(windows.items()):
+        landed_frame = landed.outcomes.get(key)
+        if landed_frame is not None and landed_frame.error is not None:
+            failed[text] = ones_own(landed_frame.error)
+            del parsed[text], windows[text]
+    asked_frames = framed.entries(list(windows.values()), patient=not read.boarding.get()) if windows else ()
+    for text, told in zip(windows, asked_frames, strict=True):
         del parsed[text]
-        if isinstance(told, Exception):
+        if isinstance(told, framed.UnderWay):
+            away.append((told.trip, told.trip.answers))
+        elif isinstance(told, Exception):
             failed[text] = told
         else:
             results[text] = told.value
@@ -140,8 +149,8 @@ def try_many(asked: Sequence[str], errors: str, landed: Landed) -> dict[str, Any
             missing[text] = key, primer, alias, stored
         else:
             alone.append(text)
-    if missing:
-        raise ManyBoarded(_board(missing.values()))
+    if missing or away:
+        raise ManyBoarded([*_board(missing.values()), *away])
     for text in alone:
         try:
             results[text] = read.answer(parsed[text], ask, value_only=True)

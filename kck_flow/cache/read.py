@@ -99,12 +99,8 @@ def get(
     if isinstance(process, Process):
         return processes.entry(found, process).value
     if isinstance(process, TimeFrame):
-        try:
-            return framed.entry(found, process, prime=_flag(prime_on_cache_miss), wait=seconds(wait)).value
-        except NotPrimed:
-            if default is not RAISE:
-                return default
-            raise
+        ask = Ask(_flag(prime_on_cache_miss), seconds(wait), None)
+        return _framed(found, process, ask, default, value_only=True)
     if max_age is None and wait is None and frame.current() is None:  # a compute notes what it reads
         primer = registry.primers.get(found.key_base)
         if conf.TIER_SECONDS:
@@ -151,15 +147,40 @@ def get_entry(
     process = registry.primers.get(found.key_base)
     if isinstance(process, Process):
         return processes.entry(found, process)
+    if isinstance(process, TimeFrame):
+        held_frame: Entry = _framed(found, process, ask, default, value_only=False)
+        return held_frame
     try:
-        if isinstance(process, TimeFrame):
-            return framed.entry(found, process, prime=ask.prime, wait=ask.wait)
         entry: Entry = answer(found, ask, value_only=False)
         return entry
     except NotPrimed:
         if default is not RAISE:
             return empty(found, default)
         raise
+
+
+def _framed(key: Key, primer: TimeFrame, ask: Ask, default: Any, *, value_only: bool) -> Any:
+    """Return a time frame, or its value."""
+    try:
+        held = framed.entry(key, primer, prime=ask.prime, wait=ask.wait, patient=not boarding.get())
+    except framed.UnderWay as away:
+        boarded = Boarded(away.trip, away.trip.answers)
+        boarded.conclude = partial(_arrived, away.trip, default, value_only)
+        raise boarded from None
+    except NotPrimed:
+        if default is RAISE:
+            raise
+        return default if value_only else empty(key, default)
+    return held.value if value_only else held
+
+
+def _arrived(trip: framed.Trip, default: Any, value_only: bool, outcome: Outcome) -> Any:
+    """Return the frame that has been made meanwhile, or raise what came of it instead."""
+    if isinstance(outcome.error, NotPrimed) and default is not RAISE:
+        return default if value_only else empty(trip.key, default)
+    if outcome.error is not None:
+        raise ones_own(outcome.error)
+    return trip.entry().value if value_only else trip.entry()
 
 
 def empty(key: Key, value: Any = None) -> Entry:

@@ -30,7 +30,8 @@ def untouched(key: Key, topic: Topic) -> Entry:
     """Return the entry of a product that no message has reached: its initial state, since its topic began.
 
     Raises:
-        NotPrimed: its topic has not begun, did not know of its window, or does not keep it any more.
+        NotPrimed: its topic has not begun (or waits for history), did not know of its window, or does not keep it any
+            more.
     """
     known = _standing(topic)
     now = clock.now()
@@ -80,6 +81,12 @@ def _standing(topic: Topic) -> list[cursors.Standing]:
     )
     if not known:
         raise NotPrimed(f"{topic.name!r} has not begun to read messages. Run: manage.py kck consume")
+    waits = sorted({name for one in known for name in one.position.get("waits", ())})
+    if waits:
+        raise NotPrimed(
+            f"{topic.name!r} waits for the history of {', '.join(waits)}, and has read nothing before that is there. "
+            "Run: manage.py kck consume"
+        )
     return known
 
 

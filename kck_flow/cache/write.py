@@ -27,12 +27,11 @@ from ..stock import Flow, Stock
 from ..store import generations, pending, private, products, refreshes
 from ..store.products import Published
 from ..store.refreshes import instant
-from ..store.session import Session, caller
+from ..store.session import Session, caller, is_lock_timeout
 from ..storing import args_of, encode, expiries, public_of
 from ..timeframe import TimeFrame
 from ..topic import Topic
 from . import counted, frame, framed, tier
-from .flight import is_lock_timeout
 
 logger = logging.getLogger("kck_flow")
 

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.db import Error as DatabaseErrors
+
 from .. import key as keys
 from .. import spread, waking
 from ..errors import InvalidKey
 from ..primer import Primer
 from ..registry import registry
-from ..store import families, pending, private, products, refreshes
-from ..store.session import Session, caller, loads
+from ..store import families, frames, pending, private, products, refreshes
+from ..store.session import Session, caller, is_lock_timeout, loads
 from ..storing import args_of
 from . import telling
 
@@ -48,6 +50,7 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
         paused = set(families.paused(session))
         wanted: dict[UUID, tuple[str, Any, list[tuple[str, str, str]]]] = {}
         elsewhere: dict[str, list[pending.Mark]] = {}
+        held: set[int] = set()
         for number, key_base, digest, args, kind, source, reason, text, contained in rows:
             if contained:
                 continue
@@ -56,6 +59,10 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
             if primer is not None and home != own_alias(session):
                 mark = _moved(primer, kind, digest, loads(args), source, reason, text)
                 elsewhere.setdefault(home, []).append(mark)
+                continue
+            if kind == spread.TOLD:
+                if not _told(session, key_base, loads(args), reason, done):
+                    held.add(number)
                 continue
             if digest is None and reason == telling.RECOUNTED:
                 telling.family(session, key_base, reason)
@@ -75,8 +82,25 @@ def drain(session: Session, *, limit: int = BATCH) -> Drained:
                 _one(session, text, key_base, marks, paused, done)
         for alias, moved in elsewhere.items():
             _deliver(alias, moved)
-        done.marks = pending.delete(session, [row[0] for row in rows if row[2] not in leased])
+        done.marks = pending.delete(
+            session, [row[0] for row in rows if row[2] not in leased and row[0] not in held]
+        )
     return done
+
+
+def _told(session: Session, key_base: str, args: Any, reason: str, done: Drained) -> bool:
+    """Do what a family of time frames was told, without anything: plan. False where somebody holds one for long."""
+    try:
+        with session.transaction():
+            if args is None:
+                frames.wake(session, key_base)
+            else:
+                done.requested += frames.tell(session, frames.Told.from_json(key_base, args, reason))
+    except DatabaseErrors as error:
+        if not is_lock_timeout(error):
+            raise
+        return False
+    return True
 
 
 def _wished(primer: Primer | None, key_base: str, digest: UUID, args: Any) -> str | None:

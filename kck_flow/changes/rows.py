@@ -23,7 +23,7 @@ from ..definition import literal
 from ..spread import CHANGE, STALE
 from ..store import pending
 from ..store.session import Session
-from .tables import OPERATIONS, SEEN, Table, about_to_change, is_last, patiently, table_of
+from .tables import OPERATIONS, OURS, SEEN, Table, about_to_change, is_last, patiently, table_of
 from .watches import PREFIX, Watch, effect, functions, setting, watched
 
 logger = logging.getLogger("kck_flow")
@@ -76,12 +76,15 @@ def missing(alias: str) -> list[str]:
 
 
 def _installed(session: Session) -> dict[str, dict[str, tuple[str, str, str]]]:
-    """Return our triggers by table, each (function, whether it is enabled, what it serves) by operation."""
+    """Return our triggers by table, each (function, whether it is enabled, what it serves) by operation; see
+    ``triggers._installed``.
+    """
     rows = session.run(
         "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), t.tgname, p.proname, t.tgenabled::text, "
         "coalesce(obj_description(p.oid, 'pg_proc'), '') "
         "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname LIKE 'kck\\_rows\\_%%' AND NOT t.tgisinternal", []
+        "JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname LIKE 'kck\\_rows\\_%%' AND NOT t.tgisinternal "
+        f"AND p.pronamespace = {OURS}", []
     )  # fmt: skip
     found: dict[str, dict[str, tuple[str, str, str]]] = defaultdict(dict)
     for part, trigger, function, enabled, serves in rows:
@@ -173,10 +176,10 @@ def _drop(session: Session, part: str) -> None:
 
 
 def _sweep(session: Session) -> None:
-    """Drop functions that no trigger calls any more."""
+    """Drop functions of ours that no trigger calls any more."""
     rows = session.run(
-        "SELECT p.oid::regprocedure::text FROM pg_proc p "
-        "WHERE p.proname ~ '^kck_rows_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
+        f"SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = {OURS} "
+        "AND p.proname ~ '^kck_rows_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
         "AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgfoid = p.oid)"
     )
     for (function,) in rows:

@@ -35,6 +35,8 @@ SEEN = {
     "delete": "REFERENCING OLD TABLE AS old_rows ",
     "truncate": "",
 }
+# The schema in which our tables are, and the functions of our triggers. Other projects may have theirs in the database.
+OURS = "(SELECT relnamespace FROM pg_class WHERE oid = to_regclass('kck_delta'))"
 TRIES, LOCK_SECONDS = 5, 2
 # A lock that was not given in time; a look at the same flows meanwhile, which crossed ours.
 _HELD_UP = ("55P03", "40001", "40P01")

@@ -40,7 +40,7 @@ from ..walked import stock_definition
 from . import books, history
 from . import gaps as capturing
 from .bodies import functions, typed_of
-from .tables import SEEN, Table, about_to_change, is_last, patiently, table_of
+from .tables import OURS, SEEN, Table, about_to_change, is_last, patiently, table_of
 
 logger = logging.getLogger("kck_flow")
 
@@ -218,11 +218,14 @@ def missing(alias: str) -> list[str]:
 
 
 def _installed(session: Session) -> dict[str, dict[str, tuple[str, str]]]:
-    """Return our triggers by table, each (function, whether it is enabled) by operation."""
+    """Return our triggers by table, each (function, whether it is enabled) by operation. Ours are those whose functions
+    stand beside our tables: in another schema of the database somebody else may have tables of the same names.
+    """
     rows = session.run(
         "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), t.tgname, p.proname, t.tgenabled::text "
         "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname LIKE 'kck\\_capture\\_%' AND NOT t.tgisinternal"
+        "JOIN pg_proc p ON p.oid = t.tgfoid WHERE t.tgname LIKE 'kck\\_capture\\_%' AND NOT t.tgisinternal "
+        f"AND p.pronamespace = {OURS}"
     )
     found: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
     for part, trigger, function, enabled in rows:
@@ -306,10 +309,10 @@ def _drop(session: Session, part: str, triggers: Iterable[str]) -> None:
 
 
 def _sweep(session: Session) -> None:
-    """Drop functions that no trigger calls any more."""
+    """Drop functions of ours that no trigger calls any more."""
     rows = session.run(
-        "SELECT p.oid::regprocedure::text FROM pg_proc p "
-        "WHERE p.proname ~ '^kck_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
+        f"SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = {OURS} "
+        "AND p.proname ~ '^kck_(insert|update|delete|truncate)_[0-9a-f]{20}$' "
         "AND NOT EXISTS (SELECT 1 FROM pg_trigger t WHERE t.tgfoid = p.oid)"
     )
     for (function,) in rows:

@@ -12,23 +12,28 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import wording
+from ..conf import conf
 from ..drawing.bars import bars, gains_and_losses
 from ..drawing.charts import lines
-from ..drawing.sheet import Goal, Series, Sheet
+from ..drawing.sheet import Annotation, Goal, Series, Sheet
 from ..drawing.summary import Bucket, summary
 from ..drawing.table import Table, table
+from ..key import Key
+from ..store.annotations import within
 from .captions import Caption
 from .ranges import Range
 from .reading import Trend
 
 WIDTH, HEIGHT = 960, 300
+NARROW_WIDTH, NARROW_HEIGHT = 360, 240
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, its one sentence, and the table of the same numbers."""
+    """A chart, as it is for a desk and for a phone, its one sentence, and the table of the same numbers."""
 
     svg: str
+    narrow: str
     sentence: str
     table: Table
 
@@ -59,7 +64,15 @@ def sheet_of(
     )
 
 
-def chart_of(words: Caption, trend: Trend, over: Range, *, theme: str = "", width: int = WIDTH) -> Chart:
+def chart_of(
+    words: Caption,
+    trend: Trend,
+    over: Range,
+    *,
+    notes: Sequence[Annotation] = (),
+    theme: str = "",
+    width: int = WIDTH,
+) -> Chart:
     """Return the chart of one product over a range: bars of what is added up, a line of what is held."""
     sheet = sheet_of(words, over, f"c{words.key.digest.hex[:10]}", theme=theme, width=width)
     series = [Series(words.label, trend.points)]
@@ -67,17 +80,30 @@ def chart_of(words: Caption, trend: Trend, over: Range, *, theme: str = "", widt
         series.append(Series(over.compared_text, trend.older, compares=True))
     sentence = sentence_of(words, trend.points, over)
     sheet = replace(sheet, description=sentence)
-    goal = (
-        Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)})
-        if words.goal is not None
-        else None
-    )
-    if words.rollup == "sum":
-        # An older range beside each bar would be a picture of neither.
-        svg = bars(series[:1], sheet, goal=goal)
-    else:
-        svg = lines(series, sheet, goal=goal, zero=words.form != "percent" and _is_near_zero(trend.points))
-    return Chart(svg, sentence, table(series, sheet))
+    period = getattr(words.primer, "period", getattr(words.primer, "window", None))
+    aimed = words.goal is not None and (
+        words.rollup != "sum" or period == over.by
+    )  # a day's goal is none of a month
+    goal = Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)}) if aimed else None
+
+    def draw(on: Sheet) -> str:
+        if words.rollup == "sum":
+            # An older range beside each bar would be a picture of neither.
+            return bars(series[:1], on, goal=goal, annotations=notes)
+        return lines(
+            series,
+            on,
+            goal=goal,
+            annotations=notes,
+            zero=words.form != "percent" and _is_near_zero(trend.points),
+        )
+
+    return Chart(draw(sheet), draw(narrowed(sheet)) if not theme else "", sentence, table(series, sheet))
+
+
+def narrowed(sheet: Sheet) -> Sheet:
+    """Return what the same chart is drawn on for a phone."""
+    return replace(sheet, id=f"{sheet.id}n", width=NARROW_WIDTH, height=NARROW_HEIGHT)
 
 
 def flows_chart(
@@ -85,12 +111,13 @@ def flows_chart(
     losses: Sequence[tuple[str, Sequence[Any]]],
     net: tuple[str, Sequence[Any]] | None,
     sheet: Sheet,
+    notes: Sequence[Annotation] = (),
 ) -> tuple[str, Table]:
     """Return flows over time, gains above the axis and losses below, and the table of the same numbers."""
     ups = [Series(name, points) for name, points in gains]
     downs = [Series(name, points) for name, points in losses]
     line = Series(net[0], net[1]) if net is not None else None
-    svg = gains_and_losses(ups, downs, line, sheet)
+    svg = gains_and_losses(ups, downs, line, sheet, annotations=notes)
     return svg, table([*ups, *downs, *([line] if line else [])], sheet)
 
 
@@ -165,3 +192,9 @@ def _tick(at: datetime, unit: str) -> str:
     if (at.hour, at.minute) == (0, 0):
         return str(formats.date_format(at, "j M"))
     return f"{at:%H:%M}"
+
+
+def notes_of(keys: Sequence[Key], over: Range) -> list[Annotation]:
+    """Return what people have noted about a range, of some products."""
+    found = within(conf.DATABASES[0], keys, over.start, over.end)
+    return [Annotation(start, text, end) for start, end, text in found]

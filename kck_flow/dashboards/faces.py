@@ -13,13 +13,21 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import Error as DatabaseErrors
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotModified,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
 from django.http.response import HttpResponseBase
+from django.shortcuts import resolve_url
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import content_disposition_header, http_date, parse_etags
 
@@ -42,6 +50,7 @@ PROBLEM: Final = "application/problem+json"
 # What an address may say besides what its page knows.
 COMMON: Final = ("dl", "theme", "width", "bom", "shape", "extra")
 THEMES: Final = ("light", "dark")
+THEME_COOKIE: Final = "kck_theme"
 EXPOSED: Final = "ETag, Last-Modified, Link, Location, Retry-After"
 # Cells that a spreadsheet would run; the last four are the first four to one that reads full-width signs.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -115,7 +124,21 @@ def respond(
     response = guarded(request, answer, lambda refused: problem(request, refused, face, frame), methods)
     if not ending:
         patch_vary_headers(response, ("Accept",))
+    if face == "html" and request.GET.get("theme") and response.status_code == 200:
+        _remember_theme(request, response)
     return response
+
+
+def _remember_theme(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Keep the theme that was chosen for the other pages; without scripts, too."""
+    theme, root = request.GET["theme"], reverse("kck_flow:index")
+    if theme in THEMES:
+        year = 366 * 86_400
+        response.set_cookie(
+            THEME_COOKIE, theme, year, path=root, samesite="Lax", httponly=True, secure=request.is_secure()
+        )
+    else:
+        response.delete_cookie(THEME_COOKIE, path=root, samesite="Lax")
 
 
 def guarded(
@@ -433,7 +456,7 @@ def theme_of(request: HttpRequest, face: str = "html") -> str:
         raise Refused(
             400, "Bad parameter", f"theme is light, dark or system, not {asked!r}.", parameter="theme"
         )
-    theme = asked or (request.COOKIES.get("kck_theme", "") if face in ("html", "svg") else "")
+    theme = asked or (request.COOKIES.get(THEME_COOKIE, "") if face in ("html", "svg") else "")
     return theme if theme in THEMES else ""
 
 
@@ -448,7 +471,9 @@ def problem(
     if face != "html":
         return problem_details(refused)
     if refused.status == 401 and settings.LOGIN_URL:
-        return redirect_to_login(request.get_full_path())
+        # As Django's own views do it, without its app: a site may know its visitors otherwise.
+        back = urlencode({"next": request.get_full_path()}, safe="/")
+        return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{back}")
     page = Page("problem.html", refused.title, context={"refused": refused})
     context = {"page": page, **frame(page), **page.context}
     text = render_to_string("kck_flow/problem.html", context, request)

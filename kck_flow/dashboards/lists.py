@@ -9,8 +9,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from .. import configured, spread
 from .. import key as keys
-from .. import spread
 from ..dashboard import Dashboard
 from ..decorators import Action
 from ..errors import InvalidKey
@@ -26,7 +26,7 @@ from ..timeframe import TimeFrame
 from . import reading, tiles
 from .captions import kind_of
 from .faces import Refused
-from .pages import Page, address, href
+from .pages import Page, address, href, short
 from .ranges import Range
 
 COLUMNS = (
@@ -153,7 +153,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
             "listed": [
                 {
                     "label": one.caption.label,
-                    "key": str(one.key),
+                    "key": short(one.key),
                     "kind": one.caption.kind,
                     "number": one.caption.with_unit(one.number)
                     if one.number is not None
@@ -182,6 +182,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
 
 
 def _keys(place: str) -> list[Key]:
+    configured.seen()
     found: list[Key] = []
     for primer in registry.unique():
         if isinstance(primer, Action):

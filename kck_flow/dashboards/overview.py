@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from .. import configured
 from ..dashboard import Dashboard, Panel
 from ..errors import KckFlowError
 from ..key import Key
@@ -17,7 +18,7 @@ from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from . import reading, tiles
-from .captions import captions, retitled
+from .captions import Caption, captions, retitled
 from .pages import Page, href
 from .ranges import Range
 from .tiles import Tile
@@ -35,15 +36,17 @@ class Group:
     href: str = ""
 
 
-def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], int]:
-    """Return the sections of the overview, (title, key of a process or empty, keys) each, in declared order; and how
-    many products a user may not see.
+def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], dict[Key, Caption], int]:
+    """Return the sections of the overview, (title, key of a process or empty, keys) each, in declared order; the words
+    of their products; and how many a user may not see.
 
     A process is a section of its stocks and flows. Then come metrics by their sections, stocks and flows that stand in
     no process, and what names a section itself. What needs parameters to be said has its dashboards.
     """
     hidden = 0
+    configured.seen()
     found: list[tuple[str, str, list[Key]]] = []
+    words: dict[Key, Caption] = {}
     taken: set[str] = set()
     for process in _declared(Process):
         if not _alone(process):
@@ -56,6 +59,7 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], int]:
         taken.update(one.name for one in (*stocks, *flows))
         seen = [key for key in keys if may(user, VIEW, key)]
         hidden += len(keys) - len(seen)
+        words |= captions(seen)
         if seen:
             found.append((process.text, str(process.build_key()), seen))
     sections: dict[str, list[Key]] = {}
@@ -69,7 +73,7 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], int]:
         else:
             continue
         taken.add(primer.name)
-        words = captions(keys)
+        words |= captions(keys)
         for key in keys:
             if not may(user, VIEW, key):
                 hidden += 1
@@ -82,7 +86,7 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], int]:
             by_title[title].extend(keys)
         else:
             found.append((title, "", keys))
-    return found, hidden
+    return found, words, hidden
 
 
 def _declared(kind: type[Any]) -> Iterable[Any]:
@@ -100,8 +104,8 @@ def overview(user: Any, over: Range) -> Page:
     own = registry.dashboards.get("overview")
     if own is not None:
         return dashboard(own, {}, user, over)
-    sections, hidden = groups(user)
-    shown = _tiles([key for _title, _process, keys in sections for key in keys][:MOST_TILES], over)
+    sections, words, hidden = groups(user)
+    shown = _tiles([key for _title, _process, keys in sections for key in keys][:MOST_TILES], over, words)
     made = [
         Group(title, [shown[key][1] for key in keys if key in shown], _process_href(process, over))
         for title, process, keys in sections
@@ -114,10 +118,9 @@ def _process_href(text: str, over: Range) -> str:
 
 
 def _tiles(
-    keys: Sequence[Key], over: Range, options: Mapping[Key, Panel] | None = None
+    keys: Sequence[Key], over: Range, words: Mapping[Key, Caption], options: Mapping[Key, Panel] | None = None
 ) -> dict[Key, tuple[reading.Shown, Tile, reading.Trend]]:
-    found = reading.read(keys)
-    words = {key: one.caption for key, one in found.items()}
+    found = reading.read(keys, words)
     trends = reading.trends(keys, over, words)
     made = {}
     for key in keys:
@@ -225,7 +228,7 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
             panels.setdefault(key, panel)
             keys.append(key)
         sections.append((str(section.title), keys))
-    shown = _tiles(list(panels), over, panels)
+    shown = _tiles(list(panels), over, captions(panels), panels)
     made = [Group(title, [shown[key][1] for key in keys]) for title, keys in sections]
     for key, panel in panels.items():
         shown[key][1].wide = bool(panel.options.get("wide"))

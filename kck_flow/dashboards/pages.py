@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from django.urls import reverse
 
 from ..codec import encode_plain
-from ..key import Key
+from ..errors import InvalidKey
+from ..registry import registry
 from .captions import Caption
 
 # What a path segment may hold unescaped.
@@ -69,9 +70,18 @@ class Page:
         return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
+def short(key: str) -> str:
+    """Return the shortest spelling of a key: without the parts at its end that have their defaults and no text."""
+    text = str(key).rstrip("/")
+    try:
+        return text if registry.key(text) == key else str(key)
+    except InvalidKey:
+        return str(key)
+
+
 def segment(key: str) -> str:
     """Return a key as one segment of a path."""
-    return quote(str(key), safe=_SAFE)
+    return quote(short(key), safe=_SAFE)
 
 
 def address(name: str, key: str = "", face: str = "", **parameters: Any) -> str:
@@ -104,8 +114,3 @@ def href(words: Caption, kept: Mapping[str, str] | None = None) -> str:
 def point_row(start: datetime, end: datetime, value: Any, complete: bool) -> dict[str, Any]:
     """Return a point of a series as JSON and CSV have it: ISO 8601 with the offset of its zone."""
     return {"start": start.isoformat(), "end": end.isoformat(), "value": value, "complete": complete}
-
-
-def listed_key(key: Key) -> str:
-    """Return a key as text."""
-    return str(key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import wording
+from ..drawing.diagram import diagram
+from ..drawing.parts import Box, Pipe
 from ..entry import Point
 from ..errors import NotPrimed
 from ..key import Key
@@ -20,12 +22,13 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from . import overview, reading
 from .captions import Caption, captions
-from .drawn import flows_chart, sheet_of
+from .drawn import flows_chart, narrowed, notes_of, sheet_of
 from .faces import Refused
 from .pages import Page, href, point_row
 from .ranges import BadParameter, Range
 
 COLUMNS = ("start", "end", "complete")
+NARROW = 480  # from here on a picture runs down
 MOST_VALUES = 8  # of a facet: the rest is "other"
 
 
@@ -57,10 +60,21 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
         sheet_of(mine, over, f"f{key.digest.hex[:10]}", title=_("%(label)s: flows") % {"label": mine.label}),
         description=sentence,
     )
+    id = f"d{key.digest.hex[:10]}"
+    boxes, pipes = drawn_parts(stocks, flows, told, words, over)
     gains, losses = _sides(stocks, flows, told, series, words)
-    svg, table = flows_chart(gains, losses, _net(gains, losses), sheet) if series else ("", None)
+    net = _net(gains, losses)
+    notes = notes_of([key, *parts.values()], over)
+    svg, table = flows_chart(gains, losses, net, sheet, notes) if series else ("", None)
+    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet), notes)[0] if series else ""
     columns = [*COLUMNS, *(one.name for one in flows), *(f"{one.name}.count" for one in stocks)]
     rows = _rows(told, over, [one.name for one in flows], [one.name for one in stocks])
+
+    def draw(theme: str, width: int) -> str:
+        chosen: Any = theme or "light"
+        narrow = width < NARROW
+        return diagram(boxes, pipes, id=f"{id}s", title=mine.label, theme=chosen, narrow=narrow, translate=_)
+
     return Page(
         "process.html",
         mine.label,
@@ -89,11 +103,14 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
                 }
                 for one in stocks
             ],
+            "diagram": diagram(boxes, pipes, id=id, title=mine.label, translate=_),
+            "diagram_narrow": diagram(boxes, pipes, id=f"{id}n", title=mine.label, narrow=True, translate=_),
             "sentences": [flow_sentence(words, one, told["flows"][one.name], over) for one in flows],
             "rates": [row for one in flows for row in rates(words[one.name], told["flows"][one.name])],
             "balances": balances,
             "balanced": told["balanced"],
             "chart_svg": svg,
+            "chart_narrow": narrow_svg,
             "chart_table": table,
             "chart_sentence": sentence,
             "facets": facet_names(stocks, flows),
@@ -101,13 +118,8 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
             "facet_rows": facet_rows(stocks, told, words, facet) if facet else [],
             "hidden": hidden,
         },
-        picture=lambda theme, width: flows_chart(
-            gains,
-            losses,
-            _net(gains, losses),
-            replace(sheet, theme=theme, width=width),  # type: ignore[arg-type]
-        )[0],
-        facts=[told["balanced"], told["stocks"], told["flows"]],
+        picture=draw,
+        facts=[told["balanced"], told["stocks"], told["flows"], [one.text for one in notes]],
     )
 
 
@@ -180,7 +192,9 @@ def flow_sentence(
 def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the shares that a flow is of its sources, each with what it means."""
     found = []
-    if told.get("rate") is not None:
+    if (
+        told.get("rate") is not None and told["rate"] <= 1
+    ):  # what runs through many times a range is no share of it
         found.append(
             {
                 "label": words.label,
@@ -188,7 +202,7 @@ def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
                 "means": _("of what its sources held when the range began"),
             }
         )
-    if told.get("conversion") is not None:
+    if told.get("conversion") is not None and told["conversion"] <= 1:
         found.append(
             {
                 "label": words.label,
@@ -197,6 +211,47 @@ def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def drawn_parts(
+    stocks: Sequence[Primer],
+    flows: Sequence[Primer],
+    told: Mapping[str, Any],
+    words: Mapping[str, Caption],
+    over: Range,
+) -> tuple[list[Box], list[Pipe]]:
+    """Return the stocks and flows of a process as they are drawn."""
+    boxes = [
+        Box(
+            one.name,
+            words[one.name].label,
+            words[one.name].number(told["stocks"][one.name]["count"]),
+            stock_change(words[one.name], told["stocks"][one.name]),
+            href(words[one.name], over.given),
+            "fresh" if told["stocks"][one.name]["count"] is not None else "empty",
+        )
+        for one in stocks
+    ]
+    names = {one.name for one in stocks}
+    pipes = [
+        Pipe(
+            one.name,
+            words[one.name].label,
+            words[one.name].number(told["flows"][one.name]["count"]),
+            told["flows"][one.name]["count"],
+            _ends(told["flows"][one.name]["sources"], names),
+            _ends(told["flows"][one.name]["sinks"], names),
+            href(words[one.name], over.given),
+            "fresh" if told["flows"][one.name]["complete"] else "stale",
+        )
+        for one in flows
+    ]
+    return boxes, pipes
+
+
+def _ends(named: Sequence[str | None], stocks: Collection[str]) -> list[str | None]:
+    """Return the ends of a flow within its process: what is in none of its stocks is the outside."""
+    return list(dict.fromkeys(name if name in stocks else None for name in named))
 
 
 def flow_series(told: Mapping[str, Any], over: Range) -> dict[str, list[Point]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from .. import wording
 from ..cache import explaining
 from ..cache.facade import Cache
 from ..codec import encode_plain
+from ..drawing.sheet import Annotation
 from ..entry import Entry
 from ..errors import ComputeFailed, KckFlowError, NotPrimed, StoreUnavailable, WaitTimeout
 from ..key import Key
@@ -22,9 +23,10 @@ from ..process import Process
 from ..registry import registry
 from ..stock import Stock
 from ..storing import public_of
-from . import overview, processes, reading, tiles
+from ..timeframe import TimeFrame
+from . import frames, overview, processes, reading, tiles
 from .captions import Caption, caption
-from .drawn import chart_of
+from .drawn import chart_of, notes_of
 from .faces import Refused
 from .pages import Page, address, href, place_of, point_row
 from .ranges import Range
@@ -48,6 +50,12 @@ def page(key: Key, user: Any, over: Range, place: str, face: str, split: str) ->
         if not isinstance(primer, Process):
             raise Refused(404, "Not found", f"{str(key)!r} is no process. Its page is {href(caption(key))}.")
         return processes.page(key, primer, user, over, split)
+    if place == "frames":
+        if not isinstance(primer, TimeFrame):
+            raise Refused(
+                404, "Not found", f"{str(key)!r} is no time frame. Its page is {href(caption(key))}."
+            )
+        return frames.page(key, primer, over)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
     if place == "products" and face == "json" and not over.given:
@@ -123,7 +131,8 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     words = shown.caption
     trend = reading.trends([key], over, {key: words})[key]
     tile = tiles.tile(shown, trend, over, href(words, over.given))
-    chart = chart_of(words, trend, over)
+    notes = notes_of([key], over)
+    chart = chart_of(words, trend, over, notes=notes)
     context: dict[str, Any] = {
         "shown": shown,
         "words": words,
@@ -134,6 +143,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "addresses": addresses(words, over),
         "members_href": members_href(key, user),
         "description": words.description,
+        "notes": notes_text(notes, over),
     }
     if template == "product.html":
         context |= about(key, user)
@@ -162,9 +172,9 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             **overview.range_meta(over),
         },
         context=context,
-        picture=lambda theme, width: chart_of(words, trend, over, theme=theme, width=width).svg,
+        picture=lambda theme, width: chart_of(words, trend, over, notes=notes, theme=theme, width=width).svg,
         modified=shown.computed_at if shown.version else None,
-        facts=[shown.state, shown.version, shown.value, shown.error],
+        facts=[shown.state, shown.version, shown.value, shown.error, [one.text for one in notes]],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
     )
 
@@ -198,6 +208,17 @@ def strip(shown: reading.Shown) -> list[tuple[str, str]]:
             "count": shown.attempts
         }
         found.append((_("Failing"), f"{times}: {shown.error}"))
+    return found
+
+
+def notes_text(notes: Sequence[Annotation], over: Range) -> list[tuple[str, str]]:
+    """Return what was noted, (when, what) each."""
+    found = []
+    for one in notes:
+        when = wording.day(one.at.astimezone(over.zone))
+        if one.end is not None:
+            when = f"{when} – {wording.day(one.end.astimezone(over.zone))}"
+        found.append((when, one.text))
     return found
 
 

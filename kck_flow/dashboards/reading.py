@@ -105,9 +105,9 @@ class Trend(NamedTuple):
     problem: str = ""
 
 
-def read(keys: Sequence[Key]) -> dict[Key, Shown]:
+def read(keys: Sequence[Key], words: Mapping[Key, Caption] | None = None) -> dict[Key, Shown]:
     """Return products as they are now: one statement for all that are stored, one for all stocks, one for frames."""
-    words = captions(keys)
+    words = words if words is not None else captions(keys)
     found: dict[Key, Shown] = {}
     stocks: list[tuple[Key, Any, Any, str]] = []
     windows: list[tuple[Key, TimeFrame]] = []

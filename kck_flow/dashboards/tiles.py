@@ -10,10 +10,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import wording
-from ..drawing import charts
+from ..drawing.charts import sparkline
 from ..drawing.coverage import goal_bar
 from ..drawing.sheet import Sheet
 from ..key import Key
+from ..metric import rolled
 from .captions import Caption
 from .ranges import Range
 from .reading import Shown, Trend, comparable
@@ -85,12 +86,15 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
     if number is None and not _has_other(shown):
         made.note = nothing_text(shown, trend)
     if trend is not None and sum(one.value is not None for one in trend.points) > 1:
-        made.spark = charts.sparkline(
+        made.spark = sparkline(
             trend.points, Sheet(id=made.slug, title=words.label, width=168, height=40, cursor=False)
         )
-    if words.goal is not None and number is not None:
-        made.goal = goal_bar(number, words.goal, Sheet(id=f"{made.slug}g", width=168, height=6))
-        share = wording.exact(number) / wording.exact(words.goal) if words.goal else 1
+    reached = towards_goal(words, number, trend, over)
+    if words.goal is not None and words.good == "down":
+        made.goal_text = _("goal: at most %(goal)s") % {"goal": words.with_unit(words.goal)}
+    elif words.goal is not None and reached is not None:
+        made.goal = goal_bar(reached, words.goal, Sheet(id=f"{made.slug}g", width=168, height=6))
+        share = wording.exact(reached) / wording.exact(words.goal) if words.goal else 1
         made.goal_text = _("%(share)s of the goal, %(goal)s") % {
             "share": wording.number(share, "percent", 0),
             "goal": words.with_unit(words.goal),
@@ -108,6 +112,18 @@ def headline(shown: Shown, trend: Trend | None) -> Any:
     if trend is not None and shown.state in ("failed", "stale", "computing"):
         return trend.number  # the last good one
     return shown.number
+
+
+def towards_goal(words: Caption, number: Any, trend: Trend | None, over: Range) -> Any:
+    """Return what is compared with a goal: the number; of what is added up, whose goal is one of a period, the average
+    of those that are over. None where that is not known, or the steps are other periods.
+    """
+    if words.rollup != "sum":
+        return number
+    period = getattr(words.primer, "period", getattr(words.primer, "window", None))
+    if trend is None or period != over.by:
+        return None
+    return rolled([one.value for one in trend.points if over.is_over(one.end)], "mean")
 
 
 def unit_text(words: Caption, number: Any, over: Range) -> str:

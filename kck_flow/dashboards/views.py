@@ -16,7 +16,7 @@ from .. import key as keys
 from ..errors import InvalidKey, NotPrimed
 from ..key import Key
 from ..metric import Metric
-from ..permission import EXPORT, VIEW, allows, may
+from ..permission import EXPORT, VIEW, allows, is_known, may, may_all
 from ..registry import registry
 from . import faces, lists, overview, product, ranges
 from .faces import Refused
@@ -131,7 +131,7 @@ def key_of(text: str, user: Any, face: str = "") -> Key:
         primer = registry.primers.get(key.key_base)
     except InvalidKey as error:
         base = keys.base_of(text)
-        if base in registry.primers and not may(user, VIEW, base):
+        if base in registry.primers and not may_all(user, VIEW, base) and not is_known(user):
             raise refusal(user, f"{text!r}") from None  # what it takes is nobody's business
         raise Refused(404, "Not found", str(error)) from None
     if not may(user, VIEW, key):
@@ -152,7 +152,7 @@ def key_of(text: str, user: Any, face: str = "") -> Key:
 
 def _no_product(key: Key, user: Any) -> str:
     """Return the sentence for a product that is not there; of the others it names what the user may see."""
-    seen = [base for base in registry.primers if may(user, VIEW, base)]
+    seen = [base for base in registry.primers if may_all(user, VIEW, base)]
     near = difflib.get_close_matches(key.key_base, seen, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"There is no product {str(key)!r}.{hint}"

@@ -13,7 +13,7 @@ from .sheet import Annotation, Goal, Series
 from .svg import element, escape, fit, number, text_width
 from .traces import Trace
 
-BELOW = 24  # room for the axis of time
+BELOW = 25  # room for the axis of time
 LANE = 16  # a line of annotations
 LEAST_PLOT = 56  # no plot is lower, whatever stands around it
 
@@ -41,19 +41,13 @@ def value_scale(
     )
 
 
-def labelled(board: Board, values: Linear, height: float) -> list[tuple[int | float, str]]:
-    """Return the ticks of values and what is written at them; where they are too dense, at every other one."""
-    every = 1
-    while height / max(len(values.ticks) - 1, 1) * every < LINE and every < len(values.ticks):
-        every += 1
+def labelled(board: Board, values: Linear) -> list[tuple[float, str]]:
+    """Return the ticks of values and what is written at them."""
     room = board.sheet.width * 0.3
-    return [
-        (float(tick), fit(board.sheet.number(tick), room) if at % every == 0 else "")
-        for at, tick in enumerate(values.ticks)
-    ]
+    return [(float(tick), fit(board.sheet.number(tick), room)) for tick in values.ticks]
 
 
-def draw_value_axis(board: Board, plot: Plot, ticks: list[tuple[int | float, str]]) -> None:
+def draw_value_axis(board: Board, plot: Plot, ticks: list[tuple[float, str]]) -> None:
     """Draw a line across the plot for each tick, and its label left of it."""
     lines = "".join(f"M{number(plot.left)} {half(plot.y(tick))}H{number(plot.right)}" for tick, _ in ticks)
     board.add(element("path", d=lines, stroke=board.colors["grid"], stroke_width=1))
@@ -70,7 +64,7 @@ def draw_time_axis(
     board: Board,
     plot: Plot,
     *,
-    least: float,
+    least: float | None,
     label_at: Callable[[datetime], float] | None = None,
     only: datetime | None = None,
     within: bool = False,
@@ -78,7 +72,7 @@ def draw_time_axis(
     """Draw the line at the bottom, ticks, and as many labels as have room.
 
     Args:
-        least: Seconds from one point to the next: no tick is finer.
+        least: Seconds from one point to the next: no tick is finer; None: there is no point, and no tick.
         label_at: Where the label of a tick stands; at the tick.
         only: The instant of the only point, which is labelled whether or not it is round.
         within: Whether no tick is at the very end, since nothing begins there.
@@ -88,14 +82,16 @@ def draw_time_axis(
     edge = f"M{number(plot.left)} {half(plot.bottom)}H{number(plot.right)}"
     if baseline < plot.bottom - 1:
         edge += f"M{number(plot.left)} {half(baseline)}H{number(plot.right)}"
-    found = _time_labels(board, plot, least, label_at or times.x, within) if only is None else []
-    if only is not None:
+    found: list[tuple[float, float, str]] = []
+    if least is not None and only is None:
+        found = _time_labels(board, plot, least, label_at or times.x, within)
+    elif least is not None and only is not None:
         unit = next((step.unit for step in reversed(STEPS) if step.seconds <= max(least, 1)), "second")
         found = _placed(board, [(only, unit)], label_at or times.x)
     marks = "".join(f"M{half(x)} {number(plot.bottom)}v4" for x, _, _ in found)
     board.add(element("path", d=edge + marks, stroke=board.colors["border"], stroke_width=1))
     for _, x, label in found:
-        board.write(x, plot.bottom + 17, label, anchor="middle")
+        board.write(x, plot.bottom + 18, label, anchor="middle")
 
 
 def _time_labels(
@@ -384,6 +380,6 @@ def plot_of(
     top = len(rows) * LINE + (8 if rows else 0) + (lanes * LANE + 4 if lanes else 8)
     bottom = max(sheet.height - BELOW, top + LEAST_PLOT)
     values = value_scale(traces, bottom - top, zero=zero, goal=goal, more=more)
-    left = 8 + max(text_width(label) for _, label in labelled(board, values, bottom - top))
+    left = 8 + max(text_width(label) for _, label in labelled(board, values))
     right = max(sheet.width - right, left + 1)
     return Plot(left, top, right, bottom, values, Times(*spans, left, right - left))

@@ -13,8 +13,8 @@ from .board import Board, Plot
 from .cursor import stops_of
 from .scales import FURTHEST, drawn
 from .sheet import Annotation, Goal, Series, Sheet
-from .strokes import dense_path, draw_missing, path_of
-from .svg import element, number
+from .strokes import dense_path, draw_missing
+from .svg import element, number, path
 from .table import Row, aligned
 from .traces import Column, decimated, stretches
 
@@ -84,7 +84,7 @@ def _bars(
     plot = plot_of(board, [], (start, end), rows, lanes, 6, zero=True, goal=goal, more=more)
 
     axes.draw_ranges(board, plot, annotations)
-    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values, plot.bottom - plot.top))
+    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values))
     bands = [(plot.times.x(point.start), plot.times.x(point.end)) for point, _ in found]
     hatched = _Hatches(board)
     chosen = _chosen(bands, layers, stacked, plot, len(series))
@@ -98,7 +98,7 @@ def _bars(
     axes.draw_time_axis(
         board,
         plot,
-        least=min(((point.end - point.start).total_seconds() for point, _ in found[:100]), default=1),
+        least=min(((point.end - point.start).total_seconds() for point, _ in found[:100]), default=None),
         label_at=lambda at: middles.get(at, plot.times.x(at)),
         only=found[0][0].start if len(found) == 1 else None,
         within=True,
@@ -301,8 +301,8 @@ def _draw_group(
         if value is None:
             continue
         tip = plot.y(value)
-        if abs(tip - plot.zero) < 1:
-            tip = plot.zero - 1 if value >= 0 else plot.zero + 1  # zero is a value, and is seen
+        if abs(tip - plot.zero) < 1.5:
+            tip = plot.zero - 1.5 if value >= 0 else plot.zero + 1.5  # zero is a value, and is seen
         hair = 0.5 if width > 4 and len(series) > 1 else 0
         point = found[at][1][place]
         begin = left + place * width
@@ -364,7 +364,7 @@ def _decimated_net(
     plot: Plot, middles: Sequence[float], values: Sequence[float | None], begin: int, stop: int
 ) -> str:
     if stop - begin <= 2 * (middles[stop - 1] - middles[begin] + 2):
-        return path_of(plot, [(middles[at], values[at] or 0.0) for at in range(begin, stop)])
+        return path([(middles[at], plot.y(values[at] or 0.0)) for at in range(begin, stop)])
     cuts: list[Column] = []
     for at in range(begin, stop):
         column = math.floor(middles[at]) - round(plot.left)

@@ -45,7 +45,7 @@ class Plot:
     def y(self, value: float) -> float:
         """Return where a value lies, within the plot."""
         place = self.bottom - self.values.share(value) * (self.bottom - self.top)
-        return min(max(place, self.top), self.bottom)
+        return place if self.top <= place <= self.bottom else self.top if place < self.top else self.bottom
 
     @property
     def zero(self) -> float:

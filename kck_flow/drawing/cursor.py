@@ -29,7 +29,7 @@ def cursor(
     if not sheet.carries_cursor:
         return None
     most = max((len(one.starts) for one in traces), default=0)
-    if most > plot.right - plot.left and not any(one.compares for one in series):
+    if most > plot.right - plot.left:
         return _of_columns(board, plot, series, traces)
     found = aligned(series)
     xs = [min(max(plot.times.x(point.start), plot.left), plot.right) for point, _ in found]
@@ -63,7 +63,7 @@ def stops_of(
     for place, one in enumerate(series):
         each: dict[str, Any] = {
             "n": one.name,
-            "c": "border" if one.compares else f"series-{board.number(one, place) + 1}",
+            "c": _token(board, one, place),
             "v": [row[place] for row in said],
         }
         if y is not None:
@@ -80,6 +80,10 @@ def stops_of(
         "s": told,
         "box": box_of(plot),
     }
+
+
+def _token(board: Board, one: Series, place: int) -> str:
+    return "border" if one.compares else f"series-{board.number(one, place) + 1}"
 
 
 def tenth(place: float) -> int | float:
@@ -115,7 +119,7 @@ def _of_columns(
         "s": [
             {
                 "n": one.name,
-                "c": f"series-{board.number(one, at) + 1}",
+                "c": _token(board, one, at),
                 "v": [said[at].get(column, "–") for column in order],
             }
             for at, one in enumerate(series)

@@ -8,16 +8,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from ..entry import Point
 from . import axes
 from .axes import BELOW, line_key, plot_of
 from .board import Board, Plot
 from .cursor import cursor, stops_of, tenth
 from .scales import Linear, Times
 from .sheet import Annotation, Goal, Series, Sheet
-from .strokes import Places, break_places, draw_gaps, draw_line, places_of
+from .strokes import Places, break_places, draw_gaps, draw_line, places_of, traced
 from .svg import element, fit, number, text_width
 from .table import aligned
-from .traces import Trace, trace
+from .traces import Trace
 
 
 def lines(
@@ -38,12 +39,10 @@ def lines(
         zero: Whether the axis of values begins at zero (or ends there).
     """
     board = Board(sheet)
-    traces = [trace(one.points) for one in series]
-    spans = _spans(series, traces)
-    notes = sum(axes.noted(one, spans) for one in annotations) + (
-        1 if any(one.breaks for one in traces) else 0
-    )
-    lanes = axes.lanes_for(notes)
+    traces = traced(series)
+    spans = _spans(traces)
+    notes = sum(axes.noted(one, spans) for one in annotations)
+    lanes = axes.lanes_for(notes + any(one.breaks for one in traces))
 
     right, rows = _ends(board, series, sheet), []
     if len(series) > 1 and right is None:
@@ -58,7 +57,7 @@ def lines(
     height = plot.bottom + BELOW
 
     axes.draw_ranges(board, plot, annotations)
-    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values, plot.bottom - plot.top))
+    axes.draw_value_axis(board, plot, axes.labelled(board, plot.values))
     only = _only(traces)
     axes.draw_time_axis(board, plot, least=_least(traces), only=only)
     if labels is not None:
@@ -70,7 +69,7 @@ def lines(
                 fill="muted" if series[place].compares else "ink",
             )
     axes.draw_legend(board, rows, lambda place, x, y: line_key(board, series[place], place, x, y))
-    placed = [places_of(one, at, series, traces, plot) for at, one in enumerate(traces)]
+    placed = [places_of(one, plot) for one in traces]
     axes.draw_notes(board, plot, annotations, break_places(traces, placed), lanes)
     draw_gaps(board, plot, traces, placed)
     for place in sorted(range(len(series)), key=lambda at: (not series[at].compares, -at)):
@@ -84,7 +83,7 @@ def lines(
     return board.picture(height, cursor(board, plot, series, traces))
 
 
-def sparkline(points: Sequence[Any], sheet: Sheet, *, color: int = 1, zero: bool = False) -> str:
+def sparkline(points: Sequence[Point], sheet: Sheet, *, color: int = 1, zero: bool = False) -> str:
     """Return points as a line without axes, to stand beside a number.
 
     Args:
@@ -94,13 +93,13 @@ def sparkline(points: Sequence[Any], sheet: Sheet, *, color: int = 1, zero: bool
     """
     board = Board(sheet)
     series = [Series(sheet.title, points, color)]
-    traces = [trace(points)]
+    traces = traced(series)
     values = _bare(traces[0].low, traces[0].high, zero)
-    start, end = _spans(series, traces)
+    start, end = _spans(traces)
     plot = Plot(
         5, 5, sheet.width - 6, sheet.height - 5, values, Times(start, end, 5, max(sheet.width - 11, 1))
     )
-    placed = [places_of(traces[0], 0, series, traces, plot)]
+    placed = [places_of(traces[0], plot)]
     draw_gaps(board, plot, traces, placed, thick=2.5)
     draw_line(board, plot, series[0], 0, traces[0], placed[0], area=zero, thin=True)
     return board.picture(sheet.height, cursor(board, plot, series, traces), kind="sparkline")
@@ -117,19 +116,17 @@ def multiples(
         panel: The least width of a panel, and its height.
     """
     board = Board(sheet)
-    traces = [trace(one.points) for one in series]
-    spans = _spans(series, traces)
+    traces = traced(series)
+    spans = _spans(traces)
     across = max(1, min(len(series), sheet.width // panel[0]))
-    across = (
-        math.ceil(len(series) / math.ceil(len(series) / across)) if series else 1
-    )  # rows as even as they get
+    down = max(math.ceil(len(series) / across), 1)
+    across = max(math.ceil(len(series) / down), 1)  # rows as even as they get
     gap = 20.0
     width = (sheet.width - gap * (across - 1)) / across
     values = axes.value_scale(traces, 180, zero=zero, goal=None)
     high = fit(sheet.number(values.ticks[-1]), width * 0.4)
     low = fit(sheet.number(values.ticks[0]), width * 0.4)
     gutter = 6 + max(text_width(high, 11), text_width(low, 11))
-    down = math.ceil(len(series) / across)
     least = _least(traces)
     placed_all: list[Places] = []
     plots: list[Plot] = []
@@ -145,7 +142,7 @@ def multiples(
         )
         plots.append(plot)
         _draw_panel(board, plot, one, place, traces, left, width, (low, high), least)
-        placed_all.append(places_of(traces[place], place, series, traces, plot))
+        placed_all.append(places_of(traces[place], plot))
         draw_gaps(board, plot, [traces[place]], [placed_all[-1]], thick=3)
         color = replace(one, color=one.color or 1)
         draw_line(board, plot, color, place, traces[place], placed_all[-1], area=zero, thin=True)
@@ -177,7 +174,7 @@ def _draw_panel(
     left: float,
     width: float,
     ends: tuple[str, str],
-    least: float,
+    least: float | None,
 ) -> None:
     """Draw the name, the latest value, both ends of the scale and of time."""
     sheet = board.sheet
@@ -199,7 +196,8 @@ def _draw_panel(
     low, high = ends
     board.write(plot.left - 6, plot.top + 4, high, anchor="end", size=11)
     board.write(plot.left - 6, plot.bottom + 4, low, anchor="end", size=11)
-    axes.draw_span(board, plot, least)
+    if least is not None:
+        axes.draw_span(board, plot, least)
 
 
 def _say_none(board: Board, plot: Plot) -> None:
@@ -218,14 +216,9 @@ def _bare(low: float | None, high: float | None, zero: bool) -> Linear:
     return Linear(float(low), float(high), ())
 
 
-def _spans(series: Sequence[Series], traces: Sequence[Trace]) -> tuple[float, float]:
+def _spans(traces: Sequence[Trace]) -> tuple[float, float]:
     """From the first to the last beginning of a point, in seconds."""
-    starts = [
-        each.timestamp()
-        for one, found in zip(series, traces, strict=True)
-        if found.starts and not one.compares
-        for each in (found.starts[0], found.starts[-1])
-    ]
+    starts = [each.timestamp() for one in traces if one.starts for each in (one.starts[0], one.starts[-1])]
     return (min(starts), max(starts)) if starts else (0.0, 0.0)
 
 
@@ -235,8 +228,10 @@ def _only(traces: Sequence[Trace]) -> datetime | None:
     return next(iter(starts)) if len(starts) == 1 else None
 
 
-def _least(traces: Sequence[Trace]) -> float:
-    """How long the shortest step is, in seconds, as far as the first hundred of each tell."""
+def _least(traces: Sequence[Trace]) -> float | None:
+    """How long the shortest step is, in seconds, as far as the first hundred of each tell; None without points."""
+    if not any(one.points for one in traces):
+        return None
     return min(
         (
             (point.end - point.start).total_seconds()

@@ -69,10 +69,11 @@ def linear(values: Iterable[float], *, zero: bool = True, count: int = 5) -> Lin
 
 def linear_between(low: float, high: float, *, whole: bool, zero: bool = True, count: int = 5) -> Linear:
     """Return the domain that holds two numbers; ``whole``: in whole steps. See ``linear``."""
+    low, high = drawn(low) or 0.0, drawn(high) or 0.0
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     # What a float cannot tell apart is not spread out.
-    least = max(abs(low), abs(high)) * 1e-12
+    least = max(abs(low), abs(high)) * 1e-14
     if high - low <= least:
         pad = max(abs(high) * 0.05, 1.0 if whole else least)
         low, high = (low - pad, high + pad) if high else (0.0, 1.0)

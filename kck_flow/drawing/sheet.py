@@ -206,6 +206,6 @@ def rounded(value: float, like: Sequence[Any]) -> int | float:
     """Return an average to as many digits as it can bear: whole from 10 on, if what it is of are whole numbers."""
     if value and math.isfinite(value):
         whole = all(float(one).is_integer() for one in like)
-        digits = 1 if whole and abs(value) < 10 else 0 if whole else 2 - math.floor(math.log10(abs(value)))
+        digits = int(abs(value) < 10) if whole else max(0, 2 - math.floor(math.log10(abs(value))))
         value = round(value, digits)
     return int(value) if float(value).is_integer() and abs(value) < 1e15 else value

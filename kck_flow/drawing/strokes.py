@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from .axes import marker
 from .board import Board, Plot
 from .palette import DASHES
 from .sheet import Series
 from .svg import element, number, path
-from .traces import Extremes, Trace, columns, decimated, stretches
+from .traces import Extremes, Trace, columns, decimated, stretches, trace
 
 Places = Callable[[int], float]  # where the nth point of a series lies from left to right
 
 
-def places_of(one: Trace, at: int, series: Sequence[Series], traces: Sequence[Trace], plot: Plot) -> Places:
+def traced(series: Sequence[Series]) -> list[Trace]:
+    """Return the points of series; those of one that compares begin when those of the first do, if it has as many."""
+    traces = [trace(one.points) for one in series]
+    first = next((found for found, one in zip(traces, series, strict=True) if not one.compares), None)
+    for at, one in enumerate(series):
+        if one.compares and first is not None:
+            number_of = min(len(first.starts), len(traces[at].starts))
+            if number_of < len(traces[at].starts):
+                traces[at] = trace(traces[at].points[:number_of])
+            traces[at].starts = first.starts[:number_of]
+    return traces
+
+
+def places_of(one: Trace, plot: Plot) -> Places:
     """Return where the nth point of a series lies from left to right."""
-    starts = one.starts
-    if series[at].compares:
-        for other, found in zip(series, traces, strict=True):
-            if not other.compares:
-                starts = found.starts[: len(starts)]
-                break
-    x = plot.times.x
-    return lambda index: min(max(x(starts[min(index, len(starts) - 1)]), plot.left), plot.right)
+    x, starts = plot.times.x, one.starts
+    return lambda at: x(starts[at])
 
 
 def draw_line(
@@ -52,7 +60,7 @@ def draw_line(
             continue
         for begin, stop, is_dashed in stretches(run, one.open):
             left, right = x(begin), x(stop - 1)
-            if stop - begin > 2 * (right - left + 2) and not series.compares:
+            if stop - begin > 2 * (right - left + 2):
                 dense = True
                 cuts = columns(one.starts, begin, stop, plot.times)
                 (dashed if is_dashed else solid).append(dense_path(plot, decimated(one.values, cuts)))
@@ -77,31 +85,27 @@ def draw_line(
     _draw_dots(board, plot, series, place, one, x, dots, thin=thin)
 
 
-def path_of(plot: Plot, found: Sequence[tuple[float, float]]) -> str:
-    """Return the data of a path through places and values."""
-    return "M" + "L".join(f"{number(x)} {number(plot.y(value))}" for x, value in found)
-
-
-_TENTHS: list[str] = []
+@lru_cache(16)
+def _tenths(pixels: int) -> tuple[str, ...]:
+    """Each tenth of a pixel as it is written: looked up rather than written anew, since there are thousands."""
+    return tuple(number(tenth / 10) for tenth in range(pixels * 10 + 2))
 
 
 def dense_path(plot: Plot, found: Sequence[Extremes]) -> str:
     """Return the data of a path through columns: from the first value of each by its extremes to its last."""
-    if len(_TENTHS) <= plot.bottom * 10 + 1:
-        _TENTHS.extend(number(tenth / 10) for tenth in range(len(_TENTHS), int(plot.bottom * 10) + 2))
-    written = _TENTHS  # looked up rather than written anew: there are thousands
+    written = _tenths(math.ceil(plot.bottom))
     scale = (plot.bottom - plot.top) * 10 / (plot.values.high - plot.values.low)
-    base = plot.bottom * 10 + 0.5 + plot.values.low * scale
+    base, least = plot.bottom * 10 + 0.5, plot.values.low
     left = round(plot.left)
     pieces: list[str] = []
     add = pieces.append
     for column, begin, low, high, last in found:
-        first = written[int(base - begin * scale)]
+        first = written[int(base - (begin - least) * scale)]
         if low == high:
             add(f"{left + column} {first}")
             continue
-        bottom, top = written[int(base - low * scale)], written[int(base - high * scale)]
-        end = written[int(base - last * scale)]
+        bottom, top = written[int(base - (low - least) * scale)], written[int(base - (high - least) * scale)]
+        end = written[int(base - (last - least) * scale)]
         down = f"V{bottom}" if bottom != first else ""
         up = f"V{top}" if top != bottom else ""
         add(

@@ -104,7 +104,7 @@ def summary(
     there = [point for point in points if drawn(point.value) is not None]
     missing = len(points) - len(there)
     singular, plural = _MISSING[bucket]
-    gaps = ngettext(singular, plural, missing).format(count=number(missing))
+    gaps = ngettext(singular, plural, missing).format(count=f"{missing:,}")
     if not there:
         return gettext("{name}, {period}: no values; {gaps}.").format(**named, gaps=gaps)
     told = [point for point in there if point.complete] or there
@@ -112,8 +112,7 @@ def summary(
     numbers = [drawn(point.value) or 0.0 for point in told]
     mean = rounded(math.fsum(value / len(numbers) for value in numbers), numbers)
     latest = there[-1]
-    open_at = in_progress_from(points)
-    progress = not latest.complete and points.index(latest) >= open_at
+    progress = any(point is latest for point in points[in_progress_from(points) :])
     named |= {
         "low": number(low.value),
         "high": number(high.value),

@@ -197,4 +197,5 @@ def _hundredths(character: str) -> float:
         return known
     if unicodedata.combining(character):
         return 0
-    return 104 if unicodedata.east_asian_width(character) in "WF" or ord(character) > 0x2190 else 80
+    wide = unicodedata.east_asian_width(character) in "WF" or ord(character) > 0x2190
+    return 104 if wide or _UNWRITABLE.match(character) else 80

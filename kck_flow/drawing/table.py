@@ -55,10 +55,11 @@ def aligned(series: Sequence[Series]) -> list[Row]:
         return rows_at_once
     rows: dict[tuple[float, int], Row] = {}
     first: list[tuple[float, int]] | None = None
+    alone = all(one.compares for one in series)  # with nothing to be compared with
     for place, one in sorted(enumerate(series), key=lambda placed: placed[1].compares):
         points = sorted(one.points, key=lambda point: point.start.timestamp())
-        keys = list(first or ()) if one.compares else _keys(points)
-        if not one.compares and first is None:
+        keys = list(first or ()) if one.compares and not alone else _keys(points)
+        if first is None:
             first = keys
         progress = in_progress_from(points)
         for at, (key, point) in enumerate(zip(keys, points, strict=False)):

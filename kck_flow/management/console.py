@@ -41,6 +41,11 @@ class Console:
         if self.verbosity >= level:
             self.stderr.write(text if is_utf8(self.stderr) else words.ascii_only(text), style)
 
+    @property
+    def width(self) -> int:
+        """Cells of a line: as many as the terminal has; 120 where stdout is none."""
+        return shutil.get_terminal_size().columns if self.stdout.isatty() else 120
+
     def progress(self, total: int | None, unit: str = "") -> Progress:
         """Return a progress line; silent at verbosity 0."""
         return Progress(self.stderr if self.verbosity else None, total, unit)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .. import clock, hooks, spread
+from .. import clock, configured, hooks, spread
 from ..cache.compute import RAISED, call
 from ..cache.facade import Cache
 from ..cache.failures import describe
@@ -37,7 +37,7 @@ class Collected:
     Attributes:
         outcome: ``collected``, ``failed`` or ``paused``.
         value: The number of the current period; None also where it failed.
-        span: The current period; None of one whose row is gone.
+        span, period: The current period, and how it is spelled, ``2026-01-31``; None and empty of one that failed.
         filled: How many earlier periods were given a number.
         error: What was raised, in a line.
     """
@@ -46,6 +46,7 @@ class Collected:
     outcome: str
     value: Any = None
     span: Span | None = None
+    period: str = ""
     filled: int = 0
     error: str = ""
 
@@ -67,6 +68,7 @@ def metrics(names: Iterable[str] = ()) -> list[tuple[Key, Metric]]:
         UnknownPrimer, InvalidKey: there is none of that name.
     """
     asked = list(names)
+    configured.seen()
     if not asked:
         return [(key, primer) for primer in _families() for key in primer.domain_keys()]
     found: dict[Key, Metric] = {}
@@ -85,7 +87,7 @@ def _named(name: str) -> Iterator[tuple[Key, Metric]]:
         yield from ((key, primer) for key in primer.domain_keys())
         return
     for family in _families():
-        key = family.meant(name)
+        key = family.key_called(name)
         if key is not None:
             yield key, family
             return
@@ -117,7 +119,8 @@ def collect(names: Iterable[str] = (), *, paused: bool = False) -> Iterator[Coll
         try:
             metric = family.of(key)
             if (held[family.name] or metric.is_paused) and not paused:
-                yield Collected(key, "paused", span=metric.span(clock.now()))
+                span = metric.span(clock.now())
+                yield Collected(key, "paused", None, span, metric.windows.text_of(span.start))
                 continue
             entry = cache.refresh(key)
             filled = fill(key, metric)
@@ -125,7 +128,8 @@ def collect(names: Iterable[str] = (), *, paused: bool = False) -> Iterator[Coll
             yield Collected(key, "failed", error=describe(error))
             continue
         span = metric.span(entry.computed_at or clock.now())
-        yield Collected(key, "collected", entry.value, span, filled.filled, filled.error)
+        period = metric.windows.text_of(span.start)
+        yield Collected(key, "collected", entry.value, span, period, filled.filled, filled.error)
 
 
 def missing(

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db import Error as DatabaseErrors
 
-from .. import clock
+from .. import clock, spread
 from ..cache import recount
 from ..cache.compute import Sessions
 from ..changes import drain as draining
@@ -23,8 +23,9 @@ from ..changes import fold as folding
 from ..changes import gaps, telling
 from ..primer import LANES
 from ..registry import registry
-from ..store import families, levels, permits, refreshes
+from ..store import families, frames, levels, permits, refreshes
 from ..store.refreshes import Claim
+from ..streams import planner
 from . import plan, run
 
 logger = logging.getLogger("kck_flow")
@@ -73,6 +74,13 @@ class Passes:
         """Put the declared schedules in force; returns how many changed."""
         with self.sessions() as session:
             return plan.sync(session, self.alias, clock.now(), self.products, self.loaded_at)
+
+    def wake_planners(self) -> None:
+        """Have the time frames planned now that are served here: for a worker that does not wait until that is due."""
+        with self.sessions() as session:
+            for primer in planner.families_of(self.products):
+                if spread.alias_of(primer) == self.alias:
+                    frames.wake(session, primer.name)
 
     def tidy(self) -> int:
         """End overdue leases, drain the marks on their way and fold what waits; returns how much there was."""

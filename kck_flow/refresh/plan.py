@@ -12,8 +12,8 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from .. import configured, spread
 from .. import key as keys
-from .. import spread
 from ..cache import counted, framing, recount
 from ..cache.facade import Cache
 from ..key import Key
@@ -100,6 +100,7 @@ def sync(
     """
     in_force = families.known(session)
     changed = 0
+    configured.seen(session)
     for primer in registry.unique():
         if spread.alias_of(primer) != alias or (products is not None and primer.name not in products):
             continue

@@ -61,7 +61,7 @@ class Options:
         max_refreshes, max_rss, max_age: After so many refreshes, bytes of memory or seconds a child is
             replaced.
         alive_file: Touched each time the loop turns.
-        once: Do what is due, then end.
+        once: Do what is due, then end. Time frames are planned first, whenever that would be due.
         reload: Begin anew when a Python file of the project changes (development).
     """
 
@@ -220,6 +220,8 @@ class Worker:
                 loaded_at=LOADED_AT,
             )
             self._passes[alias].sync()
+            if self.options.once:
+                self._passes[alias].wake_planners()
             self._last[f"sync:{alias}"] = time.monotonic()
         self._banner()
 

@@ -28,12 +28,11 @@ from django.views.decorators.csrf import csrf_exempt
 from .. import spread
 from ..conf import conf
 from ..errors import StoreUnavailable, UnstorableValue
-from ..message import Message
-from ..store import outbox
+from ..message import LONGEST_TOPIC, Message
 from ..store.session import caller
 from ..streams import log, topics
 from . import make, texts
-from .reading import LONGEST_TOPIC, Reading, decoded, pattern_of
+from .reading import Reading, decoded, pattern_of
 
 logger = logging.getLogger("kck_flow")
 
@@ -357,9 +356,8 @@ def _keep(source: str, messages: Sequence[Message]) -> dict[str, int]:
         for alias in aliases:
             session = caller(alias)
             with session.transaction():
-                pruned = outbox.pruned_before(session)
-                # Before that, the log does not know any more what it had.
-                kept = [one for one in messages if pruned is None or one.at is None or one.at >= pruned]
+                before = log.known_from(session, messages)
+                kept = [one for one in messages if not log.is_before(one, before)]
                 new = log.append(session, source, kept)
             told = {"new": new, "known": len(kept) - new, "refused": len(messages) - len(kept)}
     except (UnstorableValue, ValueError) as error:

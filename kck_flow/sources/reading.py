@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..codec import MAX_DEPTH
-from ..message import Message
+from ..message import LONGEST_TOPIC, Message
 from . import texts
 
 logger = logging.getLogger("kck_flow")
@@ -26,8 +26,6 @@ logger = logging.getLogger("kck_flow")
 AS = "kck_body"
 # Bytes of a batch, as they came: one message may have more.
 BATCH_BYTES = 4 * 1024 * 1024
-# Characters of a topic's name: beyond that, no index could hold it.
-LONGEST_TOPIC = 500
 
 
 class Coming:
@@ -105,7 +103,8 @@ class Reading:
             raise TypeError(f"topics must be a dict of texts, none of them empty, not {dict(topics)!r}.")
         self._topics = [(pattern_of(pattern), name) for pattern, name in (topics or {}).items()]
         self._only = [pattern_of(pattern) for pattern in texts("only_topics", only_topics)]
-        self._told = False
+        # Whether it has been told that messages have no id: those without an instant, and those with one.
+        self._told: set[bool] = set()
 
     def message(
         self,
@@ -133,19 +132,23 @@ class Reading:
             if how:
                 plain[AS] = how
         found = _named(_found(self.id, plain, body)) if self.id else ""
-        if name and not found and not id and not self._told:
-            self._told = True
+        at = (instant(_found(self.at, plain, body)) if self.at else None) or at
+        if name and not found and not id and (at is not None) not in self._told:
+            self._told.add(at is not None)
             logger.warning(
-                'source.no_id source=%s topic=%s hint="what is delivered twice counts twice; name the header or field '
-                'that tells messages apart: option id"',
+                'source.no_id source=%s topic=%s hint="%s; name the header or field that tells messages apart: option '
+                'id"',
                 name,
                 topic,
+                "what is delivered twice counts twice"
+                if at is None
+                else "two that say the same of the same instant count once",
             )
         return Message(
             self.topic(topic),
             body,
             id=found or id,
-            at=(instant(_found(self.at, plain, body)) if self.at else None) or at,
+            at=at,
             key=_named(_found(self.key, plain, body)) if self.key else "",
             headers=plain,
             deliveries=deliveries,

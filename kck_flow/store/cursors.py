@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from . import private
 from .outbox import Place
 from .session import Session, dumps, loads
 
@@ -24,10 +25,14 @@ class Cursor:
     Attributes:
         since: What happened before is not read.
         watermark: The instant of the latest message that it has read.
+        fetched: What has been brought to the log, by source: of a topic, for it. Under an empty name, of the source
+            whose cursor it is; of a topic, of whatever source.
         missing: Intervals of which messages are known to be missing.
         begun_at: When the reader began.
         moved_at: Up to when it has read all that had come.
         open_since: Since when some other transaction has been open that may have sent something, as it was locked.
+        first_open: The number of the first transaction that was open then.
+        hidden: The number under which this one was locked, where of some that are open it cannot be told since when.
     """
 
     reader: str
@@ -35,15 +40,22 @@ class Cursor:
     position: Any
     since: datetime | None
     watermark: datetime | None
-    fetched: tuple[Interval, ...]
+    fetched: Mapping[str, tuple[Interval, ...]]
     missing: tuple[Interval, ...]
     begun_at: datetime
     moved_at: datetime | None
     open_since: datetime | None = field(default=None, kw_only=True)
+    first_open: int = field(default=0, kw_only=True)
+    hidden: int | None = field(default=None, kw_only=True)
 
     @property
     def place(self) -> Place:
         return Place.from_json(self.position)
+
+    def fetched_from(self, source: str = "") -> tuple[Interval, ...]:
+        """Return what has been brought to the log of a source."""
+        own = self.fetched.get("", ())
+        return joined([*own, *self.fetched.get(source, ())]) if source else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +84,27 @@ def _intervals(found: Any) -> tuple[Interval, ...]:
     )
 
 
+def _by_source(found: Any) -> dict[str, tuple[Interval, ...]]:
+    found = loads(found) or {}
+    return {
+        name: _intervals(listed)
+        for name, listed in (found.items() if isinstance(found, dict) else [("", found)])
+    }
+
+
 def told(intervals: Sequence[Interval]) -> str | None:
     """Return intervals as their column holds them."""
-    return dumps([[start.isoformat(), end.isoformat()] for start, end in intervals]) if intervals else None
+    return dumps(_plain(intervals)) if intervals else None
+
+
+def told_by_source(fetched: Mapping[str, Sequence[Interval]]) -> str | None:
+    """Return intervals by source as their column holds them."""
+    there = {name: _plain(intervals) for name, intervals in fetched.items() if intervals}
+    return dumps(there) if there else None
+
+
+def _plain(intervals: Sequence[Interval]) -> list[list[str]]:
+    return [[start.isoformat(), end.isoformat()] for start, end in intervals]
 
 
 def dumped(position: Any) -> str | None:
@@ -112,7 +142,7 @@ def _cursor(reader: str, part: int, row: Sequence[Any]) -> Cursor:
     begun = _instant(row[5])
     assert begun is not None
     return Cursor(
-        reader, part, loads(row[0]), _instant(row[1]), _instant(row[2]), _intervals(row[3]), _intervals(row[4]), begun,
+        reader, part, loads(row[0]), _instant(row[1]), _instant(row[2]), _by_source(row[3]), _intervals(row[4]), begun,
         _instant(row[6]),
     )  # fmt: skip
 
@@ -120,7 +150,20 @@ def _cursor(reader: str, part: int, row: Sequence[Any]) -> Cursor:
 def lock(session: Session, reader: str, part: int) -> Cursor | None:
     """Hold a part of a reader until the transaction ends; None where somebody else does, or it has not begun."""
     row = session.row("lock_cursor", {"reader": reader, "part": part})
-    return replace(_cursor(reader, part, row), open_since=_instant(row[7])) if row is not None else None
+    if row is None:
+        return None
+    since, seen, own, hidden = row[7:]
+    _, end, running = seen.split(":")
+    number = None
+    # Inside of a TestCase there is no later transaction that could see those end.
+    if hidden and not private.in_test_case():
+        hidden, number = session.rows("unseen_writers", {})[0]
+    return replace(
+        _cursor(reader, part, row),
+        open_since=_instant(since),
+        first_open=min((int(one) for one in running.split(",") if one and one != own), default=int(end)),
+        hidden=int(number) if hidden and number else None,
+    )
 
 
 def begin(session: Session, reader: str, parts: Sequence[int], position: Any, since: datetime | None) -> bool:
@@ -206,6 +249,26 @@ def forget(session: Session, reader: str) -> int:
     """Delete a reader's cursors; returns how many there were."""
     return len(
         session.run("DELETE FROM kck_cursor WHERE reader = %(reader)s RETURNING 1", {"reader": reader})
+    )
+
+
+def lease(session: Session, name: str, owner: str, seconds: float) -> bool:
+    """Take something, or keep it, for so many seconds; False where another has it."""
+    rows = session.run(
+        "INSERT INTO kck_cursor AS c (reader, part, position, begun_at, moved_at) VALUES (%(name)s, 0, "
+        "to_jsonb(%(owner)s::text), clock_timestamp(), clock_timestamp() + %(seconds)s * interval '1 second') "
+        "ON CONFLICT (reader, part) DO UPDATE SET position = EXCLUDED.position, moved_at = EXCLUDED.moved_at "
+        "WHERE c.position = EXCLUDED.position OR c.moved_at < clock_timestamp() RETURNING 1",
+        {"name": name, "owner": owner, "seconds": seconds},
+    )
+    return bool(rows)
+
+
+def release(session: Session, name: str, owner: str) -> None:
+    """Let go of it, where it has not been taken by another meanwhile."""
+    session.run(
+        "DELETE FROM kck_cursor WHERE reader = %(name)s AND position = to_jsonb(%(owner)s::text)",
+        {"name": name, "owner": owner},
     )
 
 

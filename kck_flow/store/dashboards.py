@@ -19,7 +19,9 @@ def one(slug: str) -> Dashboard | None:
     if row is None:
         return None
     sections: list[Section] = []
-    for panel in ConfiguredPanel._default_manager.using(conf.DATABASES[0]).filter(dashboard=row, hidden=False):
+    for panel in ConfiguredPanel._default_manager.using(conf.DATABASES[0]).filter(
+        dashboard=row, hidden=False
+    ):
         if not sections or sections[-1].title != panel.section:
             sections.append(Section(panel.section, []))
         sections[-1].panels.append(Panel(panel.key, panel.show, **panel.options))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
+
+from django.db.models import QuerySet, Value
+from django.db.models.expressions import DatabaseDefault
 
 from .. import clock
+from .. import key as keys
 from ..key import Key
 from ..models import FrameRecord, Record
+from . import refreshes
 from .refreshes import Claim
 from .session import Session, dumps, plain
 
@@ -22,6 +28,20 @@ BEGINNING = datetime(1, 1, 2, tzinfo=UTC)
 END = datetime(9999, 12, 30, tzinfo=UTC)
 # What a day may be longer than another, and more.
 SLACK = timedelta(days=1)
+
+
+# The slot that plans a family's frames is named so.
+FRAMES = "frames:"
+
+
+def slot_key(name: str) -> Key:
+    """Return the key of the slot that plans a family's frames."""
+    return keys.internal(f"{FRAMES}{name}")
+
+
+def wake(session: Session, name: str) -> None:
+    """Have a family's frames planned soon."""
+    refreshes.request(session, slot_key(name), {}, lane=refreshes.TRIGGERED, reason="frames", always=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +63,7 @@ class Standing:
         record: Id of its current record, where that is a row of ``kck_record``.
         text: Its value in its codec's text.
         at: When it was read.
+        told: Whether it was told something that waits to be done.
     """
 
     digest: UUID
@@ -65,6 +86,7 @@ class Standing:
     text: str | None
     written_at: datetime | None
     at: datetime
+    told: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +119,15 @@ class Held:
 def read(session: Session, digests: Sequence[UUID]) -> dict[UUID, Standing]:
     """Return frames as they stand, those that are there."""
     return {row[0]: Standing(*row) for row in session.rows("frame_read", {"digests": list(digests)})}
+
+
+def is_told(session: Session, key: Key) -> bool:
+    """Whether something is on its way to a frame or its family."""
+    rows = session.run(
+        "SELECT 1 FROM kck_pending WHERE key_base = %s AND (digest = %s OR digest IS NULL) LIMIT 1",
+        [key.key_base, key.digest],
+    )
+    return bool(rows)
 
 
 def plan(
@@ -135,17 +166,20 @@ def skip(
     *,
     primer_version: int,
     reason: str,
+    model: type[FrameRecord] | None,
     also_planned: bool = True,
 ) -> list[str]:
     """Give frames up: what has a value keeps it, the rest is skipped; returns the keys of those that are so now.
 
     Args:
+        model: In which their values are, where not in ``kck_record``.
         also_planned: Whether those that are planned already, too.
     """
     if not given_up:
         return []
     params = _many(key_base, given_up, primer_version)
-    rows = session.rows("frame_skip", {**params, "reason": plain(reason), "all": also_planned})
+    more = {"reason": plain(reason), "all": also_planned}
+    rows = session.rows("frame_skip", {**params, **more}, held=_held(session, model))
     return [row[0] for row in rows]
 
 
@@ -173,41 +207,65 @@ def ask(
 
 def unskip(session: Session, digests: Sequence[UUID], *, lane: int) -> list[str]:
     """Plan frames that were skipped; returns their keys."""
-    session.run(
-        "UPDATE kck_frame SET state = 'planned', reason = '' WHERE digest = ANY(%s) AND state = 'skipped'",
-        [list(digests)],
-    )
-    params = {"digests": list(digests), "lane": lane, "reason": "unskipped", "again": False}
-    which = "d.digest = ANY(%(digests)s) AND d.state = 'planned' AND d.want = d.have"
-    return [row[0] for row in session.rows("frame_ask", params, which=which, late="0")]
+    # Together: a planned frame that nobody wants would wait for ever.
+    with session.transaction():
+        rows = session.run(
+            "UPDATE kck_frame SET state = 'planned', reason = '' WHERE digest = ANY(%s) AND state = 'skipped' "
+            "RETURNING digest",
+            [list(digests)],
+        )
+        return ask(session, [row[0] for row in rows], lane=lane, reason="unskipped")
 
 
-def tell(
-    session: Session,
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    *,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    late: int,
-    lane: int,
-    reason: str,
-    states: Sequence[str],
-) -> list[str]:
-    """Want all frames once more that ``[start, end)`` touches, those of some sizes and parameters; returns their keys.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """That something came to ``[start, end)``, or is to be computed again there: which frames that is about.
 
-    Args:
+    Attributes:
         longest: No window is longer.
+        sizes, args, states: Only frames of these sizes, with these parameters, in these states.
         late: How many items came late.
-        states: Only those in these states.
+        counted: Whether they are only counted; otherwise the frames are wanted once more.
     """
-    params = {
-        **_touched(key_base, start, end, longest, sizes, args, states),
-        "late": late, "lane": lane, "reason": reason, "again": False,
-    }  # fmt: skip
-    return [row[0] for row in session.rows("frame_ask", params, which=_TOUCHED, late="%(late)s")]
+
+    key_base: str
+    start: datetime
+    end: datetime
+    longest: timedelta
+    sizes: Sequence[str]
+    args: Mapping[str, Any]
+    states: Sequence[str]
+    late: int
+    lane: int
+    reason: str
+    counted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as it travels with somebody's transaction."""
+        return {
+            "start": self.start.isoformat(), "end": self.end.isoformat(), "longest": self.longest.total_seconds(),
+            "sizes": list(self.sizes), "args": dict(self.args), "states": list(self.states), "late": self.late,
+            "lane": self.lane, "counted": self.counted,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, key_base: str, found: Mapping[str, Any], reason: str) -> Told:
+        """Return what has travelled."""
+        instants = {name: datetime.fromisoformat(found[name]) for name in ("start", "end")}
+        more = {**found, **instants, "longest": timedelta(seconds=found["longest"])}
+        return cls(key_base=key_base, reason=reason, **more)
+
+    def params(self) -> dict[str, Any]:
+        return {
+            "key_base": self.key_base,
+            "start": self.start,
+            "end": self.end,
+            "since": max(self.start, BEGINNING + self.longest + SLACK) - self.longest - SLACK,
+            "sizes": list(self.sizes),
+            "args": dumps(dict(self.args)),
+            "states": list(self.states),
+            "late": self.late,
+        }
 
 
 _TOUCHED = (
@@ -216,48 +274,29 @@ _TOUCHED = (
 )
 
 
-def _touched(
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    states: Sequence[str],
-) -> dict[str, Any]:
-    return {
-        "key_base": key_base,
-        "start": start,
-        "end": end,
-        "since": start - longest - SLACK,
-        "sizes": list(sizes),
-        "args": dumps(dict(args)),
-        "states": list(states),
-    }
+def tell(session: Session, told: Told) -> list[str]:
+    """Want the frames once more that something is told of, or count what came too late for them; returns their
+    keys.
+    """
+    if told.counted:
+        rows = session.run(
+            f"UPDATE kck_frame d SET late = d.late + %(late)s WHERE {_TOUCHED} RETURNING d.key", told.params()
+        )
+    else:
+        params = {**told.params(), "lane": told.lane, "reason": told.reason, "again": False}
+        rows = session.rows("frame_ask", params, which=_TOUCHED, late="%(late)s")
+    return [row[0] for row in rows]
 
 
-def count_late(
-    session: Session,
-    key_base: str,
-    start: datetime,
-    end: datetime,
-    *,
-    longest: timedelta,
-    sizes: Sequence[str],
-    args: Mapping[str, Any],
-    late: int,
-) -> list[str]:
-    """Count items that came too late with the closed frames that ``[start, end)`` touches; returns their keys."""
-    params = {**_touched(key_base, start, end, longest, sizes, args, [CLOSED]), "late": late}
-    rows = session.run(
-        f"UPDATE kck_frame d SET late = d.late + %(late)s WHERE {_TOUCHED} RETURNING d.key", params
-    )
+def touched(session: Session, told: Told) -> list[str]:
+    """Return the keys of the frames that something is told of, as they are now."""
+    rows = session.run(f"SELECT d.key FROM kck_frame d WHERE {_TOUCHED} ORDER BY d.start_at", told.params())
     return [row[0] for row in rows]
 
 
 def set_late(session: Session, digest: UUID, late: int) -> None:
-    """Say how many items came too late for a frame."""
-    session.run("UPDATE kck_frame SET late = %s WHERE digest = %s", [late, digest])
+    """Say how many items came too late for a frame, at least: it may have been told of more."""
+    session.run("UPDATE kck_frame SET late = GREATEST(late, %s) WHERE digest = %s", [late, digest])
 
 
 def ask_coarser(
@@ -340,14 +379,9 @@ def append_typed(
     """Append a row of a model of frames, unless it says what the last one says; returns (row, revision, whether it is
     news).
     """
-    rows = type(row)._default_manager.using(session.alias)
+    rows = _rows(type(row), session)
     last = rows.filter(digest=key.digest).order_by("-revision").first()
-    if (
-        last is not None
-        and last.current
-        and last.complete == complete
-        and own_columns(last) == _read_back(row)
-    ):
+    if last is not None and last.current and last.complete == complete and _says_the_same(row, last):
         return last, last.revision, False
     rows.filter(digest=key.digest, current=True).update(current=False)
     row.digest, row.key, row.start_at, row.end_at = key.digest, str(key), start, end
@@ -356,6 +390,20 @@ def append_typed(
     row.written_at = clock.now()
     row.save(using=session.alias, force_insert=True)
     return row, row.revision, True
+
+
+def tried(session: Session, key: Key, row: FrameRecord, *, start: datetime, end: datetime) -> dict[str, Any]:
+    """Return what a row would hold in its own columns, in a transaction that is to be rolled back."""
+    row.digest, row.key, row.start_at, row.end_at = uuid4(), str(key), start, end  # in nobody's way
+    row.revision, row.current, row.complete, row.primer_version = 1, True, True, 1
+    row.written_at = clock.now()
+    row.save(using=session.alias, force_insert=True)
+    return own_columns(_rows(type(row), session).get(pk=row.pk))
+
+
+def _rows(model: type[FrameRecord], session: Session) -> QuerySet[Any]:
+    """Return all rows of a model of frames, whatever its managers leave out."""
+    return QuerySet(model, using=session.alias)
 
 
 _SHARED = frozenset(field.attname for field in FrameRecord._meta.fields)
@@ -375,17 +423,35 @@ def own_columns(row: FrameRecord) -> dict[str, Any]:
     return {field.attname: getattr(row, field.attname) for field in own_fields(type(row))}
 
 
-def _read_back(row: FrameRecord) -> dict[str, Any]:
-    """Return its own columns as the table would give them back."""
-    found = {}
+def _says_the_same(row: FrameRecord, last: FrameRecord) -> bool:
+    """Whether a row that is not saved says what a saved one says. What is filled in when it is written (generated, the
+    time, a default that the database works out) is no part of that.
+    """
     for field in own_fields(type(row)):
+        if field.generated or getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
+            continue
         value = getattr(row, field.attname)
-        if value is not None:
-            value = field.to_python(value)
-            if field.get_internal_type() == "DecimalField":
-                value = round(value, field.decimal_places)
-        found[field.attname] = value
-    return found
+        if isinstance(value, DatabaseDefault):
+            expression: Any = value.get_source_expressions()[0]
+            if not isinstance(expression, Value):
+                continue
+            value = expression.value
+        if _read_back(field, value) != getattr(last, field.attname):
+            return False
+    return True
+
+
+def _read_back(field: Any, value: Any) -> Any:
+    """Return a value as the table would give it back."""
+    if value is None:
+        return None
+    value = field.to_python(value)
+    kind = field.get_internal_type()
+    if kind == "DecimalField" and field.decimal_places is not None:
+        return round(value, field.decimal_places)
+    if kind == "JSONField":
+        return json.loads(json.dumps(value, cls=field.encoder), cls=field.decoder)
+    return value
 
 
 def close(
@@ -413,10 +479,12 @@ def close(
     return row[0] if row is not None else None
 
 
-def leave(session: Session, key: Key, begun: Begun, reason: str) -> str | None:
+def leave(
+    session: Session, key: Key, begun: Begun, reason: str, model: type[FrameRecord] | None
+) -> str | None:
     """Let a frame be whose source was deleted; returns what it is now, or None: it is in other hands."""
     params = {"digest": key.digest, "fence": begun.fence, "want": begun.want, "reason": plain(reason)}
-    row = session.row("frame_leave", params)
+    row = session.row("frame_leave", params, held=_held(session, model))
     return row[0] if row is not None else None
 
 
@@ -444,7 +512,7 @@ def record_of(session: Session, key: Key) -> Record | None:
 
 def typed_of(session: Session, model: type[FrameRecord], digests: Sequence[UUID]) -> dict[UUID, FrameRecord]:
     """Return the current rows of some frames, by digest."""
-    rows = model._default_manager.using(session.alias).filter(digest__in=list(digests), current=True)
+    rows = _rows(model, session).filter(digest__in=list(digests), current=True)
     return {row.digest: row for row in rows}
 
 
@@ -476,14 +544,55 @@ def series(
         start = rows[-1][2] + (rows[-1][3] - rows[-1][2]).resolution
 
 
-def summed(session: Session, of: Key, start: datetime, end: datetime) -> tuple[int, int, bool]:
-    """Return (closed frames, their items, whether all are complete) of one product and size in ``[start, end)``."""
+def _held(session: Session, model: type[FrameRecord] | None) -> str:
+    """Return SQL: whether the current record of the frame ``f`` is there. Somebody may have deleted it."""
+    if model is None:
+        return (
+            "EXISTS (SELECT 1 FROM kck_record r WHERE r.digest = f.digest AND r.facet = '' "
+            "AND r.start_at = f.start_at AND r.revision = f.revision)"
+        )
+    table = session.connection.ops.quote_name(model._meta.db_table).replace("%", "%%")
+    return f"EXISTS (SELECT 1 FROM {table} r WHERE r.digest = f.digest AND r.current)"
+
+
+def is_held(session: Session, key: Key, model: type[FrameRecord] | None) -> bool:
+    """Whether a frame has a value."""
     rows = session.run(
-        "SELECT count(*), coalesce(sum(items), 0)::bigint, coalesce(bool_and(complete), true) FROM kck_frame "
-        "WHERE series = %s AND start_at >= %s AND end_at <= %s AND state = 'closed'",
+        f"SELECT 1 FROM kck_frame f WHERE digest = %s AND {_held(session, model)}", [key.digest]
+    )
+    return bool(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """The finer frames of a window, together.
+
+    Attributes:
+        count, items, complete: Of those that have a value: how many, of how many items, and whether all are complete.
+        decided: How many are closed or skipped.
+        lost: How many of these had a value, and have none any more.
+    """
+
+    count: int
+    items: int
+    complete: bool
+    decided: int
+    lost: int
+
+
+def summed(
+    session: Session, of: Key, start: datetime, end: datetime, model: type[FrameRecord] | None
+) -> Summed:
+    """Return the frames of one product and size in ``[start, end)``, together."""
+    rows = session.run(
+        "SELECT count(*) FILTER (WHERE held), coalesce(sum(items) FILTER (WHERE held), 0)::bigint, "
+        "coalesce(bool_and(complete) FILTER (WHERE held), true), count(*), "
+        "count(*) FILTER (WHERE NOT held AND revision > 0) FROM ("
+        f"SELECT f.items, f.complete, f.revision, f.state = 'closed' AND {_held(session, model)} AS held "
+        "FROM kck_frame f WHERE series = %s AND start_at >= %s AND end_at <= %s AND state <> 'planned') AS n",
         [of.digest, start, end],
     )
-    return rows[0][0], rows[0][1], rows[0][2]
+    return Summed(*rows[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -606,18 +715,9 @@ def valueless(
     session: Session, key_base: str, since: datetime, limit: int, model: type[FrameRecord] | None = None
 ) -> list[UUID]:
     """Return closed frames that begin at ``since`` or later and whose current record somebody has deleted."""
-    if model is None:
-        gone = (
-            "NOT EXISTS (SELECT 1 FROM kck_record r WHERE r.digest = f.digest AND r.facet = '' "
-            "AND r.start_at = f.start_at AND r.revision = f.revision)"
-        )
-    else:
-        quote = session.connection.ops.quote_name
-        table = quote(model._meta.db_table).replace("%", "%%")
-        gone = f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.digest = f.digest AND r.current)"
     rows = session.run(
-        f"SELECT digest FROM kck_frame f WHERE key_base = %s AND state = 'closed' AND start_at >= %s AND {gone} "
-        "ORDER BY start_at LIMIT %s",
+        f"SELECT digest FROM kck_frame f WHERE key_base = %s AND state = 'closed' AND start_at >= %s "
+        f"AND NOT {_held(session, model)} ORDER BY start_at LIMIT %s",
         [key_base, since, limit],
     )
     return [row[0] for row in rows]
@@ -716,7 +816,7 @@ def prune(
             if digests:
                 session.run("DELETE FROM kck_record WHERE digest = ANY(%s::uuid[])", [digests])
                 if model is not None:
-                    model._base_manager.using(session.alias).filter(digest__in=digests).delete()
+                    _rows(model, session).filter(digest__in=digests).delete()
         if digests:
             yield len(digests)
         if len(digests) < PRUNED:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..key import Key
 from ..models import ConfiguredMetric as ConfiguredMetric
+from .session import Session, caller
 
 # What a row has of its own; whatever else a metric is created with is a property of its type.
 OWN = (
@@ -19,9 +21,27 @@ def rows(alias: str) -> list[ConfiguredMetric]:
     return list(ConfiguredMetric._default_manager.using(alias))
 
 
+def are_any(session: Session) -> bool:
+    """Whether there is one; of a database whose migrations have not been run yet, there is none."""
+    if not session.run("SELECT to_regclass('kck_metric') IS NOT NULL")[0][0]:
+        return False
+    return bool(session.run("SELECT EXISTS (SELECT 1 FROM kck_metric)")[0][0])
+
+
 def row(alias: str, slug: str) -> ConfiguredMetric | None:
     """Return one, or None."""
     return ConfiguredMetric._default_manager.using(alias).filter(slug=slug).first()
+
+
+def remove(alias: str, slug: str, key: Key) -> int:
+    """Take one away, with its records; returns how many of its periods had a number."""
+    ConfiguredMetric._default_manager.using(alias).filter(slug=slug).delete()
+    rows = caller(alias).run(
+        "WITH gone AS (DELETE FROM kck_record WHERE digest = %s RETURNING start_at) "
+        "SELECT count(DISTINCT start_at) FROM gone",
+        [key.digest],
+    )
+    return int(rows[0][0])
 
 
 def create(alias: str, type_name: str, slug: str, given: Mapping[str, Any]) -> ConfiguredMetric:

@@ -24,6 +24,9 @@ DEPTH = 200
 # The name under which is kept how far the log has been deleted.
 LOG = "log"
 TABLE = "kck_outbox"
+# Of the advisory lock between whoever deletes from the log and whoever goes by what has been deleted ("kcl", in hex).
+# It lasts no longer than a transaction.
+LOCK = (0x6B636C, 0)
 
 
 def digest_of(source: str, message: Message, body: str) -> UUID:
@@ -78,7 +81,8 @@ def append(
     Args:
         source: Where they come from; empty for the project itself.
         now: The instant of those that have none.
-        audience: Key bases of the topics that they are for; None for all that read their topic.
+        audience: Key bases of the topics that they are for; None for all that read their topic. What has been there for
+            some is for these, too.
 
     Raises:
         UnstorableValue: a body cannot be kept; nothing was appended.
@@ -113,7 +117,14 @@ def append(
         },
         known="DO NOTHING" if audience is None else _FOR_OTHERS_TOO,
     )
-    return int(row[0]) if row else 0
+    new = int(row[0]) if row else 0
+    if source and audience is None and new < len(digests):
+        # Some have been there, maybe for some topics only. Apart, since the others need not be locked.
+        session.run(
+            "UPDATE kck_outbox SET audience = NULL WHERE digest = ANY(%(digests)s::uuid[]) AND audience IS NOT NULL",
+            {"digests": digests},
+        )
+    return new
 
 
 _FOR_OTHERS_TOO = (
@@ -426,6 +437,11 @@ def from_floor(session: Session, place: Place) -> Place:
     return replace(place, extra=tuple(row[0] for row in rows))
 
 
+def hold(session: Session) -> None:
+    """Have nothing more deleted from the log until the session's transaction ends."""
+    session.run("SELECT pg_advisory_xact_lock_shared(%s, %s)", LOCK)
+
+
 def pruned_before(session: Session) -> datetime | None:
     """Return the instant before which messages have been deleted from the log; None where none was."""
     rows = session.run(
@@ -492,10 +508,15 @@ def prune(
 ) -> Iterator[int]:
     """Delete those, and remember up to when; yields how many each batch had."""
     while True:
-        below = read_by_all(session, readers, days)
-        if below is None:
-            return
+        alone = not session.connection.in_atomic_block
         with session.transaction():
+            if alone:
+                session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            # Whoever goes back meanwhile, or begins, is waited for; only then is it known what nobody needs.
+            session.run("SELECT pg_advisory_xact_lock(%s, %s)", LOCK)
+            below = read_by_all(session, readers, days)
+            if below is None:
+                return
             rows = session.run(
                 f"DELETE FROM kck_outbox WHERE id IN (SELECT id {_OLD} ORDER BY id LIMIT %(limit)s "
                 "FOR UPDATE SKIP LOCKED) RETURNING extract(epoch FROM at)::float8",

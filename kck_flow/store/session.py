@@ -230,6 +230,12 @@ def caller(alias: str) -> Session:
     return Session(connections[alias])
 
 
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a statement was given up because somebody else holds its row."""
+    cause = error.__cause__
+    return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == "55P03"
+
+
 def plain(text: str) -> str:
     """Return ``text`` without what PostgreSQL's text cannot hold: NUL, and halves of surrogate pairs."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()

@@ -23,7 +23,7 @@ from ..message import Source
 from ..store import cursors, families, held, outbox
 from ..store.session import Session, caller
 from ..topic import Topic
-from . import enriching, topics
+from . import enriching, remembering, topics
 from .intake import Bridge
 
 logger = logging.getLogger("kck_flow")
@@ -93,7 +93,7 @@ class Consumer:
         self._topics = topics.topics(options.topics)
         aliases = sorted({spread.alias_of(one) for one in self._topics}) or [str(conf.DATABASES[0])]
         self._aliases = aliases
-        topics.remembering[:] = [name for name, make in options.sources if make().has_history]
+        remembering.opened.update(name for name, make in options.sources if make().has_history)
         self._bridges = [
             Bridge(name, make, aliases, self.stopping, self._wake.set) for name, make in options.sources
         ]
@@ -109,6 +109,10 @@ class Consumer:
         """End after the batch that is under way."""
         self.stopping.set()
         self._wake.set()
+
+    def lost(self) -> dict[str, str]:
+        """Return the sources that could not be read, and of what error."""
+        return {one.source_name: one.error for one in self._bridges if one.error}
 
     def serve(self) -> None:
         """Work until told to stop; with ``once``, until nothing is left."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 from .. import key as keys
 from .. import spread, waking
-from ..cache import framed, framing, horizon
+from ..cache import framed, horizon
 from ..errors import InvalidKey, KckFlowError, UnknownPrimer
 from ..key import Key
 from ..registry import registry
 from ..store import frames, refreshes
 from ..store.session import Session, caller
 from ..timeframe import TimeFrame
-from ..windows import Window
+from ..windows import HOUR, Window
 from . import planner
 
 STATES = ("planned", "closed", "skipped", "failed")
@@ -48,11 +48,8 @@ def plan(name: str) -> planner.Found:
 
 
 def wake(name: str) -> None:
-    """Have the workers plan a family soon: something has come to its stream."""
-    primer = family(name)
-    with framed.slots(spread.alias_of(primer)) as session:
-        framing.wake(session, primer.name)
-        waking.soon(session)
+    """Have the workers plan a family soon: something has come to its stream. In a transaction, with its commit."""
+    framed.wake(family(name))
 
 
 # -- what came late
@@ -65,39 +62,30 @@ def tell(
     frames that this touches.
 
     A frame with ``late = "revise"`` is computed again; one with ``"count"`` counts them. What is not closed needs no
-    telling, and may be told.
+    telling, and may be told. In a transaction, of the database of the stream or of the frames, it holds with the
+    commit: whoever computes them then sees what was written.
 
     Args:
         late: How many items there were.
         params: Of which product; of all where not given.
     """
     primer = family(name)
-    if primer.late == "count":
-        args = _args(primer, params)
-        with framed.slots(spread.alias_of(primer)) as session:
-            return frames.count_late(
-                session,
-                primer.name,
-                start,
-                end,
-                longest=primer.longest(),
-                sizes=_computed(primer),
-                args=args,
-                late=late,
-            )
-    return _ask(primer, start, end, late, params, "late", [frames.PLANNED, frames.CLOSED])
+    counted = primer.late == "count"
+    states = [frames.CLOSED] if counted else [frames.PLANNED, frames.CLOSED]
+    return framed.tell(primer, _told(primer, start, end, late, params, "late", states, counted=counted))
 
 
 def recompute(
     name: str, start: datetime, end: datetime, *, params: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Have the closed frames that ``[start, end)`` touches computed again by the workers; returns their keys. One whose
-    value is the same stays the revision that it is.
+    value is the same stays the revision that it is. In a transaction it holds with the commit, as ``tell`` does.
     """
-    return _ask(family(name), start, end, 0, params, "again", [frames.CLOSED])
+    primer = family(name)
+    return framed.tell(primer, _told(primer, start, end, 0, params, "again", [frames.CLOSED]))
 
 
-def _ask(
+def _told(
     primer: TimeFrame,
     start: datetime,
     end: datetime,
@@ -105,24 +93,13 @@ def _ask(
     params: Mapping[str, Any] | None,
     reason: str,
     states: Sequence[str],
-) -> list[str]:
-    with framed.slots(spread.alias_of(primer)) as session:
-        told = frames.tell(
-            session,
-            primer.name,
-            start,
-            end,
-            longest=primer.longest(),
-            sizes=_computed(primer) or list(primer.sizes),
-            args=_args(primer, params),
-            late=late,
-            lane=primer.priority,
-            reason=reason,
-            states=states,
-        )
-        if told:
-            waking.soon(session)
-    return told
+    *,
+    counted: bool = False,
+) -> frames.Told:
+    return frames.Told(
+        primer.name, start, end, primer.longest(), _computed(primer) or list(primer.sizes), _args(primer, params),
+        states, late, primer.priority, reason, counted,
+    )  # fmt: skip
 
 
 def _computed(primer: TimeFrame) -> list[str]:
@@ -148,9 +125,16 @@ def skip(text: str, reason: str) -> bool:
     key, primer = _frame(text)
     with framed.slots(spread.alias_of(primer)) as session:
         one = framed.planned(primer, key)
-        gone = frames.skip(session, primer.name, [one], primer_version=primer.version, reason=reason)
+        gone = frames.skip(
+            session,
+            primer.name,
+            [one],
+            primer_version=primer.version,
+            reason=reason,
+            model=primer.record_model,
+        )
         for other in {primer.name, *(other.name for other, _ in horizon.coarser_of(primer, _size(key)))}:
-            framing.wake(session, other)
+            frames.wake(session, other)
         waking.soon(session)
     return bool(gone)
 
@@ -246,35 +230,42 @@ def backfill(
 def _filled(key: Key, primer: TimeFrame, alias: str, again: bool, before: datetime | None) -> Filled:
     with framed.slots(alias) as session:
         known = frames.read(session, [key.digest]).get(key.digest)
-        closed = known is not None and known.state == frames.CLOSED and known.have >= known.want
-        if known is not None and known.state == frames.SKIPPED and not again:
-            return Filled(key, "skipped")
-        fresh = before is not None and known is not None and (known.closed_at or before) >= before
-        if closed and (not again or fresh):
-            return Filled(key, "there")
-        if known is None:
-            framed_row = [framed.planned(primer, key)]
-            frames.plan(
-                session,
-                primer.name,
-                framed_row,
-                primer_version=primer.version,
-                lane=refreshes.BACKFILL,
-                reason="backfill",
-            )
-        elif known.state == frames.SKIPPED:
-            frames.unskip(session, [key.digest], lane=refreshes.BACKFILL)
-        elif closed:
-            frames.ask(session, [key.digest], lane=refreshes.BACKFILL, reason="backfill")
+    closed = known is not None and known.state == frames.CLOSED and known.have >= known.want
+    if known is not None and known.state == frames.SKIPPED and not again:
+        return Filled(key, "skipped")
+    fresh = before is not None and known is not None and (known.closed_at or before) >= before
+    if closed and (not again or fresh):
+        return Filled(key, "there")
     day = 86_400.0
     deadline = time.monotonic() + day
     try:
+        framed.refuse_older(key, primer, alias)
+        # Before it is planned itself: a worker would merge it without them.
+        framed.compute_parts(key, primer, alias, deadline, past=True)
+        with framed.slots(alias) as session:
+            _wanted(session, key, primer, known, closed)
         outcome = framed.computed(
             key, primer, alias, reason="backfill", force=True, deadline=deadline, wait=day
         )
     except KckFlowError as error:
         return Filled(key, "failed", error)
     return Filled(key, "done" if outcome == "found" else outcome)
+
+
+def _wanted(session: Session, key: Key, primer: TimeFrame, known: Any, closed: bool) -> None:
+    if known is None:
+        frames.plan(
+            session,
+            primer.name,
+            [framed.planned(primer, key)],
+            primer_version=primer.version,
+            lane=refreshes.BACKFILL,
+            reason="backfill",
+        )
+    elif known.state == frames.SKIPPED:
+        frames.unskip(session, [key.digest], lane=refreshes.BACKFILL)
+    elif closed:
+        frames.ask(session, [key.digest], lane=refreshes.BACKFILL, reason="backfill")
 
 
 # -- how far they are
@@ -341,10 +332,9 @@ def _oldest_open(
     window, start = primer.sizes[size], first
     if first <= now:
         last = window.start_of(now)
+        step = window.step(first, last)
         begun = (
-            (last - first) // window.size + 1
-            if isinstance(window.size, timedelta)
-            else sum(1 for _ in _starts(window, first, last))
+            (last - first) // step + 1 if step is not None else sum(1 for _ in _starts(window, first, last))
         )
         _, oldest = _open(session, window, of, first, begun)
         start = oldest if oldest is not None else window.after(last)
@@ -367,16 +357,18 @@ def _open(
     """
     if number <= 0:
         return 0, None
-    if not isinstance(window.size, timedelta):
+    # Only of hours it matters from when to when.
+    step = window.step(first, first + HOUR * number)
+    if step is None:
         starts = list(islice(_starts(window, first, datetime.max.replace(tzinfo=UTC)), number))
         known = frames.decided_starts(session, of, first, window.after(starts[-1]))
         left = [start for start in starts if start not in known]
         return len(left), left[0] if left else None
-    last = first + window.size * (number - 1)
+    last = first + step * (number - 1)
     left_over = number - frames.decided_between(session, of, first, last)
     if left_over <= 0:
         return 0, None
-    return left_over, frames.undecided(session, of, first, last, window.size.total_seconds())
+    return left_over, frames.undecided(session, of, first, last, step.total_seconds())
 
 
 TimeFrame.oldest_need = staticmethod(needs_from)

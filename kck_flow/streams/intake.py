@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from django.db import DataError, connections
 from django.db import Error as DatabaseErrors
@@ -19,8 +20,8 @@ from .. import clock
 from ..cache.failures import describe
 from ..conf import conf
 from ..errors import UnstorableValue
-from ..message import Message, Source
-from ..store import cursors, outbox
+from ..message import LONGEST_TOPIC, Message, Source
+from ..store import cursors
 from ..store.session import Session, caller
 from . import catching_up, log
 from .topics import source_reader
@@ -32,6 +33,8 @@ BATCH = 500
 NOTED_SECONDS, OVERLAP = 10.0, timedelta(minutes=5)
 # How long is waited after a source was lost, at first and at most.
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# How often it is looked whether another process has fetched what this one would have to.
+LOOK_SECONDS = 1.0
 
 
 # What a message may be that cannot be kept: too deep, a number out of range, an instant without a zone.
@@ -63,8 +66,13 @@ class Bridge(threading.Thread):
         # Since when it is subscribed to without a break, and when that was last written down (of one that remembers).
         self._since: datetime | None = None
         self._noted = 0.0
+        # When it was subscribed to; the databases whose topics may lack what was before; when that is looked at next.
+        self._opened_at, self._behind, self._look_at = clock.now(), self._aliases, 0.0
+        self._owner = uuid4().hex
         # Whether the last fetch found nothing.
         self.idle = threading.Event()
+        # What it was lost of, while it has not been read since.
+        self.error = ""
         self.messages = 0
 
     def run(self) -> None:
@@ -78,13 +86,15 @@ class Bridge(threading.Thread):
                         cursors.begin(caller(alias), source_reader(self.source_name), [0], None, None)
                     source.open(self._position())
                     logger.info("source.opened source=%s", self.source_name)
+                    self._opened_at, self._behind, self._look_at = clock.now(), list(self._aliases), 0.0
                     self._catch_up(source)
                     pause = PAUSE
                     while not self._stopping.is_set():
                         self.turn(source)
+                        self._catch_up(source)
                 except Exception as error:  # whatever it raises: the others go on, and it is tried again
-                    self.idle.set()
                     if not self._stopping.is_set():
+                        self.error = describe(error)
                         logger.error(
                             "source.lost source=%s again_in_s=%.1f error=%s",
                             self.source_name,
@@ -92,6 +102,7 @@ class Bridge(threading.Thread):
                             describe(error),
                         )
                         self._say(describe(error))
+                    self.idle.set()
                     self._stopping.wait(pause)
                     pause = min(pause * 2, LONGEST_PAUSE)
                 finally:
@@ -106,24 +117,33 @@ class Bridge(threading.Thread):
             connections.close_all()
 
     def _catch_up(self, source: Source) -> None:
-        """Fetch what topics lack of its past: what was sent before it was subscribed to."""
-        until = clock.now()
-        new = sum(
-            catching_up.catch_up(self.source_name, source, alias, until, self._stopping)
-            for alias in self._aliases
-        )
-        self._since = until if source.has_history else None
-        self.messages += new
-        if new:
-            self._brought()
+        """Fetch what topics lack of its past: what was sent before it was subscribed to. Where another process does, it
+        is looked again, now and then, whether it has.
+        """
+        if not self._behind or time.monotonic() < self._look_at:
+            return
+        for alias in list(self._behind):
+            new = catching_up.catch_up(
+                self.source_name, source, alias, self._opened_at, self._stopping, self._owner
+            )
+            if new is None:
+                continue
+            self._behind.remove(alias)
+            self.messages += new
+            if new:
+                self._brought()
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        self._since = self._opened_at if source.has_history and not self._behind else None
 
     def turn(self, source: Source) -> int:
         """Bring one batch; returns how many messages it had."""
         asked_at = clock.now()
         batch = source.fetch(BATCH, conf.FLUSH_INTERVAL)
+        self.error = ""
         if not batch:
             self._note_until(asked_at)
-            self.idle.set()
+            if not self._behind:
+                self.idle.set()
             return 0
         self.idle.clear()
         try:
@@ -183,10 +203,10 @@ def _known_or_new(session: Session, name: str, batch: Sequence[Message]) -> Sequ
     """Return the messages of which it can be told whether they have been here. Those from before the log was last
     deleted from are refused, and counted.
     """
-    pruned = outbox.pruned_before(session)
+    pruned = log.known_from(session, batch)
     if pruned is None:
         return batch
-    kept = [message for message in batch if message.at is None or message.at >= pruned]
+    kept = [message for message in batch if not log.is_before(message, pruned)]
     if len(kept) < len(batch):
         cursors.add(session, source_reader(name), 0, refused=len(batch) - len(kept))
         logger.warning(
@@ -203,7 +223,8 @@ def _keep_one(session: Session, name: str, message: Message) -> int:
         with session.transaction():
             return log.append(session, name, [message])
     except UNKEPT as error:
-        logger.error("message.unreadable source=%s id=%s error=%s", name, message.id, describe(error))
+        logger.error("message.unreadable source=%s id=%s error=%s", name, message.id[:100], describe(error))
         told = {"unreadable": describe(error)}
         topic = message.topic if isinstance(message.topic, str) and message.topic else "unreadable"
+        topic = topic[:LONGEST_TOPIC]
         return log.append(session, name, [replace(message, topic=topic, at=None, body=None, headers=told)])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from .. import clock
 from ..conf import conf
-from ..message import Message
+from ..message import LONGEST_TOPIC, Message
 from ..store import outbox
 from ..store.session import Session, caller
 
@@ -40,7 +40,7 @@ def send(
 
     Raises:
         UnstorableValue: the body cannot be kept.
-        ValueError: there is no topic, or the instant is naive.
+        ValueError: there is no topic, its name is too long, or the instant is naive.
     """
     return send_many([Message(topic, body, id, at, key, headers or {})], using=using) == 1
 
@@ -64,6 +64,11 @@ def append(
     for message in messages:
         if not isinstance(message.topic, str) or not message.topic:
             raise ValueError(f"A message needs the name of its topic, a text; {message.topic!r} is none.")
+        if len(message.topic) > LONGEST_TOPIC:
+            raise ValueError(
+                f"The name of a topic has at most {LONGEST_TOPIC} characters; {message.topic[:60]!r}… has "
+                f"{len(message.topic):,}. Say in the body what is no name."
+            )
         if message.at is None and not message.id:
             message.at = now  # sent twice, it is two
         if message.at is not None and (not isinstance(message.at, datetime) or message.at.tzinfo is None):
@@ -76,3 +81,19 @@ def append(
                 f"(topic {message.topic!r})."
             )
     return outbox.append(session, source, messages, now, audience)
+
+
+def known_from(session: Session, messages: Sequence[Message]) -> datetime | None:
+    """Return the instant before which the log does not know any more what it had; None where nothing was deleted.
+
+    In the transaction of what is appended: where any of the messages is about so old, it stays so until that ends.
+    """
+    old = clock.now() - timedelta(days=max(conf.MESSAGE_RETENTION_DAYS - 1, 0))
+    if any(is_before(one, old) for one in messages):
+        outbox.hold(session)
+    return outbox.pruned_before(session)
+
+
+def is_before(message: Message, at: datetime | None) -> bool:
+    """Return whether a message says that it happened before an instant. One whose own has no zone says nothing."""
+    return at is not None and message.at is not None and message.at.tzinfo is not None and message.at < at

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from .. import clock
-from ..cache import framing, horizon
+from ..cache import horizon
 from ..cache.compute import RAISED, Sessions
 from ..cache.facade import Cache
 from ..cache.failures import backoff_seconds, describe
@@ -186,6 +186,7 @@ class _Planning:
                     self._rows(params, size, gone),
                     primer_version=primer.version,
                     reason=why,
+                    model=primer.record_model,
                     also_planned=False,
                 )
             self.skipped += len(skipped)
@@ -198,17 +199,16 @@ class _Planning:
     ) -> list[tuple[datetime, datetime]]:
         """Return the oldest of the windows that have no frame, at most ``BATCH`` of them."""
         primer = self.primer
-        window, of = primer.sizes[size], primer.series_key(params, size)
+        step, of = primer.sizes[size].step(first, due), primer.series_key(params, size)
         expected = primer.whole(size, first, due)
         if expected <= 0:
             return []
         with self.sessions() as session:
-            if isinstance(window.size, timedelta):
-                last = first + window.size * (expected - 1)
-                if frames.there(session, of, first, last + window.size) >= expected:
+            if step is not None:
+                last = first + step * (expected - 1)
+                if frames.there(session, of, first, last + step) >= expected:
                     return []
-                step = window.size.total_seconds()
-                starts = frames.holes(session, of, first, last, step, BATCH)
+                starts = frames.holes(session, of, first, last, step.total_seconds(), BATCH)
                 return [(start, primer.end_of(size, start)) for start in starts]
             if frames.there(session, of, first, due) >= expected:
                 return []
@@ -308,7 +308,7 @@ class _Planning:
             if self.primer.late == "revise":
                 if frames.ask(session, [one.digest], lane=self.primer.priority, reason="late", late=late):
                     self.again += 1
-            elif late != one.late:
+            elif late > one.late:
                 frames.set_late(session, one.digest, late)
 
     # -- when next
@@ -363,7 +363,7 @@ def _moved(stream: Any, closed: Sequence[frames.Closed]) -> Any:
 
 def sync(session: Session, primer: TimeFrame) -> bool:
     """See that a family's planner has its slot; returns whether it is due by that."""
-    return frames.planner(session, framing.slot_key(primer.name), refreshes.TRIGGERED)
+    return frames.planner(session, frames.slot_key(primer.name), refreshes.TRIGGERED)
 
 
 def families_of(names: Sequence[str] | None = None) -> list[TimeFrame]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import clock, hooks, spread, waking
@@ -20,20 +20,22 @@ from ..entry import Entry
 from ..errors import InvalidKey, KckFlowError, NotPrimed
 from ..key import Key
 from ..registry import registry
-from ..store import cursors, families, held, outbox, pending, products
+from ..store import cursors, families, held, outbox, pending, private, products
 from ..store.cursors import Cursor
 from ..store.outbox import SHARDS, Place
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..storing import args_of, public_of
 from ..topic import Topic
-from . import folding
+from . import folding, remembering
 from .folding import Batch, Given
 
 logger = logging.getLogger("kck_flow")
 
 # A topic whose messages are rare says that often, at least, how far it has looked.
 LOOKED_SECONDS = 5.0
+# Where all that ever happened begins.
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,6 @@ def topics(names: Sequence[str] | None = None, alias: str | None = None) -> list
     return [one for one in found if alias is None or spread.alias_of(one) == alias]
 
 
-# Sources that remember what they brought, by name; filled in by whoever knows them. Where there are any, a topic that
-# begins waits until what it lacks of their past has been fetched.
-remembering: list[str] = []
-
-
 def source_reader(name: str) -> str:
     """Return the name under which is kept how far a source has been read."""
     return f"source:{name}"
@@ -93,12 +90,15 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
     with session.transaction():
         known = cursors.listed(session, topic.name)
         if not known:
-            position = _position(Place(), topic.partitions) | (
-                {"waits": list(remembering)} if remembering else {}
-            )
+            # Inside of a TestCase nobody is there who would fetch it.
+            waits = [] if private.in_test_case() else remembering.sources()
+            position = _position(Place(), topic.partitions) | ({"waits": waits} if waits else {})
+            outbox.hold(session)  # what it lacks is known, and no more
             # Of two that let it begin at once, the other waits until this has committed, and then does nothing.
             if cursors.begin(session, topic.name, range(topic.partitions), position, since):
-                _note_logged(session, topic)
+                _note_logged(session, topic, waits, since)
+                if waits:
+                    logger.info("topic.waits family=%s sources=%s", topic.name, ",".join(waits))
             return
         if {_parts_of(one.position) for one in known} != {topic.partitions}:
             _split_otherwise(session, topic)
@@ -123,21 +123,18 @@ def begin(topic: Topic, now: datetime | None = None) -> None:
             )
 
 
-def _note_logged(session: Session, topic: Topic) -> None:
-    """Note what of the past of sources a topic finds in the log as it begins: it needs not be fetched."""
+def _note_logged(session: Session, topic: Topic, sources: Sequence[str], since: datetime | None) -> None:
+    """Note what of the past of sources a topic finds in the log as it begins, and need not be fetched; and what it
+    lacks of the log itself.
+    """
     pruned = outbox.pruned_before(session)
-    found = [
-        (max(start, pruned) if pruned is not None else start, end)
-        for name in remembering
+    lacks = cursors.joined([(since or ALWAYS, pruned)]) if pruned is not None else ()
+    found = {
+        name: cursors.without(one.fetched_from(), lacks)
+        for name in sources
         for one in cursors.listed(session, source_reader(name))
-        for start, end in one.fetched
-    ]
-    cursors.change(
-        session,
-        topic.name,
-        0,
-        fetched=cursors.told(cursors.joined([one for one in found if one[0] < one[1]])),
-    )
+    }
+    cursors.change(session, topic.name, 0, fetched=cursors.told_by_source(found), missing=cursors.told(lacks))
 
 
 def _position(place: Place, parts: int) -> dict[str, Any]:
@@ -194,7 +191,12 @@ def _split_otherwise(session: Session, topic: Topic) -> None:
         session,
         topic.name,
         missing=cursors.told(cursors.joined([gap for one in known for gap in one.missing])),
-        fetched=cursors.told(cursors.joined([interval for one in known for interval in one.fetched])),
+        fetched=cursors.told_by_source(
+            {
+                name: cursors.joined([one for other in known for one in other.fetched.get(name, ())])
+                for name in {name for one in known for name in one.fetched}
+            }
+        ),
         moved_at=min(one for one in moved if one is not None) if all(moved) else None,
         watermark=max((one.watermark for one in known if one.watermark is not None), default=None),
         begun_at=min(one.begun_at for one in known),
@@ -240,18 +242,18 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             clock.now()
         )  # before it is looked who else is at work: who begins in between sends later than this
         cursor = cursors.lock(session, topic.name, part)
-        if cursor is None or cursor.position.get("waits"):
+        if cursor is None or (cursor.position.get("waits") and not _wait_in_vain(session, topic, cursor)):
             return None
-        # What a transaction has sent that is still open will come from before.
-        until = min(now, cursor.open_since) if cursor.open_since is not None else now
+        until, looked_at = _until(cursor, now)
         place = cursor.place
         logged, after = outbox.read(session, place, reader_of(topic, cursor), most)
         aside = held.ready(session, topic.name, part, most)
         # Of a round that was begun in another transaction, more has come since.
         whole = place.until is None and after.until is None and not place.extra and len(logged) < most
-        position = _position(after, _parts_of(cursor.position))
+        position = _position(after, _parts_of(cursor.position)) | looked_at
         if not logged and not aside:
             looked = cursor.moved_at is not None and (now - cursor.moved_at).total_seconds() < LOOKED_SECONDS
+            looked = looked or (until is None and looked_at == {"looked": cursor.position.get("looked")})
             if not (looked and whole):
                 cursors.move(session, cursor, position, moved_at=until if whole else None)
             return Turn(more=not whole, calm=whole and after.done is not None and not after.done.running)
@@ -266,6 +268,44 @@ def _turn(topic: Topic, part: int, alias: str, most: int) -> Turn | None:
             moved_at=until if whole else None,
         )
         return Turn(len(logged) + len(aside), not whole or len(aside) >= most, len(done.failures))
+
+
+def _until(cursor: Cursor, now: datetime) -> tuple[datetime | None, dict[str, Any]]:
+    """Return up to when all has come that a part has read once it has read all that is there, and what its position
+    remembers of that. None: no further than is known.
+    """
+    # What a transaction has sent that is still open will come from before.
+    until = min(now, cursor.open_since) if cursor.open_since is not None else now
+    if cursor.hidden is None:
+        return until, {}
+    # Since when some are open cannot be told. But once all that have a smaller number than we had at an earlier look
+    # are over, all has come that was sent before that.
+    at, number = cursor.position.get("looked") or (None, 0)
+    if at is not None and cursor.first_open < number < cursor.hidden:
+        return None, {"looked": [at, number]}
+    known = min(until, datetime.fromisoformat(at)) if at is not None and number < cursor.hidden else None
+    return known, {"looked": [now.isoformat(), cursor.hidden]}
+
+
+def _wait_in_vain(session: Session, topic: Topic, cursor: Cursor) -> bool:
+    """Return whether all sources for which a part waits are gone, or go by another name: nobody will fetch for it."""
+    waits = cursor.position["waits"]
+    if remembering.there(waits):
+        return False
+    logger.warning(
+        "topic.waits_no_more family=%s part=%d sources=%s: no source of that name remembers anything now",
+        topic.name,
+        cursor.part,
+        ",".join(waits),
+    )
+    since, now, missing = cursor.since, clock.now(), cursor.missing
+    if since is not None and since < now:
+        seen = cursors.listed(session, topic.name)[0]
+        for name in waits:
+            lacks = cursors.without([(since, now)], seen.fetched_from(name))
+            missing = cursors.joined([*missing, *lacks])
+        cursors.change(session, topic.name, cursor.part, missing=cursors.told(missing))
+    return True
 
 
 def _late(topic: Topic, cursor: Cursor, logged: Sequence[outbox.Logged]) -> int:
@@ -416,6 +456,7 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     with session.transaction():
         if alone:
             session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        outbox.hold(session)  # what it goes back to
         # Whoever is at one of its parts is waited for.
         session.run(
             "SELECT 1 FROM kck_cursor WHERE reader = %(reader)s ORDER BY part FOR UPDATE",
@@ -432,11 +473,8 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
                 f"{topic.name!r} cannot go back to {begin_at or 'its beginning'}: messages from before "
                 f"{pruned.isoformat()} are not in the log any more. Nothing was changed."
             )
-        gone = [
-            key
-            for key in map(topic.parse_key, products.texts_of(session, topic.name))
-            if start is None or key.params["window"] >= start
-        ]
+        there, left = _keys_of(session, topic)
+        gone = [key for key in there if start is None or key.params["window"] >= start]
         products.empty(session, [key.digest for key in gone])
         held.forget(session, topic.name, start)
         for one in known:
@@ -464,6 +502,14 @@ def rewind(topic: Topic, to: datetime | None = None) -> datetime:
     logger.info(
         "topic.rewound family=%s to=%s products=%d", topic.name, begin_at or "the beginning", len(gone)
     )
+    if left:
+        logger.warning(
+            "topic.left family=%s products=%d first=%s: their keys are not of the windows and parameters that it has "
+            "now, and they stay as they are",
+            topic.name,
+            len(left),
+            left[0],
+        )
     return begin_at or known[0].begun_at
 
 
@@ -485,15 +531,24 @@ def outlived(topic: Topic) -> list[Key]:
     if not kept:
         return []
     found = []
-    for text in products.texts_of(caller(spread.alias_of(topic)), topic.name):
-        try:
-            key = topic.parse_key(text)
-        except InvalidKey:  # of windows that it had once: of these nothing is known
-            continue
+    for key in _keys_of(caller(spread.alias_of(topic)), topic)[0]:
         start = key.params["window"]
         if start is not None and start < kept[key.params.get("size") or ""]:
             found.append(key)
     return found
+
+
+def _keys_of(session: Session, topic: Topic) -> tuple[list[Key], list[str]]:
+    """Return the keys of a topic's products; and those that are of windows (or parameters) which it had once: what they
+    mean is not known any more.
+    """
+    keys, others = [], []
+    for text in products.texts_of(session, topic.name):
+        try:
+            keys.append(topic.parse_key(text))
+        except InvalidKey:
+            others.append(text)
+    return keys, others
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,6 +563,7 @@ class Lag:
         handled, late: How many messages it has taken since it began; how many of them too late.
         waiting, parked: How many are set aside, to be enriched or because their handler failed.
         error: What it fails of, where it does.
+        waits_for: The sources whose history it waits for before it reads anything.
     """
 
     topic: str
@@ -519,6 +575,7 @@ class Lag:
     waiting: int = 0
     parked: int = 0
     error: str = ""
+    waits_for: tuple[str, ...] = ()
 
 
 def lag(topic: Topic, most: int = 10_000) -> Lag:
@@ -540,6 +597,7 @@ def lag(topic: Topic, most: int = 10_000) -> Lag:
         aside.get(held.WAITING, 0) + aside.get(held.READY, 0),
         aside.get(held.PARKED, 0),
         next((one.error for one in known if one.error), ""),
+        tuple(sorted({name for one in known for name in one.position.get("waits", ())})),
     )
 
 

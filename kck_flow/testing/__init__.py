@@ -181,9 +181,9 @@ def count_computes(*key_bases: str) -> Iterator[Computes]:
 def _count(primer: Primer, computes: Computes) -> None:
     original = primer.compute
 
-    def counted(key: Any) -> Any:
+    def counted(key: Any, *more: Any) -> Any:  # the period of a metric, the items of a frame
         computes.counts[str(key)] += 1
-        return original(key)
+        return original(key, *more)
 
     primer.__dict__["compute"] = counted
 
@@ -256,6 +256,8 @@ def reset() -> None:
     tier.clear()
     behind.forget()
     counted.forget()
+    for declared in registry.on_demand.values():
+        registry.withdraw(declared)
     flows.forget()
     recount.forget()
     reach.forget()

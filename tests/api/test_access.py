@@ -22,7 +22,7 @@ SEEN = {
     "a_kept": (401, 403, OK, OK, OK, 401, 403, 403),
     "a_secret": (404, 404, 404, 404, 404, 401, 404, 404),
     "a_tenant/7": (401, 403, 403, 403, 403, 401, OK, 403),
-    "a_tenant/x": (401, 403, 403, 403, 403, 401, 403, 403),
+    "a_tenant/x": (401, 404, 404, 404, 404, 401, 404, 404),
     "a_nothing": (401, 403, 404, 404, 404, 401, 403, 403),
 }
 # What whoever may see it, or not, gets for doing something to ``a_kept``, ``a_tenant/7``.

@@ -17,6 +17,7 @@ from kck_flow.registry import registry
 from kck_flow.store import products
 from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time
+from tests.pages.conftest import Signups
 
 from .conftest import NOW, ROOT, body_of
 
@@ -214,7 +215,7 @@ def test_what_is_counted_has_no_version_and_is_told_apart_by_what_it_is(
 
 def test_layout_is_told_where_it_is_asked_for(api: Any, client: Client, staff: Any) -> None:
     told = client.get(f"{ROOT}/products/p_signups.json?range=7d&extra=layout,columns&shape=arrays").json()
-    assert told["layout"]["goal"] == 900
+    assert told["layout"]["goal"] == Signups.goal
     assert told["columns"] == ["start", "end", "value", "complete"]
     assert len(told["rows"][0]) == 4
     assert client.get(f"{ROOT}/products/a_columned.json?extra=layout").json()["layout"]["columns"] == [

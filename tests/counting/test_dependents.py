@@ -73,9 +73,20 @@ class Moves(Primer):
         return Cache.get_instance().get("converting")["value"]
 
 
+class MovesBySteps(Primer):
+    """Reads what a flow counted, step by step."""
+
+    key_base = "moves_by_steps"
+
+    def compute(self, key: Any) -> Any:
+        now = datetime.now(UTC)
+        points = Cache.get_instance().series("converting", now - timedelta(hours=3), now)
+        return sum(point.value or 0 for point in points)
+
+
 @pytest.fixture(autouse=True)
 def _declared() -> Iterator[None]:
-    with registered(Twice, Thrice, Declared, Branched, Moves):
+    with registered(Twice, Thrice, Declared, Branched, Moves, MovesBySteps):
         yield
 
 
@@ -258,6 +269,24 @@ def test_what_reads_a_flow_is_told(transactional_db: None, cache: Cache) -> None
     run_worker()
     assert states(cache, "moves") != ["fresh"]
     assert cache.get("moves") == 1
+
+
+@committed
+def test_what_reads_the_steps_of_a_flow_is_told_of_what_moves_then_and_not_before(
+    transactional_db: None, cache: Cache
+) -> None:
+    Account.objects.create(state="trial")
+    Account.objects.update(state="active")
+    settled(cache, "moves_by_steps")
+    assert states(cache, "moves_by_steps") == ["fresh"]
+    with count_computes("moves_by_steps") as computes:
+        assert cache.get("moves_by_steps") == 1
+    assert computes.total == 0
+    Account.objects.update(state="trial")
+    Account.objects.update(state="active")
+    run_worker()
+    assert states(cache, "moves_by_steps") != ["fresh"]
+    assert cache.get("moves_by_steps") == 2
 
 
 @committed

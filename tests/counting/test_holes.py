@@ -19,7 +19,7 @@ from django.test.utils import CaptureQueriesContext
 import postgres
 from kck_flow import Cache, DecimalParameter, Facet, Stock, StringParameter
 from kck_flow.cache import counted as reading
-from kck_flow.changes import triggers
+from kck_flow.changes import rows, triggers
 from kck_flow.definition import NotCaptured, definition
 from kck_flow.management.verbs import checking
 from kck_flow.testing import registered, run_worker
@@ -275,3 +275,30 @@ def test_hole_1_a_set_of_stocks_and_flows_is_read_in_as_many_statements_as_kinds
     with CaptureQueriesContext(connection) as asked:
         cache.get_many(stocks)
     assert len(asked) == 1
+
+
+@committed
+@pytest.mark.parametrize("kind", ["capture", "rows"])
+def test_what_another_project_has_in_a_schema_of_its_own_is_left_alone(kind: str, cache: Cache) -> None:
+    name = "kck_insert_" + "0" * 20 if kind == "capture" else "kck_rows_insert_" + "0" * 20
+    sql(
+        "CREATE SCHEMA neighbour; CREATE TABLE neighbour.accounts_account (id int);"
+        "CREATE TABLE neighbour.kck_delta (id int);"
+        f"CREATE FUNCTION neighbour.{name}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        f"CREATE FUNCTION neighbour.{name[:-1]}1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        f"CREATE TRIGGER kck_{kind}_insert AFTER INSERT ON neighbour.accounts_account "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION neighbour.{name}()"
+    )
+    try:
+        sql(
+            "DROP TRIGGER kck_capture_delete ON accounts_account"
+        )  # so that there is something to do, and to sweep
+        triggers.install("default")
+        rows.install("default")
+        assert sql(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = 'neighbour.accounts_account'::regclass"
+        ) == [(f"kck_{kind}_insert",)]
+        assert sql("SELECT count(*) FROM pg_proc WHERE pronamespace = 'neighbour'::regnamespace") == [(2,)]
+    finally:
+        sql("DROP SCHEMA neighbour CASCADE")
+        triggers.install("default")

@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.template import Context, Template
+from django.utils import timezone
 
 from kck_flow import Cache, Facet, Flow, ModelParameter, Process, Stock
 from kck_flow.cache import counted
@@ -455,6 +456,7 @@ def test_a_process_is_asked_for_on_the_command_line(
     said = capsys.readouterr().out
     assert "OPENING" in said
     assert "converting →" in said
+    assert "──converting 1──▶ [paying 1" in said.partition("OPENING")[0], "the picture comes first"
     assert "when its books were opened: it balances." in said
     call_command("kck", "process", "subscriptions", "--format", "json")
     told = json.loads(capsys.readouterr().out)
@@ -472,6 +474,11 @@ def test_a_process_is_asked_for_on_the_command_line(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("process,start,end,kind,name")
     assert len(lines) >= 1 + 2 * 10
+    with timezone.override("Asia/Kathmandu"):  # a quarter of an hour beside any other zone
+        call_command("kck", "process", "subscriptions", "--from", now.isoformat(), "--by", "hour")
+        said, began = capsys.readouterr().out, f"{timezone.localtime(now):%Y-%m-%d %H:%M}"
+    assert f"\n{began}" in said
+    assert f"Since {began} +0545: it balances." in said or f"Since {began} +0545: not all" in said
     with pytest.raises(CommandError, match="is within a window of"):
         call_command("kck", "process", "subscriptions", "--from", (now + timedelta(minutes=3)).isoformat())
     with pytest.raises(CommandError, match="'trial' is no process"):

@@ -276,6 +276,23 @@ def test_the_commands_show_records(transactional_db: None, clock: Clock, cache: 
     assert datetime.fromisoformat(row["recorded_at"]) == MONDAY
 
 
+@committed
+def test_a_recorded_stock_is_listed_with_its_count(
+    transactional_db: None, clock: Clock, cache: Cache
+) -> None:
+    Account.objects.bulk_create([Account(state="active") for _ in range(3)])
+    cache.refresh("kept")
+    clock.move(hours=3)
+    work()
+    out = StringIO()
+    call_command("kck", "keys", "--format", "json", stdout=out)
+    (row,) = [one for one in json.loads(out.getvalue()) if one["key"] == "kept"]
+    assert (row["state"], row["value"]["value"]) == ("fresh", 3)
+    out = StringIO()
+    call_command("kck", "keys", "--state", "empty", "--format", "json", stdout=out)
+    assert "kept" not in [one["key"] for one in json.loads(out.getvalue())]
+
+
 def test_records_in_a_testcase(clock: Clock, cache: Cache) -> None:
     branch = Branch.objects.create(name="1")
     Account.objects.create(state="active", branch=branch)

@@ -43,6 +43,12 @@ class RabbitMQ:
                     raise
         self.url = f"amqp://guest:guest@127.0.0.1:{self._port}//"
 
+    @property
+    def pid(self) -> int:
+        """The process that is killed by the kernel when the tests are."""
+        assert self._daemon is not None
+        return self._daemon.pid
+
     def start(self) -> None:
         """Start it, with what it kept."""
         (self._folder / "rabbitmq.conf").write_text(
@@ -62,6 +68,8 @@ class RabbitMQ:
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self._folder / "generated"),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
             "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            # The script becomes the broker. It would start it, wait, and leave it behind when it is killed with us.
+            "RUNNING_UNDER_SYSTEMD": "true",
             "RABBITMQ_DIST_PORT": str(self._between),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
         }

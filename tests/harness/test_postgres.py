@@ -268,6 +268,11 @@ def test_binaries_that_only_root_can_reach_are_copied(
     assert found.is_relative_to(initialised.with_name("cache"))
     with postgres.server() as server:
         assert server._bin == found
+    home, kept = found.parents[2], found.stat().st_ino
+    postgres._copy_binaries(
+        closed / package.name, home, found
+    )  # by somebody who began when there was none yet
+    assert found.stat().st_ino == kept, "taken away from under those who use it"
 
 
 def _guards(owner: int) -> list[int]:

@@ -26,7 +26,7 @@ from kck_flow.metric import rolled
 from kck_flow.models import ConfiguredMetric, Record, Run
 from kck_flow.refresh import collecting
 from kck_flow.registry import registry
-from kck_flow.testing import freeze_time, registered, reset, run_worker
+from kck_flow.testing import count_computes, freeze_time, registered, reset, run_worker
 from tests.shop.models import Author, Customer, Order
 
 pytestmark = pytest.mark.django_db
@@ -495,6 +495,27 @@ def test_a_metric_that_measures_nothing_is_told_by_the_checks(declare: Declare) 
     assert ["neither compute nor a type" in one.msg for one in told] == [True]
 
 
+def test_computes_of_metrics_are_counted_with_a_period_or_without(
+    declare: Declare, cache: CacheClass
+) -> None:
+    declare("m_now_counted", lambda self, key: 1)
+    declare("m_past_counted", lambda self, key, span: 2)
+    with count_computes("m_now_counted", "m_past_counted") as computes:
+        assert cache.get_many(["m_now_counted", "m_past_counted"]) == {
+            "m_now_counted": 1,
+            "m_past_counted": 2,
+        }
+    assert (computes.of("m_now_counted"), computes.of("m_past_counted")) == (1, 1)
+
+
+def test_the_checks_take_a_compute_with_a_period_or_without_and_no_other(declare: Declare) -> None:
+    declare("m_now_checked", lambda self, key: 1)
+    declare("m_past_checked", lambda self, key, span: 1)
+    declare("m_neither_checked", lambda self: 1)
+    told = [one.msg for one in check_primers() if "_checked" in one.msg]
+    assert [("m_neither_checked" in one, "compute takes (self)" in one) for one in told] == [(True, True)]
+
+
 def test_the_line_for_cron_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     from cronsim import CronSim
 
@@ -505,3 +526,26 @@ def test_the_line_for_cron_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert next(CronSim(" ".join([minute, *rest[:4]]), NOON)) == NOON + timedelta(minutes=5)
     assert rest[4].startswith("cd ")
     assert rest[4].endswith("kck collect -v0")
+
+
+def test_one_that_was_not_collected_in_time_is_stale_and_then_failed(
+    declare: Declare, cache: CacheClass
+) -> None:
+    numbers: list[Any] = [1, RuntimeError("down"), RuntimeError("down")]
+
+    def compute(self: Any, key: Any) -> int:
+        found = numbers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return int(found)
+
+    declare("m_late", compute, retries=0)
+    assert declare("m_never", lambda self, key: 1, soft_expire=None).soft_expire is None
+    with freeze_time(NOON) as clock:
+        list(collecting.collect(["m_late"]))
+        clock.move(minutes=80)
+        assert cache.get_entry("m_late").state == "fresh"
+        clock.move(minutes=11)
+        list(collecting.collect(["m_late"]))
+        held = cache.get_entry("m_late")
+        assert (held.value, held.state) == (1, "failed")

@@ -1,4 +1,4 @@
-"""A small site with pages: a process that balances, metrics that were collected for forty days, and who looks at them."""
+"""A small site with pages: metrics that were collected for seventy days, one that fails, and who looks at them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,22 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
-from kck_flow import Cache, Flow, Metric, Primer, Process, Stock
+from kck_flow import Metric, Primer
 from kck_flow.refresh import collecting
+from kck_flow.registry import registry
 from kck_flow.testing import freeze_time, registered, reset
-from tests.shop.models import Customer, Order
 
 NOW = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
+ROOT = "/x/y/"
 
 SITE = {
     "ROOT_URLCONF": "tests.pages.urls",
     "STATIC_URL": "/static/",
     "LOGIN_URL": "/login/",
-    "INSTALLED_APPS": [
-        "django.contrib.contenttypes",
-        "django.contrib.auth",
-        "django.contrib.sessions",
-        "django.contrib.staticfiles",
-        "kck_flow",
-        "tests.shop.apps.ShopConfig",
-        "tests.accounts.apps.AccountsConfig",
-        "tests.streams.meters.apps.MetersConfig",
-        "tests.streams.weather",
-    ],
     "MIDDLEWARE": [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -42,26 +33,24 @@ SITE = {
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
             "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                ]
-            },
+            "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
         }
     ],
 }
 
 
 class Signups(Metric):
-    """Sign-ups."""
+    """People who sign up.
 
-    key_base = "p_signups"
-    unit, unit_plural, good, section, goal = "sign-up", "sign-ups", "up", "Growth", 900
+    Counted by the day of their first visit.
+    """
+
+    key_base, label = "p_signups", "Sign-ups"
+    unit, unit_plural, good, section, goal = "sign-up", "sign-ups", "up", "Growth", 30
     tz = "UTC"
 
     def compute(self, key: Any, span: Any) -> int:
-        return 20 + span.start.day % 7 + span.start.day // 3
+        return 20 + span.start.day % 7
 
 
 class Share(Metric):
@@ -73,6 +62,15 @@ class Share(Metric):
 
     def compute(self, key: Any, span: Any) -> Decimal:
         return Decimal(30 + span.start.day % 5) / 100
+
+
+class Nobody(Metric):
+    """People who complain."""
+
+    key_base, section, tz, good = "p_nobody", "Growth", "UTC", "down"
+
+    def compute(self, key: Any, span: Any) -> int:
+        return 0
 
 
 class Broken(Metric):
@@ -87,53 +85,51 @@ class Broken(Metric):
 class Report(Primer):
     """A list that takes a while."""
 
-    key_base, section = "p_report", "Reports"
+    key_base, section, permission = "p_report", "Reports", "accounts.view_account"
 
     def compute(self, key: Any) -> list[int]:
         return [1, 2, 3]
 
 
-class Open(Stock):
-    """Open orders."""
-
-    key_base, model, unit, unit_plural = "p_open", Order, "order", "orders"
-    members = {"state": "open"}
+NAMES = ("p_signups", "p_share", "p_nobody", "p_broken", "p_report")
 
 
 @pytest.fixture
-def site() -> Iterator[dict[str, Any]]:
-    """The site's settings."""
+def site() -> Iterator[None]:
+    """The site's settings, and no products but its own: the overview shows all that stand alone."""
+    before = dict(registry.primers)
     with override_settings(**SITE):
-        yield SITE
+        registry.primers = {name: one for name, one in before.items() if name == "metric"}
+        registry._changed()
+        try:
+            yield
+        finally:
+            registry.primers = {**before, **{k: v for k, v in registry.primers.items() if k in before}}
+            registry._changed()
 
 
 @pytest.fixture
-def declared() -> Iterator[list[Any]]:
-    """Some products, and metrics that were collected for forty days."""
+def declared(site: None) -> Iterator[list[Any]]:
+    """The products above."""
     reset()
     with ExitStack() as stack:
-        found = stack.enter_context(registered(Signups, Share, Broken, Report))
-        yield found
+        yield stack.enter_context(registered(Signups, Share, Nobody, Broken, Report))
     reset()
 
 
 @pytest.fixture
 def history(declared: list[Any], db: None) -> Iterator[Any]:
-    """Forty days of metrics, and the clock at the afternoon of the last."""
+    """Seventy days of metrics, and the clock in the afternoon of the last."""
+    names = NAMES[:-1]
     with freeze_time(NOW - DAY * 70) as clock:
-        list(collecting.collect(["p_signups", "p_share", "p_broken"]))
+        list(collecting.collect(names))
         clock.set(NOW)
-        list(collecting.collect(["p_signups", "p_share", "p_broken"]))
+        list(collecting.collect(names))
         yield clock
 
 
-def login(client: Client, **attributes: Any) -> Any:
-    """Log somebody in."""
-    from django.contrib.auth.models import User
-
-    user = User.objects.create_user("someone", password="x", **attributes)
-    client.force_login(user)
-    return user
-
-
-__all__ = ["Cache", "Customer", "Flow", "Process"]
+@pytest.fixture
+def staff(db: None, client: Client) -> Client:
+    """Somebody of the staff, who has no permission besides."""
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    return client

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import amqp
@@ -46,6 +48,11 @@ class TestConformance(SourceConformance):
 
     def restart(self) -> None:
         self.broker.restart()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no kernel kills a child with its parent")
+def test_the_broker_cannot_outlive_the_tests(rabbitmq_broker: RabbitMQ) -> None:
+    assert Path(f"/proc/{rabbitmq_broker.pid}/comm").read_text() == "beam.smp\n"
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kck_flow.codec import MAX_DEPTH
-from kck_flow.message import Message
-from kck_flow.sources.reading import AS, BATCH_BYTES, LONGEST_TOPIC, Coming, Reading, decoded, instant
+from kck_flow.message import LONGEST_TOPIC, Message
+from kck_flow.sources.reading import AS, BATCH_BYTES, Coming, Reading, decoded, instant
 from kck_flow.store.outbox import body_of, text_of
 from kck_flow.testing.sources import BODIES, FOREIGN
 
@@ -75,6 +75,17 @@ def test_ids_and_keys_come_from_headers_then_from_fields() -> None:
     assert (message.id, message.key, message.at) == ("the broker's", "", WHEN)
     assert read(Reading(id="a.b"), b'{"a.b": "dotted", "a": {"b": "nested"}}').id == "dotted"
     assert read(Reading(id="a.b"), b"[1]").id == ""
+
+
+def test_what_has_no_id_is_told_of_once_with_an_instant_and_once_without(caplog) -> None:
+    reading = Reading()
+    for at in (None, WHEN, None, WHEN):
+        read(reading, at=at)
+    read(reading, id="m1")
+    told = [record.getMessage() for record in caplog.records]
+    assert ["delivered twice counts twice" in one for one in told] == [True, False]
+    assert ["of the same instant count once" in one for one in told] == [False, True]
+    assert all("source=orders topic=t" in one for one in told)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def test_nothing_is_wrong_with_good_ones() -> None:
     [
         (["orders"], "must be dict"),
         ({"": GOOD}, "its name must be a text"),
+        ({"o" * 20_000: GOOD}, "a name has at most 200 characters, not 20,000"),
         ({"orders": "amqp://"}, "must be a dict with a 'source'"),
         ({"orders": {"url": "x"}}, "has no 'source'"),
         ({"orders": {"source": "kck_flow.sources.amqp.AMQ"}}, "'kck_flow.sources.amqp.AMQ' cannot be found"),

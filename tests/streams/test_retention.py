@@ -13,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import Q
+from django.utils.timezone import make_aware
 
 from kck_flow import (
     Cache,
@@ -33,6 +34,8 @@ from kck_flow.errors import DeclarationError
 from kck_flow.event_stream import EventStream
 from kck_flow.management.verbs import pruning
 from kck_flow.models import Cursor, Event, Frame, Outbox
+from kck_flow.registry import registry
+from kck_flow.store import cursors
 from kck_flow.store.session import caller
 from kck_flow.streams import frames, retention, topics
 from kck_flow.streams.log import send
@@ -82,8 +85,14 @@ def left() -> list[int]:
     return sorted(Reading.everything.values_list("value", flat=True))
 
 
-def gone() -> datetime | None:
-    return Cursor.objects.filter(reader="stream:meters.reading").values_list("since", flat=True).first()
+def gone(name: str = "meters.reading") -> datetime | None:
+    """Return before when items of a stream were deleted. Without USE_TZ the ORM would tell a naive instant."""
+    return next((one.since for one in cursors.listed(caller("default"), f"stream:{name}")), None)
+
+
+def aware(at: datetime) -> datetime:
+    """Return an instant as the ORM tells it, aware in any case."""
+    return at if at.tzinfo is not None else make_aware(at)
 
 
 def kck(*args: str) -> tuple[int, str]:
@@ -146,8 +155,8 @@ def test_152_whatever_the_stream_is_called_its_data_is_protected() -> None:
             assert retention.verdict_of(retention.named(name).origin, T + 9 * HOUR).cutoff == T + 2 * HOUR
         assert retention.prune_source("meters.reading").deleted == 2
         # Each that reads it knows what is gone.
-        found = dict(Cursor.objects.filter(reader__startswith="stream:").values_list("reader", "since"))
-        assert found == {f"stream:{name}": T + 2 * HOUR for name in ("meters.reading", "some", "photos")}
+        assert Cursor.objects.filter(reader__startswith="stream:").count() == 3
+        assert [gone(name) for name in ("meters.reading", "some", "photos")] == [T + 2 * HOUR] * 3
 
 
 @committed
@@ -229,6 +238,33 @@ def test_153_on_unknown_nothing_is_deleted_and_nothing_called(since: Any, why: s
         assert why in said
         assert stream.asked == []
         assert not Cursor.objects.filter(reader__startswith="stream:").exists()
+
+
+class _Unfinished(Primer):
+    """A primer that cannot be set up: which stream it would read, nobody knows."""
+
+    key_base = "rt_unfinished"
+
+    def __init__(self) -> None:
+        raise DeclarationError("it is not finished")
+
+
+@committed
+@pytest.mark.usefixtures("readings", "clock")
+def test_153_beside_a_primer_that_cannot_be_set_up_nothing_is_deleted() -> None:
+    with registered(needing("fast", T + 9 * HOUR)):
+        before = list(registry.broken)
+        assert registry.register(_Unfinished) is None
+        try:
+            for more in ([], ["--dry-run"]):
+                code, said = kck("prune", "--source", "meters.reading", *more)
+                assert code == 2
+                assert "cannot be set up, and may read any stream, so nothing may be deleted of any" in said
+            assert left() == list(range(10))
+        finally:
+            registry.broken[:] = before
+        assert kck("prune", "--source", "meters.reading")[0] == 0
+        assert left() == [9]
 
 
 @committed
@@ -393,13 +429,13 @@ def test_a_foreign_source_is_remembered_first() -> None:
 
     class Foreign(_Watched):
         def delete_before(self, cutoff: datetime) -> int:
-            known.append(Cursor.objects.get(reader="stream:rt_watched").since)
+            known.append(gone("rt_watched"))
             raise OSError("lost")
 
     with registered(needing("one", T + HOUR, Foreign())), pytest.raises(OSError, match="lost"):
         retention.prune_source("rt_watched")
     assert known == [T + HOUR]
-    assert Cursor.objects.get(reader="stream:rt_watched").since == T + HOUR
+    assert gone("rt_watched") == T + HOUR
 
 
 # -- events and messages, which are pruned by their age ------------------------------------------------------
@@ -439,15 +475,11 @@ def test_events_that_somebody_reads_as_a_stream_are_not_pruned_by_their_age(
         assert (code, Event.objects.count()) == (0, 10)
         assert kck("prune", "--events", "0s")[0] == 0
         assert [
-            int((at - T) / HOUR) for at in Event.objects.order_by("at").values_list("at", flat=True)
+            int((aware(at) - T) / HOUR) for at in Event.objects.order_by("at").values_list("at", flat=True)
         ] == expected
         deleted = 10 - len(expected)
-        cursor = Cursor.objects.filter(reader="stream:events:rt_converting").first()
-        if not deleted:
-            assert cursor is None
-        else:
-            assert cursor is not None
-            assert cursor.since == T + (deleted - 1) * HOUR + timedelta(microseconds=1)
+        behind = T + (deleted - 1) * HOUR + timedelta(microseconds=1)
+        assert gone("events:rt_converting") == (behind if deleted else None)
     triggers.install("default")
 
 

@@ -59,6 +59,26 @@ def test_a_source_that_is_not_there_is_tried_again(crew: Any, tmp_path: Path) ->
     assert consumer.stop() == 0, consumer.output
 
 
+def test_once_says_which_source_could_not_be_read(settings: Any, tmp_path: Path, capsys: Any) -> None:
+    source = {"source": "tests.topics.lines.Lines"}
+    there, gone = tmp_path / "there", tmp_path / "gone"
+    lines(there, 0, 5)
+    flow = {"FLUSH_INTERVAL": 0.01}
+    with registered(primers.Sums):
+        settings.KCK_FLOW = {**flow, "SOURCES": {"gone": {**source, "path": str(gone)}}}
+        with pytest.raises(CommandError, match="The source 'gone' could not be read: FileNotFoundError"):
+            call_command("kck", "consume", "--once")
+        settings.KCK_FLOW["SOURCES"]["there"] = {**source, "path": str(there)}
+        with pytest.raises(SystemExit) as ended:
+            call_command("kck", "consume", "--once")
+        assert ended.value.code == 3
+        assert "The source 'gone' could not be read: FileNotFoundError" in capsys.readouterr().err
+        assert Cache.get_instance().get("sums/1h/2026-03-01T10") == sum(range(5))
+        lines(gone, 5, 8)
+        call_command("kck", "consume", "--once")
+        assert Cache.get_instance().get("sums/1h/2026-03-01T10") == sum(range(8))
+
+
 def test_what_is_asked_wrongly_is_told(settings: Any) -> None:
     settings.KCK_FLOW = {"SOURCES": {"lines": {"source": "tests.topics.lines.Lines", "path": "x"}}}
     with registered(primers.Sums):

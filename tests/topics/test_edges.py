@@ -12,11 +12,11 @@ import pytest
 from django.db import Error, connection, transaction
 from django.db.models import F
 
-from kck_flow import Cache, Message, Topic, send, send_many
+from kck_flow import Cache, IntegerParameter, Message, Topic, send, send_many
 from kck_flow.models import Cursor, Held, Outbox
 from kck_flow.store import held, outbox
 from kck_flow.store.session import caller
-from kck_flow.streams import intake, topics
+from kck_flow.streams import intake, remembering, topics
 from kck_flow.testing import registered
 from tests.shop.models import Author
 
@@ -135,6 +135,53 @@ def test_a_handler_that_hides_an_error_of_the_database_is_parked_and_what_it_wro
         assert Held.objects.get().message_id == f"m{place}"
 
 
+class Telling(Topic):
+    """A topic to whose products a message says itself that it belongs."""
+
+    key_base = "edge_telling"
+    topics = ["told"]
+    parameters = [IntegerParameter("n", default=7)]
+    retries = 0
+
+    def keys(self, message: Message) -> Any:
+        return message.body
+
+
+class TellingHours(Telling):
+    """The same, by the hour."""
+
+    key_base = "edge_telling_hours"
+    window = "1h"
+
+
+NO_PRODUCTS: list[tuple[Any, str]] = [
+    ("12", "keys() of NAME returned '12'. Return a dict of parameters, ['12'] for"),
+    (12, "keys() of NAME returned 12. Return a dict of parameters, [12] for"),
+    ([True], "n must be an int, not True"),
+    ({"n": True}, "n must be an int, not True"),
+    ({"n": 1.0}, "n must be an int, not 1.0"),
+    ({"n": None}, "n must be an int, not None"),
+    ({"n": [1]}, "n must be an int, not [1]"),
+    ({"n": 1, "m": 2}, "has no parameter 'm'. It takes: n"),
+    ({"m": 2}, "has no parameter 'm'. It takes: n"),
+]
+
+
+@pytest.mark.parametrize("kind", [Telling, TellingHours])
+def test_what_is_no_product_of_a_topic_is_told(kind: type[Topic]) -> None:
+    with registered(kind):
+        # What is equal to one of these, and is one, does not stand for it.
+        bodies = [{"n": 1}, [1], {}, *(body for body, _ in NO_PRODUCTS)]
+        send_many([Message("told", body, f"m{n}", T0) for n, body in enumerate(bodies)])
+        topics.drain()
+        held_ones = dict(Held.objects.values_list("message_id", "error"))
+        assert len(held_ones) == len(NO_PRODUCTS)
+        for n, (_, told) in enumerate(NO_PRODUCTS, start=3):
+            assert told.replace("NAME", repr(kind.key_base)) in held_ones[f"m{n}"]
+        window = "/2026-03-01T10" if kind is TellingHours else ""
+        assert [cache.get(f"{kind.key_base}/{n}{window}") for n in (1, 7, 2)] == [2, 1, 0]
+
+
 def test_an_instant_beyond_the_calendar_is_refused_and_a_source_goes_on() -> None:
     far = datetime.max.replace(tzinfo=UTC)
     with pytest.raises(ValueError, match="between the years 2 and 9998"):
@@ -149,6 +196,21 @@ def test_an_instant_beyond_the_calendar_is_refused_and_a_source_goes_on() -> Non
         )
         topics.drain()
         assert cache.get("edge_listed")[-1] == "near"
+
+
+def test_a_name_that_no_index_could_hold_is_refused_and_a_source_goes_on() -> None:
+    long = "e" * 20_000
+    with pytest.raises(ValueError, match=r"at most 500 characters; 'eee.*… has 20,000"):
+        send(long, 1)
+    send("e" * 500, 1)
+    sent = [Message(long, 1, f"1{long}", T0, long), Message("e", 2, f"2{long}", T0, long)]
+    assert intake.keep(caller("default"), "s", sent) == 2
+    told = Outbox.objects.filter(source="s").order_by("id")
+    assert [(one.topic, one.body) for one in told] == [("e" * 500, None), ("e", 2)]
+    assert "at most 500 characters" in told[0].headers["unreadable"]
+    with registered(Listed):
+        topics.drain()
+        assert cache.get("edge_listed") == [2]
 
 
 def test_what_says_that_it_is_from_the_future_does_not_make_the_log_refuse_the_present() -> None:
@@ -178,15 +240,15 @@ def test_a_window_is_not_complete_while_one_of_its_messages_will_be_tried_again(
 def test_a_topic_that_goes_back_still_waits_for_the_history_that_it_lacks() -> None:
     with registered(Listed) as (topic,):
         assert isinstance(topic, Topic)
-        topics.remembering[:] = ["past"]
+        remembering.opened.add("past")
         try:
             topics.begin(topic)
+            assert topics.turn(topic, 0) is None
+            topics.rewind(topic)
+            assert Cursor.objects.get(reader="edge_listed").position["waits"] == ["past"]
+            assert topics.turn(topic, 0) is None
         finally:
-            topics.remembering.clear()
-        assert topics.turn(topic, 0) is None
-        topics.rewind(topic)
-        assert Cursor.objects.get(reader="edge_listed").position["waits"] == ["past"]
-        assert topics.turn(topic, 0) is None
+            remembering.opened.clear()
 
 
 def test_who_was_too_long_at_enriching_does_not_park_what_another_has_enriched() -> None:

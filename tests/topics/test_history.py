@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kck_flow import Cache, Message, Source, Topic
 from kck_flow.models import Cursor, Outbox
 from kck_flow.store import cursors
-from kck_flow.streams import catching_up, consuming, intake, topics
+from kck_flow.streams import catching_up, consuming, intake, remembering, topics
 from kck_flow.streams.log import send
 from kck_flow.testing import registered
 from tests.harness.wait import until
@@ -70,18 +71,25 @@ def topic_of(name: str, **attributes: Any) -> type[Topic]:
     return type(name, (Topic,), {"key_base": name, "topics": ["h"], **attributes})
 
 
-def consumed(source: Remembering, enough: Any) -> None:
+def consumed(source: Remembering, enough: Any, name: str = "past") -> None:
     """Run a consumer until something is so."""
     intake.PAUSE = 0.01
-    consumer = consuming.Consumer(consuming.Options(sources=[("past", lambda: source)]))
-    thread = threading.Thread(target=consumer.serve)
+    consumer = consuming.Consumer(consuming.Options(sources=[(name, lambda: source)]))
+
+    def serve() -> None:
+        try:
+            consumer.serve()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         until(enough, "the consumer to come so far")
     finally:
         consumer.stop()
         thread.join(30)
-        topics.remembering.clear()
+        remembering.opened.clear()
     assert not thread.is_alive()
 
 

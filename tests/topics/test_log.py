@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 
 from kck_flow import Cache, Message, Source, Topic
 from kck_flow.errors import KckFlowError
 from kck_flow.models import Cursor, Outbox
 from kck_flow.streams import intake, topics
-from kck_flow.streams.log import send, send_many
+from kck_flow.streams.log import append, send, send_many
 from kck_flow.testing import registered
 from tests.harness.wait import until
 
@@ -135,16 +135,53 @@ def test_no_message_that_a_topic_still_needs_is_deleted_law_9(topic: Topic, caps
     assert Cache.get_instance().get("counted_messages/2026-03-01T10") == 31
     topics.rewind(topic, T0 + timedelta(hours=2))
     # What comes again so late cannot be known any more, and is refused.
-    source = Broker(deque([Message("m", 1, "m3", T0), Message("m", 1, "later", T0 + timedelta(hours=3))]))
-    bridged(source, lambda: len(source.acked) == 2)
+    naive = Message("m", 1, "no zone", T0.replace(tzinfo=None))
+    source = Broker(
+        deque([Message("m", 1, "m3", T0), naive, Message("m", 1, "later", T0 + timedelta(hours=3))])
+    )
+    bridged(source, lambda: len(source.acked) == 3)
     topics.drain()
     assert Cache.get_instance().get("counted_messages/2026-03-01T13") == 1
     assert Cursor.objects.get(reader="source:broker").refused == 1
 
 
-def test_a_transaction_that_is_open_keeps_what_it_may_have_sent_before(topic: Topic, threads: Any) -> None:
-    from django.db import transaction
+def test_what_a_topic_goes_back_to_meanwhile_is_not_deleted(topic: Topic, threads: Any) -> None:
+    send_many([Message("m", 1, f"m{n}", T0) for n in range(5)])
+    topics.drain()
+    Outbox.objects.update(received_at=F("received_at") - timedelta(days=9))
+    begun = threading.Event()
 
+    def pruned() -> None:
+        begun.set()
+        call_command("kck", "prune")
+
+    with transaction.atomic():
+        topics.rewind(topic, T0)
+        thread = threads(pruned)
+        assert begun.wait(20)
+        until(lambda: queued() or not thread.is_alive(), "prune to wait, or to be done with it")
+    thread.result()
+    assert topics.drain() == 5
+    assert Cache.get_instance().get("counted_messages/2026-03-01T10") == 5
+
+
+def queued() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return int(cursor.fetchone()[0])
+
+
+def test_what_was_there_for_some_topics_is_for_all_once_it_comes_for_all(topic: Topic) -> None:
+    sent = [Message("m", n, f"m{n}", T0) for n in range(6)]
+    assert append("default", "s", sent[:4], ["another"]) == 4
+    assert append("default", "s", sent[:2], ["a_third"]) == 0
+    assert append("default", "s", sent[1:]) == 2
+    assert [one.audience for one in Outbox.objects.order_by("id")] == [["another", "a_third"], *[None] * 5]
+    topics.drain()
+    assert Cache.get_instance().get("counted_messages/2026-03-01T10") == 5
+
+
+def test_a_transaction_that_is_open_keeps_what_it_may_have_sent_before(topic: Topic, threads: Any) -> None:
     written, end = threading.Event(), threading.Event()
 
     def late() -> None:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from kck_flow import Cache, IntegerParameter, Message, StringParameter, Topic
 from kck_flow.errors import InvalidKey, NotPrimed, UnstorableValue
 from kck_flow.models import Cursor, Held, Outbox
+from kck_flow.registry import registry
 from kck_flow.store import held
 from kck_flow.store.session import caller
 from kck_flow.streams import enriching, topics
@@ -254,6 +255,28 @@ def test_a_topic_goes_back_and_comes_to_the_same_row_191(cache: Cache, declare: 
     assert Cursor.objects.get(reader="rewound").position["until"] is None
 
 
+def test_a_topic_goes_back_that_has_lost_a_size_of_its_windows(
+    cache: Cache, declare: Any, caplog: Any
+) -> None:
+    made = {"key_base": "lost_a_size", "topics": ["orders.*"], "windows": ["1m", "1h"]}
+    first = declare.register(type("LostASize", (Cents,), made))
+    send_many(orders(20))
+    topics.drain()
+    minute = next(point for point in cache.series("lost_a_size", T0, at(hours=2), by="1m") if point.value)
+    hours = [point.value for point in cache.series("lost_a_size", T0, at(hours=2), by="1h")]
+    registry.withdraw(type(first))
+    topic = declare.register(type("LostASize", (Cents,), {**made, "windows": ["1h", "1d"]}))
+    topics.rewind(topic, T0)
+    assert "topic.left family=lost_a_size" in caplog.text
+    topics.drain()
+    assert [point.value for point in cache.series("lost_a_size", T0, at(hours=2), by="1h")] == hours
+    assert cache.get("lost_a_size/1d/2026-03-01") == sum(hours)
+    # Had it been taken out by mistake, what was counted is there still.
+    registry.withdraw(type(topic))
+    declare.register(type("LostASize", (Cents,), made))
+    assert minute in cache.series("lost_a_size", T0, at(hours=2), by="1m")
+
+
 def test_nothing_from_before_the_epoch_is_counted_rows_189_190(cache: Cache, declare: Any) -> None:
     now = datetime.now(UTC)
     declare.register(
@@ -289,8 +312,6 @@ def test_a_topic_that_is_split_otherwise_counts_on(cache: Cache, declare: Any, p
     send_many(sent)
     topics.begin(one)
     topics.turn(one, 0)  # in the middle of a round
-    from kck_flow.registry import registry
-
     registry.withdraw(type(one))
     declare.register(type("InParts", (Cents,), {**made, "partitions": parts}))
     topics.drain()

@@ -88,7 +88,6 @@ def airport(request: HttpRequest, airport: str) -> HttpResponse:
             height=160,
         ),
         "worst_hour": max(hours, key=lambda row: row["late"] / row["flights"], default=None),
-        "others": [(code, name) for code, name in ORIGINS if code != airport],
     }
     return _page(request, "airport", [tally, board], context)
 

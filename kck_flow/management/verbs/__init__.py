@@ -11,6 +11,7 @@ from .moving import VERBS as MOVING
 from .products import VERBS as PRODUCTS
 from .pruning import VERBS as PRUNING
 from .refreshes import VERBS as REFRESHES
+from .seeding import VERBS as SEEDING
 from .starting import VERBS as STARTING
 from .streaming import VERBS as STREAMING
 from .watching import VERBS as WATCHING
@@ -25,6 +26,7 @@ ALL: dict[str, Verb] = {
         *STREAMING,
         *FRAMING,
         *COLLECTING,
+        *SEEDING,
         *WATCHING,
         *WORKERS,
         *CHECKING,

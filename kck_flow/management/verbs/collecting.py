@@ -9,7 +9,6 @@ import sys
 from datetime import datetime
 from typing import Any
 
-from ... import clock
 from ...errors import InvalidKey, NotPrimed, UnknownPrimer
 from ...refresh import collecting
 from ...refresh.collecting import Collected
@@ -18,7 +17,7 @@ from ..arguments import Options, Verb, add_format, usage
 from ..console import DONE, FAILED, PARTLY, Console
 from ..tables import Column, Row
 
-NAMES = ("metric", "outcome", "value", "start", "end", "filled", "error")
+NAMES = ("metric", "outcome", "value", "period", "start", "end", "filled", "error")
 FILLED_NAMES = ("metric", "missing", "filled", "failed", "error")
 
 
@@ -51,7 +50,6 @@ def _collect(console: Console, options: Options) -> int:
         for one in collecting.collect(options["names"], paused=options["paused"]):
             found.append(one)
             progress.step(str(one.key))
-    now = clock.now()
     columns = [
         Column("METRIC", lambda row: row["metric"]),
         Column("OUTCOME", lambda row: row["outcome"]),
@@ -60,7 +58,7 @@ def _collect(console: Console, options: Options) -> int:
             lambda row: words.value(row["value"]) if row["outcome"] == "collected" else "",
             right=True,
         ),
-        Column("SINCE", lambda row: words.instant(row["start"], now)),
+        Column("PERIOD", lambda row: row["period"]),
         Column("FILLED", lambda row: f"{row['filled']:,}" if row["filled"] else "", right=True),
         Column("WHY", lambda row: row["error"].splitlines()[0] if row["error"] else "", stretch=True),
     ]
@@ -85,6 +83,7 @@ def _row(one: Collected) -> Row:
         "metric": str(one.key),
         "outcome": one.outcome,
         "value": one.value,
+        "period": one.period,
         "start": one.span.start if one.span else None,
         "end": one.span.end if one.span else None,
         "filled": one.filled,

@@ -11,6 +11,8 @@ from ... import clock, spread
 from ...cache import counted, past
 from ...cache.facade import Cache
 from ...changes import triggers
+from ...drawing.diagram import parts_of
+from ...drawing.text import picture
 from ...errors import DeclarationError, KckFlowError
 from ...process import Process
 from ...registry import registry
@@ -19,7 +21,7 @@ from ...store import events
 from ...store.session import caller
 from .. import tables, words
 from ..arguments import Options, Verb, add_format, known_key, usage
-from ..console import DONE, Console
+from ..console import DONE, Console, is_utf8
 from ..tables import Column, Row
 
 T = TypeVar("T", Stock, Flow)
@@ -290,10 +292,18 @@ def _process(console: Console, options: Options) -> int:
     ]
     if given["by"]:
         columns.insert(
-            0, Column("FROM", lambda row: f"{row['start']:%Y-%m-%d %H:%M}" if row["start"] else "")
+            0,
+            Column("FROM", lambda row: f"{words.local(row['start']):%Y-%m-%d %H:%M}" if row["start"] else ""),
         )
     if given["facet"]:
         columns.insert(-2, Column("MOVED", partial(_number, "moved"), right=True))
+    if options["format"] == "table":
+        boxes, pipes = parts_of(found)
+        for line in picture(
+            boxes, pipes, width=console.width, ascii=not is_utf8(console.stdout)
+        ).splitlines():
+            console.write(words.printable(line))
+        console.write()
     console.listing(options["format"], columns, rows, names=PROCESS_NAMES, footer=_process_footer(found))
     return DONE
 
@@ -338,7 +348,9 @@ def _process_footer(found: dict[str, Any]) -> str:
         began = f"Since {words.instant(max(since), clock.now())}, when its books were opened"
     else:
         began = (
-            f"Since {found['start']:%Y-%m-%d %H:%M %Z}" if found["start"] else "Its books are not open yet"
+            f"Since {words.local(found['start']):%Y-%m-%d %H:%M %Z}"
+            if found["start"]
+            else "Its books are not open yet"
         )
     told = {True: "it balances", False: "it leaves a rest that no flow counts", None: "not all is known"}
     missing = ", ".join(name for name, one in found["flows"].items() if not one["complete"])

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from ... import key as keys
+from ...cache import counted
 from ...cache.facade import Cache
 from ...cache.listed import servable, state_of
 from ...cache.verdict import judge
@@ -81,11 +82,12 @@ def list_products(session: Session, found: Iterator[Listed]) -> Iterator[Row]:
     """Yield a row for each listed product; values with changes on their way are shown with them."""
     for row in found:
         primer = registry.primers.get(row.key_base)
+        live = _live(row, primer)
         yield {
             "key": row.key,
             "kind": _kind(primer),
-            "value": _value(session, row, primer),
-            "state": state_of(row),
+            "value": live["value"] if live is not None else _value(session, row, primer),
+            "state": live["state"] if live is not None else state_of(row),
             "age": max(row.now - row.computed_at, 0.0)
             if row.computed_at is not None and row.state != "unset"
             else None,
@@ -101,8 +103,19 @@ def list_products(session: Session, found: Iterator[Listed]) -> Iterator[Row]:
             "error": row.last_error.partition("\n")[0] if row.attempts else "",
             "waiting_changes": row.changes,
             "next": _next(row),
-            "served": servable(row),
+            "served": live["state"] == "fresh" if live is not None else servable(row),
         }
+
+
+def _live(row: Listed, primer: Primer | None) -> dict[str, Any] | None:
+    """Return what a captured stock holds: where it is recorded by a schedule, it has a slot, and nothing stored."""
+    of_stock = counted.captured(primer)
+    if of_stock is None:
+        return None
+    try:
+        return counted.told(registry.key(row.key), *of_stock)
+    except KckFlowError:  # from before its parameters were changed
+        return None
 
 
 def _kind(primer: Primer | None) -> str:
@@ -157,7 +170,7 @@ def _keys(console: Console, options: Options) -> int:
         key_base = _stored_family(options["product"], options)
     else:
         key_base = None
-    counted: dict[str, int] = {}
+    states: dict[str, int] = {}
     cut = [False]
 
     def rows() -> Iterator[Row]:
@@ -173,7 +186,7 @@ def _keys(console: Console, options: Options) -> int:
                     cut[0] = True
                     return
                 left = left - 1 if left is not None else None
-                counted[row["state"]] = counted.get(row["state"], 0) + 1
+                states[row["state"]] = states.get(row["state"], 0) + 1
                 yield row
 
     columns = [
@@ -195,11 +208,11 @@ def _keys(console: Console, options: Options) -> int:
         names=NAMES,
         empty=f"No products {'like that' if narrowed else 'are stored yet'}. Declared: manage.py kck keys --primers",
     )
-    if counted:
+    if states:
         summary = " · ".join(
             [
-                words.count(sum(counted.values()), "product"),
-                *(f"{counted[state]:,} {state}" for state in STATES if state in counted),
+                words.count(sum(states.values()), "product"),
+                *(f"{states[state]:,} {state}" for state in STATES if state in states),
             ]
         )
         (console.write if options["format"] == "table" else console.note)(summary)

@@ -20,7 +20,9 @@ from .workers import log_to_stderr
 
 def _add_consume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--once", action="store_true", help="Handle what is there, then end; exit 3 where some failed."
+        "--once",
+        action="store_true",
+        help="Handle what is there, then end; exit 3 where some failed, 1 where no source could be read.",
     )
     parser.add_argument(
         "--topics",
@@ -105,7 +107,15 @@ def _consume(console: Console, options: Options) -> int:
     if console.verbosity:
         parked = f", {consumer.parked:,} parked" if consumer.parked else ""
         console.note(f"{consumer.messages:,} messages handled{parked}")
-    return PARTLY if options["once"] and (consumer.parked or consumer.failed) else DONE
+    if not options["once"]:
+        return DONE
+    lost = consumer.lost()
+    told = " ".join(f"The source {name!r} could not be read: {error}." for name, error in lost.items())
+    if lost and len(lost) == len(given) and not consumer.messages:
+        raise failed(f"{told} Nothing was handled.")
+    if lost:
+        console.note(told)
+    return PARTLY if consumer.parked or consumer.failed or lost else DONE
 
 
 def _add_rewind(parser: argparse.ArgumentParser) -> None:

@@ -701,6 +701,8 @@ def _show_status(console: Console, options: Options) -> None:
 def _up_to(row: Row) -> str:
     if not row["begun"]:
         return "not begun: kck consume"
+    if row["waits_for"]:
+        return f"waits for the history of {', '.join(row['waits_for'])}"
     return "behind" if row["seconds"] is None else words.ahead(-row["seconds"])
 
 

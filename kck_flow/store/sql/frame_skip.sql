@@ -6,8 +6,8 @@ WITH given_up AS (
                 %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS u (digest, key, args, series, start_at, end_at)
     ORDER BY u.digest
     ON CONFLICT (digest) DO UPDATE SET
-        state = CASE WHEN f.revision > 0 THEN 'closed' ELSE 'skipped' END,
-        reason = CASE WHEN f.revision > 0 THEN f.reason ELSE EXCLUDED.reason END,
+        state = CASE WHEN {held} THEN 'closed' ELSE 'skipped' END,
+        reason = CASE WHEN {held} THEN f.reason ELSE EXCLUDED.reason END,
         have = f.want, token = NULL
     WHERE %(all)s AND (f.state = 'planned' OR f.want > f.have)
     RETURNING f.digest, f.key

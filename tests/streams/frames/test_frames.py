@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, transaction
 
-from kck_flow import Cache
-from kck_flow.errors import NotPrimed, UnstorableValue
+from kck_flow import Cache, TimeFrame
+from kck_flow.errors import NotPrimed, UnstorableValue, WaitTimeout
 from kck_flow.models import Frame, Record, Refresh
 from kck_flow.registry import registry
-from kck_flow.store import cursors
+from kck_flow.store import cursors, refreshes
 from kck_flow.store.session import caller
 from kck_flow.streams import frames
 from kck_flow.testing import freeze_time, run_worker
@@ -139,6 +140,10 @@ def test_late_items_that_are_only_counted(declare: Declare) -> None:
     run_worker(["fc_counting"])
     frame = Frame.objects.get(key="fc_counting/2026-01-31T10")
     assert (frame.late, frame.revision, cache.get(frame.key)["n"]) == (2, 1, 1)
+    frames.tell("fc_counting", START, START + HOUR, late=3)  # changed, which the stream does not count
+    frames.plan("fc_counting")
+    frame.refresh_from_db()
+    assert frame.late == 5
 
 
 def test_an_equal_value_is_no_revision(declare: Declare) -> None:
@@ -267,7 +272,8 @@ def test_seven_days_are_merged_each_day_and_nobody_reads_the_items(declare: Decl
     assert cache.get("fc_weekly/2026-01-01") == [f"S{number:02}" for number in range(7)]
     assert cache.get("fc_weekly/2026-01-05") == [f"S{number:02}" for number in range(4, 11)]
     assert len(closed("fc_weekly")) == 5
-    assert Frame.objects.get(key="fc_weekly/2026-01-05").end_at == day + timedelta(days=11)
+    last = Frame.objects.get(key="fc_weekly/2026-01-05")
+    assert last.end_at - last.start_at == timedelta(days=7)
 
 
 def test_columns_of_its_own(declare: Declare) -> None:
@@ -314,6 +320,56 @@ def test_what_was_deleted_at_the_source_is_no_zero(declare: Declare) -> None:
     assert cache.get("fc_hourly/2026-01-31T13") == {"n": 1, "sum": 1}
     with pytest.raises(NotPrimed, match="was deleted"):
         cache.get("fc_hourly/2026-01-31T12")
+
+
+def test_what_cannot_be_made_again_is_not_tried_for_ever(declare: Declare) -> None:
+    declare(type("Narrow", (primers.Hourly,), {"key_base": "fc_narrow", "max_pending": 2}))
+    measure(*range(30, 8 * 60, 60))
+    run_worker(["fc_narrow"])
+    Measured.objects.filter(at__lt=START + 5 * HOUR).delete()
+    cursors.begin(caller("default"), "stream:measured", [0], None, START + 5 * HOUR)
+    keys = closed("fc_narrow")
+    Record.objects.filter(key__in=[*keys[:4], keys[5]]).delete()
+    for _ in range(3):
+        frames.plan("fc_narrow")
+        run_worker(["fc_narrow"])
+    states = Frame.objects.order_by("start_at").values_list("state", flat=True)
+    assert list(states) == ["skipped"] * 4 + ["closed"] * 3
+    assert [cache.get(key)["n"] for key in keys[4:]] == [1, 1, 1]
+    assert frames.plan("fc_narrow").again == 0
+    with pytest.raises(NotPrimed, match="what 'measured' had before 2026-01-31 15:00:00 UTC was deleted"):
+        cache.get(keys[0])
+
+
+def test_a_frame_without_its_record_that_is_given_up_is_skipped(declare: Declare) -> None:
+    declare(primers.Hourly)
+    measure(0, 70)
+    run_worker(["fc_hourly"])
+    (key,) = closed("fc_hourly")
+    Record.objects.filter(key=key).delete()
+    primers.failing.add(key)
+    frames.plan("fc_hourly")
+    run_worker(["fc_hourly"], most=1)
+    assert frames.skip(key, "never mind")
+    assert Frame.objects.get(key=key).state == "skipped"
+    assert frames.plan("fc_hourly").again == 0
+
+
+def test_a_frame_is_taken_up_again_whole_or_not_at_all(declare: Declare) -> None:
+    declare(primers.Hourly)
+    measure(0, 70)
+    key = registry.key("fc_hourly/2026-01-31T10")
+    frames.plan("fc_hourly")
+    frames.skip(str(key), "never mind")
+    refreshes.request(caller("default"), key, {}, lane=5, reason="manual")
+    with transaction.atomic():
+        Refresh.objects.select_for_update().get(key=key)
+        with pytest.raises(OperationalError):
+            frames.unskip(str(key))
+    assert Frame.objects.get(key=key).state == "skipped"
+    assert frames.unskip(str(key))
+    run_worker(["fc_hourly"])
+    assert closed("fc_hourly") == [str(key)]
 
 
 def test_a_miss_of_a_closed_window_computes_it_and_its_parts(declare: Declare) -> None:
@@ -373,6 +429,31 @@ def test_a_newer_version_marks_new_frames_and_an_older_process_leaves_them(decla
     frames.wake("fc_hourly")
     run_worker(["fc_hourly"], most=5)
     assert len(closed("fc_hourly")) == 2
+    # Whoever reads there waits for the newer ones; what is asked for by hand is refused.
+    key = "fc_hourly/2026-01-31T12"
+    with pytest.raises(WaitTimeout):
+        cache.get(key, wait=0.1)
+    with pytest.raises(NotPrimed, match="a newer release: 'fc_hourly' has version 2 there, and 1 here"):
+        cache.refresh(key)
+    (filled,) = frames.backfill("fc_hourly", START + 2 * HOUR, START + 3 * HOUR)
+    assert (filled.outcome, "a newer release" in str(filled.error)) == ("failed", True)
+    registry.withdraw(primers.Hourly)
+    registry.register(newer)
+    assert cache.refresh(key).value["n"] == 1
+
+
+def test_years_of_hours_are_not_walked_one_by_one(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor those of Berlin, where an hour is an hour, whatever its clock does."""
+    years = datetime(2017, 1, 1, tzinfo=UTC)
+    walked = {"key_base": "fc_years", "epoch": years, "tz": "Europe/Berlin", "max_pending": 3}
+    declare(type("Years", (primers.Hourly,), walked))
+    measure(0)
+    monkeypatch.setattr(TimeFrame, "walk", lambda *_: pytest.fail("walked"))
+    assert frames.plan("fc_years").planned == 3
+    assert list(Frame.objects.order_by("start_at").values_list("key", flat=True)) == [
+        "fc_years/2017-01-01", "fc_years/2017-01-01T01", "fc_years/2017-01-01T02",
+    ]  # fmt: skip
+    assert frames.lag("fc_years").pending == (START - years) // HOUR
 
 
 def test_stats_and_lag(declare: Declare) -> None:

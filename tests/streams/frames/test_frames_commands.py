@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from kck_flow import Cache, TimeFrame
 from kck_flow.checks import check_primers
 from kck_flow.models import Frame
+from kck_flow.refresh.worker import Options, Worker
 from kck_flow.registry import registry
 from kck_flow.streams import frames
 from kck_flow.testing import run_worker
@@ -70,6 +71,16 @@ def test_lag_is_told_and_bounded(declare: Declare) -> None:
         "backfill", "fc_hourly", "--from", "2026-01-31T10:00Z", "--to", "2026-01-31T13:00Z"
     )
     kck("check", "--lag", "fc_hourly", "--at-most", "2h")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_runs_once_plans_first(declare: Declare) -> None:
+    declare(primers.Hourly)
+    once = Options(products=["fc_hourly"], executor="inline", once=True, quiet=True)
+    for hours in (1, 2):
+        measure(60 * hours)
+        Worker(once).serve()
+        assert Frame.objects.filter(state="closed").count() == hours - 1
 
 
 @pytest.mark.django_db

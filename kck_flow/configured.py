@@ -1,4 +1,7 @@
-"""What this package declares itself: the metrics that are stored as rows, and the types that every project has."""
+"""The family of metrics that are stored as rows, and the types that every project has.
+
+A project that stores none has no such family: it is registered when a key of it is first mentioned, or a row is seen.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from .parameter import StringParameter
 from .registry import registry
 from .store import metrics
 from .store.metrics import ConfiguredMetric
+from .store.session import Session, caller
 
 
 class Configured(Metric):
@@ -43,7 +47,7 @@ class Configured(Metric):
         found = {key: _row(rows[key.params["slug"]]) for key in keys if key.params["slug"] in rows}
         return {key: one for key, one in found.items() if one is not None}
 
-    def meant(self, name: str) -> Key | None:
+    def key_called(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
 
 
@@ -77,7 +81,20 @@ def _create(type_: Any, slug: str, given: Mapping[str, Any]) -> ConfiguredMetric
     return metrics.create(_alias(), name, slug, given)
 
 
-Metric.stored = _create
+def seen(session: Session | None = None) -> bool:
+    """Register the family where a metric is stored as a row; whether it is there now.
 
-for one in measuring.ALL:
-    registry.metric_types[one.known_as()] = one
+    Args:
+        session: On the database to look at; the caller's where not given.
+    """
+    if Configured.key_base not in registry.primers and metrics.are_any(session or caller(_alias())):
+        registry.demand(Configured.key_base)
+    return Configured.key_base in registry.primers
+
+
+def connect() -> None:
+    """Make the family known, and the types."""
+    Metric.stored = _create
+    registry.on_demand[Configured.key_base] = Configured
+    for one in measuring.ALL:
+        registry.metric_types[one.known_as()] = one

@@ -1,0 +1,52 @@
+"""Settings of the desk example. Everything that differs between machines comes from the environment.
+
+DATABASE_URL     postgres://user:password@host:port/name (postgres://postgres@127.0.0.1:5432/postgres)
+DATABASE_SCHEMA  the schema that holds the tables (the database's default)
+SECRET_KEY       signs forms (made up anew at each start)
+DEBUG            1 shows Django's error pages (0)
+"""
+
+import os
+import secrets
+import sys
+
+from config.database import from_url
+
+SECRET_KEY = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)
+DEBUG = os.environ.get("DEBUG") == "1"
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "django.contrib.staticfiles",
+    "kck_flow",
+    "desk",
+]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.csrf.CsrfViewMiddleware"]
+ROOT_URLCONF = "config.urls"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
+DATABASES = {
+    "default": from_url(
+        os.environ.get("DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres"),
+        # A test database is made anew, and has no schema but its own.
+        schema="" if sys.argv[1:2] == ["test"] else os.environ.get("DATABASE_SCHEMA", ""),
+        test_name=os.environ.get("TEST_DATABASE", ""),
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en"
+USE_TZ = True
+TIME_ZONE = "Europe/Paris"  # where days begin
+
+STATIC_URL = "static/"
+
+# Nobody signs in here, and all of it is made up.
+KCK_FLOW: dict[str, object] = {"PERMISSION": "public"}

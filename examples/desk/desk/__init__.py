@@ -1,0 +1,1 @@
+"""A support desk: four months of its tickets, made up, and counted."""

@@ -1,0 +1,68 @@
+"""``manage.py seed_shop``: two years of a shop, lived in a minute."""
+
+import time
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from kck_flow import Cache
+from kck_flow.testing import freeze_time
+
+from shop import seeding
+from shop.generating import Story
+from shop.models import Account, Happening
+
+TOLD_EVERY = 90  # days
+ANEW = (
+    "In a schema of its own, manage.py own_schema --anew makes an empty one; another database will do, too."
+)
+
+
+class Command(BaseCommand):
+    help = "Make the tables as of two years ago, and live these two years. Does nothing where that was done."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--seed", type=int, default=42, help="which accounts they are (42)")
+        parser.add_argument(
+            "--until", type=datetime.fromisoformat, help="when it ends, 2026-03-01T12:00 (now)"
+        )
+        parser.add_argument("--days", type=int, default=730, help="how long it is (730)")
+        parser.add_argument("--accounts", type=int, default=5_000, help="how many sign up (5000)")
+
+    def handle(self, *, seed: int, until: datetime | None, days: int, accounts: int, **options: Any) -> None:
+        zone = timezone.get_default_timezone()
+        until = until or timezone.now()
+        until = until.replace(tzinfo=zone) if until.tzinfo is None else until.astimezone(zone)
+        story = Story(seed, until, days, accounts)
+        began = time.monotonic()
+        if self.make_tables(story):
+            self.stderr.write(f"shop: {Account.objects.count():,} accounts are there already", str)
+            return
+        for day, (end, there) in enumerate(seeding.live(story), 1):
+            if day % TOLD_EVERY == 0:
+                self.stderr.write(f"{end.astimezone(zone):%Y-%m-%d}  {there:,} accounts", str)
+        took = time.monotonic() - began
+        self.stderr.write(f"shop: {Account.objects.count():,} accounts, {days:,} days in {took:.0f} s", str)
+
+    def make_tables(self, story: Story) -> bool:
+        """Make the tables on the first day of a story; returns whether it was lived already."""
+        begin = story.midnights[0]
+        with freeze_time(begin):
+            call_command("migrate", verbosity=0)
+        if Account.objects.exists():
+            if not Happening.objects.exists():  # they are told at the end
+                raise CommandError(f"A story was begun here, and not ended. {ANEW}")
+            return True
+        with freeze_time(begin):
+            told = Cache.get_instance().picture("subscriptions", begin)
+        since = max(flow["since"] for flow in told["flows"].values())
+        if since > begin:
+            raise CommandError(
+                f"The tables were made at {since:%Y-%m-%d %H:%M %Z}, and count from then on; the story begins "
+                f"{begin:%Y-%m-%d}. {ANEW}"
+            )
+        return False

@@ -1,0 +1,116 @@
+"""The story is always the same; what is counted of it is what plain SQL says, and what the story says of the past."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from datetime import datetime, timedelta
+from itertools import pairwise
+from unittest.mock import patch
+from zoneinfo import ZoneInfo
+
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
+from kck_flow import Cache
+from kck_flow.testing import reset
+
+from shop import seeding
+from shop.generating import Life, Story
+from shop.models import Account, Happening
+
+PARIS = ZoneInfo("Europe/Paris")
+# With the night on which clocks spring forward.
+STORY = Story(42, datetime(2026, 3, 31, 15, tzinfo=PARIS), 36, 180)
+STOCKS = {"trial": "trial", "active": "active", "past due": "past_due", "churned": "churned"}
+
+
+def state_at(life: Life, at: datetime) -> str | None:
+    return next((state for moved_at, state in reversed(life.moves) if moved_at < at), None)
+
+
+class StoryTests(SimpleTestCase):
+    def test_a_seed_always_tells_the_same(self) -> None:
+        again, other = (Story(seed, STORY.until, STORY.days, 180) for seed in (42, 43))
+        self.assertEqual(STORY.lives(), again.lives())
+        self.assertNotEqual(STORY.lives(), other.lives())
+        lives = STORY.lives()
+        self.assertEqual(lives, sorted(lives, key=lambda life: life.moves[0]))
+        for life in lives:
+            instants = [at for at, _ in life.moves]
+            for earlier, later in pairwise(instants):
+                self.assertGreater(later.astimezone(PARIS).date(), earlier.astimezone(PARIS).date())
+        on_weekdays = Counter(life.moves[0][0].astimezone(PARIS).weekday() for life in lives)
+        self.assertGreater(on_weekdays[1], on_weekdays[6])
+
+
+class CountedTests(TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        reset()
+        with patch.object(seeding, "WORKED", 2):
+            for _ in seeding.live(STORY):
+                pass
+
+    def test_what_is_counted_is_what_plain_sql_says(self) -> None:
+        cache = Cache.get_instance()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT state, plan, country, count(*), sum(price) FROM shop_account "
+                "GROUP BY GROUPING SETS ((state), (state, plan), (state, country))"
+            )
+            rows = cursor.fetchall()
+            cursor.execute("SELECT sum(price) FROM shop_account WHERE state IN ('active', 'past due')")
+            ((revenue,),) = cursor.fetchall()
+        for state, key in STOCKS.items():
+            with self.subTest(key):
+                told = cache.get(key)
+                own = {(plan, country): n for held, plan, country, n, _ in rows if held == state}
+                self.assertEqual(told["value"], own.get((None, None), 0))
+                by_plan = {plan: own.get((plan, None), 0) for plan, _ in Account.PLANS}
+                self.assertEqual(told["facets"]["plan"], by_plan)
+                by_country = {country: n for (_, country), n in own.items() if country}
+                self.assertEqual(told["facets"]["country"], by_country)
+        self.assertEqual(cache.get("monthly_revenue"), revenue)
+        moves = Counter(state for life in STORY.lives() for _, state in life.moves)
+        self.assertEqual(cache.get("signing_up")["value"], moves["trial"])
+        self.assertEqual(cache.get("expiring")["value"], moves["expired"])
+        into_active = sum(cache.get(key)["value"] for key in ("converting", "paying", "coming_back"))
+        self.assertEqual(into_active, moves["active"])
+        days = cache.series("sign_ups", STORY.midnights[0], STORY.until)
+        self.assertEqual(sum(point.value for point in days), Account.objects.count())
+        steps = cache.series("signing_up", STORY.midnights[0], STORY.until, by="day")
+        self.assertEqual([point.value or 0 for point in steps], [point.value for point in days])
+
+
+class SeedTests(TransactionTestCase):
+    def test_the_command_lives_it_once_and_it_balances_ever_since(self) -> None:
+        # The package's tables, made anew: on the first day of the story.
+        call_command("migrate", "kck_flow", "zero", verbosity=0)
+        reset()
+        options = {"until": STORY.until, "days": STORY.days, "accounts": 180, "stderr": io.StringIO()}
+        with patch.object(seeding, "WORKED", 2):
+            call_command("seed_shop", **options)
+        said = io.StringIO()
+        call_command("kck", "check", "--balance", stdout=said)
+        self.assertIn("1 process: 1 balanced", said.getvalue())
+        cache, lives = Cache.get_instance(), STORY.lives()
+        start = STORY.midnights[15]
+        for at in (start, start + timedelta(hours=9, minutes=41)):
+            held = Counter(state_at(life, at) for life in lives)
+            told = {state: cache.value_at(key, at)["value"] for state, key in STOCKS.items()}
+            self.assertEqual(told, {state: held[state] for state in STOCKS})
+        # As it was recorded by night: by plan, too.
+        (point,) = cache.series("active", STORY.midnights[-1], STORY.until, by="day", facet="plan")
+        held = Counter(life.plan for life in lives if state_at(life, STORY.midnights[-1]) == Account.ACTIVE)
+        self.assertEqual(point.value, {plan: held[plan] for plan, _ in Account.PLANS})
+        picture = cache.picture("subscriptions", start, by="day")
+        self.assertTrue(picture["balanced"])
+        self.assertEqual(picture["stocks"]["active"]["opening"], cache.value_at("active", start)["value"])
+        self.assertEqual(Happening.objects.count(), 2)
+        again = io.StringIO()
+        call_command("seed_shop", **options | {"stderr": again})
+        self.assertIn("are there already", again.getvalue())
+        Account.objects.all().delete()
+        with self.assertRaisesMessage(CommandError, "The tables were made at"):
+            call_command("seed_shop", **options | {"days": 200})

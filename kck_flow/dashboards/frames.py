@@ -1,0 +1,207 @@
+"""A time frame's page: which of its windows are there, which are missing and why, what is done about what is late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from .. import wording
+from ..drawing.coverage import Coverage, Span, State, coverage
+from ..drawing.sheet import Sheet
+from ..key import Key
+from ..streams import frames
+from ..timeframe import TimeFrame
+from . import overview
+from .captions import caption
+from .drawn import NARROW_WIDTH, moment
+from .pages import Page, address
+from .ranges import Range
+
+COLUMNS = (
+    "key",
+    "start",
+    "end",
+    "state",
+    "items",
+    "late",
+    "revision",
+    "complete",
+    "closed_at",
+    "reason",
+    "error",
+)
+MOST_FRAMES = 5000
+MOST_PRODUCTS = 40
+MOST_ROWS = 500
+
+
+def page(key: Key, primer: TimeFrame, over: Range) -> Page:
+    """Return the frames of a product, of one size, or of all products of a family, over a range."""
+    words = caption(key)
+    size = _size(primer, key)
+    chosen = _chosen(primer, key)
+    spans: list[Coverage] = []
+    rows: list[dict[str, Any]] = []
+    for params in chosen[:MOST_PRODUCTS]:
+        series = primer.series_key(params, size)
+        found = frames.listed(str(series), over.start, over.end, limit=MOST_FRAMES)
+        name = ", ".join(str(value) for value in params.values()) or words.label
+        spans.append(Coverage(name, list(_spans(primer, size, found, over))))
+        rows += found
+    rows.sort(key=lambda row: (row["start"], row["key"]), reverse=True)
+    missing = sum(span.state == "gap" for one in spans for span in one.spans)
+    told = [_row(row, over) for row in rows]
+    id = f"w{key.digest.hex[:10]}"
+    sentence = _sentence(words.label, rows, missing)
+
+    def draw(theme: str, width: int) -> str:
+        sheet = Sheet(
+            id=f"{id}n" if width == NARROW_WIDTH else id,
+            title=words.label,
+            description=sentence,
+            width=width,
+            theme=theme or None,  # type: ignore[arg-type]
+            zone=over.zone,
+            moment=lambda start, end: moment(start, end, "hour"),
+            gettext=_,
+        )
+        return coverage(spans, sheet, start=over.start, end=over.until)
+
+    return Page(
+        "frames.html",
+        words.label,
+        columns=COLUMNS,
+        rows=told,
+        meta={"key": str(key), "label": words.label, "kind": "frame", **overview.range_meta(over)},
+        context={
+            "words": words,
+            "description": words.description,
+            "coverage": draw("", 960),
+            "coverage_narrow": draw("", NARROW_WIDTH),
+            "sentence": sentence,
+            "policy": policy(primer),
+            "frames": [_shown(row, over) for row in rows[:MOST_ROWS]],
+            "left_out": max(len(rows) - MOST_ROWS, 0),
+            "products_left_out": max(len(chosen) - MOST_PRODUCTS, 0),
+            "sizes": [
+                (name, address("frames", primer.series_key(chosen[0], name))) for name in primer.sizes if name
+            ]
+            if chosen
+            else [],
+            "size": size,
+        },
+        picture=draw,
+        modified=max((row["closed_at"] for row in rows if row["closed_at"]), default=None),
+        facts=[missing, over.until.isoformat() if not rows else ""],
+    )
+
+
+def _size(primer: TimeFrame, key: Key) -> str:
+    return str(key.params.get("size") or next(iter(primer.sizes)))
+
+
+def _chosen(primer: TimeFrame, key: Key) -> list[Mapping[str, Any]]:
+    """Return the own parameters of the products that a key means: its own, or those of all."""
+    own = {one.name: key.params.get(one.name) for one in primer.own_parameters}
+    if not primer.own_parameters:
+        return [{}]
+    return [own] if None not in own.values() else list(primer.products())
+
+
+def _spans(primer: TimeFrame, size: str, found: Sequence[Mapping[str, Any]], over: Range) -> Iterator[Span]:
+    """Yield the stretches of a product's time: its frames, and the windows that have none though they are over."""
+    by_start = {row["start"]: row for row in found}
+    first = min(by_start, default=None)
+    start = primer.sizes[size].start_of(over.start)
+    walked = 0
+    while start < over.until and walked < MOST_FRAMES:
+        end, walked = primer.end_of(size, start), walked + 1
+        row = by_start.get(start)
+        if row is not None:
+            yield Span(start, end, _state(row))
+        elif end > over.now - primer.lateness:
+            yield Span(start, min(end, over.now), "in progress")
+        elif first is not None and start > first:
+            yield Span(start, end, "gap")
+        start = primer.sizes[size].after(start)
+
+
+def _state(row: Mapping[str, Any]) -> State:
+    if row["state"] == "closed":
+        if row["again"]:
+            return "late"
+        return "complete" if row["complete"] else "gap"
+    if row["state"] == "planned":
+        return "in progress"
+    return "back-filling" if row["state"] == "computing" else "gap"
+
+
+def policy(primer: TimeFrame) -> str:
+    """Return in words what is done about items that come late."""
+    if primer.lateness:
+        accepts = _("A window waits %(span)s after its end for items that come late.") % {
+            "span": wording.span(primer.lateness.total_seconds())
+        }
+    else:
+        accepts = _("A window is closed as it ends.")
+    after = (
+        _("What comes later than that makes another revision of it.")
+        if primer.late == "revise"
+        else _("What comes later than that is counted, and changes nothing.")
+    )
+    return f"{accepts} {after}"
+
+
+def _sentence(label: str, rows: Sequence[Mapping[str, Any]], missing: int) -> str:
+    closed = sum(row["state"] == "closed" for row in rows)
+    late = sum(row["late"] for row in rows)
+    failed = sum(row["state"] in ("failed", "parked") for row in rows)
+    parts = [
+        wording.count(closed, "%(count)s frame is closed", "%(count)s frames are closed"),
+        wording.count(failed, "%(count)s fails", "%(count)s fail") if failed else "",
+        wording.count(missing, "%(count)s gap", "%(count)s gaps") if missing else "",
+        wording.count(late, "%(count)s item came late", "%(count)s items came late") if late else "",
+    ]
+    return f"{label}: {', '.join(filter(None, parts))}."
+
+
+def _row(row: Mapping[str, Any], over: Range) -> dict[str, Any]:
+    return {
+        "key": row["key"],
+        "start": row["start"].astimezone(over.zone).isoformat(),
+        "end": row["end"].astimezone(over.zone).isoformat(),
+        "state": row["state"],
+        "items": row["items"],
+        "late": row["late"],
+        "revision": row["revision"],
+        "complete": row["complete"],
+        "closed_at": row["closed_at"].isoformat() if row["closed_at"] else None,
+        "reason": row["reason"] or row["parked_why"] or None,
+        "error": row["last_error"].partition("\n")[0] if row["attempts"] else None,
+    }
+
+
+def _shown(row: Mapping[str, Any], over: Range) -> dict[str, Any]:
+    start, end = row["start"].astimezone(over.zone), row["end"].astimezone(over.zone)
+    length = end - start
+    by = "hour" if length < timedelta(hours=23) else "day" if length < timedelta(days=2) else "week"
+    why = (
+        row["reason"]
+        or row["parked_why"]
+        or (row["last_error"].partition("\n")[0] if row["attempts"] else "")
+    )
+    return {
+        "window": moment(start, end, by),
+        "key": row["key"],
+        "state": row["state"],
+        "incomplete": row["state"] == "closed" and not row["complete"],
+        "items": wording.number(row["items"]),
+        "late": wording.number(row["late"]) if row["late"] else "",
+        "revision": wording.number(row["revision"]),
+        "took": wording.span(row["compute_ms"] / 1000) if row["compute_ms"] is not None else wording.MISSING,
+        "why": why,
+        "href": address("products", row["key"]),
+    }
