@@ -49,4 +49,4 @@ def _read(request: HttpRequest, key: Any, face: str) -> Page:
         return values.page(key, face, request.META.get("HTTP_IF_NONE_MATCH", ""), extras)
     series.refuse_elsewhere(request, face)
     user = user_of(request)
-    return product.page(key, user, range_of(request), "products", face, request.GET.get("split", ""))
+    return product.page(key, user, range_of(request), "products", request.GET.get("split", ""))

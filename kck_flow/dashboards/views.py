@@ -103,7 +103,7 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
         def build(asked: str) -> Page:
             user = user_of(request)
             found = key_of(key, user, asked)
-            return product.page(found, user, range_of(request), place, asked, request.GET.get("split", ""))
+            return product.page(found, user, range_of(request), place, request.GET.get("split", ""))
 
         return faces.respond(
             request, face, build, known=(*ranges.PARAMETERS, "split"), frame=frame_of(request, place)
@@ -112,9 +112,7 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
     return show
 
 
-show_process, show_metric, show_product, show_frame = map(
-    _single, ("processes", "metrics", "products", "frames")
-)
+show_process, show_metric, show_frame = map(_single, ("processes", "metrics", "frames"))
 
 
 def key_of(text: str, user: Any, face: str = "") -> Key:
