@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +138,7 @@ SETTINGS: dict[str, Setting] = {
     ),
 }
 
+_ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?")
 CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
 # A pool of nothing, a lease that is over at once: refused by a check.
 # Characters of a source's name, which an index holds.
@@ -219,6 +221,13 @@ def _problem(name: Any, value: Any) -> str | None:
             return f"KCK_FLOW['DATABASES'] names a database twice: {list(value)}."
     if name == "SOURCES":
         return next(filter(None, (source_problem(one, options) for one, options in value.items())), None)
+    if name == "CORS_ORIGINS":
+        wrong = next((one for one in value if not is_origin(one)), None)
+        if wrong is not None:
+            return (
+                f"KCK_FLOW['CORS_ORIGINS'] has {wrong!r}, which is no origin: write it as "
+                "'https://example.org', without a path or a star."
+            )
     if name in POSITIVE and value <= 0:
         return f"KCK_FLOW[{name!r}] must be above 0, not {value!r}. {setting.text}"
     if int in setting.kinds and value < 0:
@@ -226,6 +235,11 @@ def _problem(name: Any, value: Any) -> str | None:
     if setting.kinds == NUMBER and not (value == 0 or LEAST <= value <= MOST):
         return f"KCK_FLOW[{name!r}] must be between {LEAST} and {MOST:,}, not {value!r}. {setting.text}"
     return None
+
+
+def is_origin(value: Any) -> bool:
+    """Whether this is an origin as a browser writes it: ``https://example.org``, ``http://localhost:3000``."""
+    return isinstance(value, str) and bool(_ORIGIN.fullmatch(value))
 
 
 def source_problem(name: Any, options: Any) -> str | None:

@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines() | _counters() | _takers() | _framers() | _drawers()
+    return found | _engines() | _counters() | _takers() | _framers() | _drawers() | _asked()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -268,6 +268,27 @@ def _drawers() -> dict[str, Entrant]:
             label, "psycopg2", "benchmarks.contestants.charts:Drawing", (), ("django",), {"alone": alone}
         )
         for name, (label, alone) in given.items()
+    }
+
+
+def _asked() -> dict[str, Entrant]:
+    given: dict[str, tuple[str, dict[str, Any]]] = {
+        "http-query": ("the query alone", {"how": "query"}),
+        "http-kck": ("**kck_flow**, `.json`", {"how": "view"}),
+        "http-query-304": ("the query alone, of a version that is known", {"how": "query", "known": True}),
+        "http-kck-304": ("**kck_flow**, `.json`, 304", {"how": "view", "known": True}),
+        "http-plain": ("a plain view with `JsonResponse`", {"how": "plain"}),
+    }
+    return {
+        name: Entrant(
+            label,
+            "psycopg2",
+            "benchmarks.contestants.http:Asked",
+            ("postgres",),
+            ("django", "psycopg2-binary"),
+            options,
+        )
+        for name, (label, options) in given.items()
     }
 
 

@@ -171,7 +171,48 @@ def errors() -> Iterator[str]:
     yield from ("```text", KckFlowError.__name__, *below(KckFlowError, ""), "```")
 
 
+def addresses() -> Iterator[str]:
+    """The addresses of the API that every project has, from its OpenAPI document."""
+    from kck_flow.api.openapi import general_paths
+
+    yield from table("", "address", "what it does", "besides 200, 201, 202, 204")
+    for path, item in general_paths().items():
+        for verb, operation in item.items():
+            statuses = ", ".join(status for status in operation["responses"] if int(status) >= 300)
+            yield row(f"`{verb.upper()}`", f"`{path}`", operation["summary"], statuses)
+
+
+def statuses() -> Iterator[str]:
+    """What each status of the API means."""
+    from kck_flow.api.openapi import STATUSES
+
+    yield from table("status", "when")
+    for status, text in STATUSES.items():
+        yield row(str(status), text)
+
+
+def parameters() -> Iterator[str]:
+    """The parameters of an address, from its OpenAPI document."""
+    from kck_flow.api.openapi import general_paths
+
+    yield from table("parameter", "what it says", "values")
+    seen = set()
+    for item in general_paths().values():
+        for one in (one for operation in item.values() for one in operation["parameters"]):
+            if one["in"] == "query" and one["name"] not in seen:
+                seen.add(one["name"])
+                schema = one["schema"]
+                bounds = f"{schema['minimum']} to {schema['maximum']}" if "maximum" in schema else ""
+                values = ", ".join(
+                    f"`{value}`" for value in schema.get("enum") or schema.get("examples") or ()
+                )
+                yield row(f"`{one['name']}`", one["description"], values or bounds)
+
+
 PARTS = {
+    "addresses": addresses,
+    "statuses": statuses,
+    "parameters": parameters,
     "errors": errors,
     "settings": settings,
     "attributes": attributes,

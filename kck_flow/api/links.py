@@ -30,7 +30,7 @@ from ..dashboards.pages import Page, address
 from ..dashboards.views import refusal
 from ..errors import KckFlowError
 from ..key import Key
-from ..permission import may
+from ..permission import EXPORT, may
 from ..process import Process
 from ..registry import registry
 from ..store import links
@@ -175,6 +175,8 @@ def show_shared(request: HttpRequest, token: str, face: str | None = None) -> Ht
         faces.refuse_unknown(request, _CHOSEN)
         told, row, maker = _held(token)
         rule[:] = row.frame_ancestors
+        if wanted == "csv" and maker is not None and not may(maker, EXPORT, registry.key(told["k"])):
+            raise Refused(403, _("Not permitted"), _("The table of this may not be taken away."))
         return faces.answer_with(
             request,
             _page(told, row, maker),

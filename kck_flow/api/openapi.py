@@ -46,7 +46,7 @@ _TYPES: Final[tuple[tuple[type[Parameter[Any]], dict[str, Any]], ...]] = (
     (UUIDParameter, {"type": "string", "format": "uuid"}),
 )
 # What each status means, once for all addresses.
-_STATUSES: Final[Mapping[int, str]] = {
+STATUSES: Final[Mapping[int, str]] = {
     304: "What the client has is what it would get: no body.",
     400: "A parameter or the body is unknown or wrong; `parameter` or `member` names it.",
     401: "Nobody is logged in, or the token is not valid.",
@@ -83,6 +83,34 @@ def document(user: Any, root: str) -> dict[str, Any]:
     Args:
         root: The absolute address under which all of this stands.
     """
+    paths = general_paths()
+    for primer in registry.unique():
+        if not isinstance(primer, Action) and may(user, VIEW, primer.name):
+            paths |= _paths_of(primer)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Data products",
+            "version": VERSION,
+            "description": "Generated from what is declared. Unstable until 1.0: what is marked `x-unstable` may "
+            "change with any release, and the changelog says so.",
+        },
+        "servers": [{"url": root.rstrip("/")}],
+        "paths": paths,
+        "components": {
+            "schemas": _SCHEMAS,
+            "responses": {f"p{status}": _problem(status) for status in STATUSES},
+            "securitySchemes": {
+                "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
+                "token": {"type": "http", "scheme": "bearer"},
+            },
+        },
+        "security": [{}, {"session": []}, {"token": []}],
+    }
+
+
+def general_paths() -> dict[str, Any]:
+    """Return the addresses that there are whatever is declared."""
     paths: dict[str, Any] = {}
     for place, what in (
         ("products", "products"),
@@ -96,9 +124,6 @@ def document(user: Any, root: str) -> dict[str, Any]:
     paths["/overview.json"] = {"get": _list("overview", "Every product that stands alone, as a tile", _RANGE)}
     paths["/dashboards.json"] = {"get": _list("list_dashboards", "The dashboards that you may see", ())}
     paths |= _product_paths()
-    for primer in registry.unique():
-        if not isinstance(primer, Action) and may(user, VIEW, primer.name):
-            paths |= _paths_of(primer)
     paths["/members/{key}.json"] = {"get": _members()}
     paths |= _link_paths()
     paths["/openapi.json"] = {
@@ -106,26 +131,7 @@ def document(user: Any, root: str) -> dict[str, Any]:
             "openapi", "This document", (), {200: _json({"type": "object"})}, (304, 400, 401, 500)
         )
     }
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Data products",
-            "version": VERSION,
-            "description": "Generated from what is declared. Unstable until 1.0: what is marked `x-unstable` may "
-            "change with any release, and the changelog says so.",
-        },
-        "servers": [{"url": root.rstrip("/")}],
-        "paths": paths,
-        "components": {
-            "schemas": _SCHEMAS,
-            "responses": {f"p{status}": _problem(status) for status in _STATUSES},
-            "securitySchemes": {
-                "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
-                "token": {"type": "http", "scheme": "bearer"},
-            },
-        },
-        "security": [{}, {"session": []}, {"token": []}],
-    }
+    return paths
 
 
 # -- products
@@ -351,7 +357,7 @@ def _text(kind: str) -> dict[str, Any]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": _STATUSES[status]}
+    made: dict[str, Any] = {"description": STATUSES[status]}
     if status != 304:
         made["content"] = {faces.PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return made

@@ -24,7 +24,7 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
         return writes.answer(request, key, face)
 
     def build(asked: str) -> Page:
-        found = key_of(key, user_of(request))
+        found = key_of(key, user_of(request), asked)
         return _read(request, found, asked)
 
     return faces.respond(
@@ -39,13 +39,14 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
 
 def _read(request: HttpRequest, key: Any, face: str) -> Page:
     if face in ("json", "csv"):
-        if series.is_asked_for(request):
+        if request.GET and series.is_asked_for(request):
             return series.page(request, key, face)
-        if request.GET.keys() & ranges.PARAMETERS:
-            range_of(request)  # a value has none; what is wrong with it is told all the same
-        _shape, extras = faces.form_of(request)
-        known = request.headers.get("If-None-Match", "")
-        return values.page(key, face, known, [one for one in extras if one == "layout"])
+        extras: list[str] = []
+        if request.GET:
+            if request.GET.keys() & ranges.PARAMETERS:
+                range_of(request)  # a value has none; what is wrong with it is told all the same
+            extras = [one for one in faces.form_of(request)[1] if one == "layout"]
+        return values.page(key, face, request.META.get("HTTP_IF_NONE_MATCH", ""), extras)
     series.refuse_elsewhere(request, face)
     user = user_of(request)
-    return product.page(key, user, range_of(request), "products", face, request.GET.get("split", ""))
+    return product.page(key, user, range_of(request), "products", request.GET.get("split", ""))

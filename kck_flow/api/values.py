@@ -21,6 +21,7 @@ from ..dashboards.pages import Page
 from ..entry import Entry
 from ..errors import ComputeFailed, NotPrimed, StoreUnavailable, UnknownPrimer, UnstorableValue, WaitTimeout
 from ..key import Key
+from ..metric import Metric
 from ..primer import Primer
 from ..registry import registry
 from ..store.products import Plain
@@ -39,9 +40,8 @@ def page(key: Key, face: str, known: str, extras: Sequence[str] = ()) -> Page:
     Raises:
         Refused: it is not computed, or cannot be had now (503).
     """
-    words = caption(key)
+    words, salt = _words(key)
     if face == "json" and not extras:
-        salt = _salt(words)
         told = _OURS.search(known)
         stamp = told[1] if told is not None and told[2] == salt else ""
         plain = read.get_plain(key, stamp)
@@ -60,11 +60,10 @@ def _stored(key: Key, words: Caption, plain: Plain, salt: str) -> Page:
     primer = registry.primers[key.key_base]
     soft, hard = _at(plain.soft_expires_at), _at(plain.hard_expires_at)
     computed_at = datetime.fromtimestamp(plain.computed_at, UTC)
-    entry = Entry(str(key), None, plain.version, computed_at, soft, hard, "fresh", None)
-    meta = meta_of(words, entry)
-    made = Page("product.html", words.label, modified=computed_at, meta=meta)
-    made.etag = f"{plain.stamp}-{salt}"
-    made.body = b"" if plain.text is None else body_of(plain.text, meta)
+    made = Page("product.html", words.label, modified=computed_at, etag=f"{plain.stamp}-{salt}", body=b"")
+    if plain.text is not None:
+        entry = Entry(str(key), None, plain.version, computed_at, soft, hard, "fresh", None)
+        made.body = body_of(plain.text, meta_of(words, entry))
     _keepable(made, primer, soft, hard)
     return made
 
@@ -165,9 +164,24 @@ def meta_of(words: Caption, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _salt(words: Caption) -> str:
-    told = f"{words.label}|{words.kind}|{words.unit}|{words.unit_plural}|{get_language()}"
-    return f"{zlib.crc32(told.encode()):x}"
+def _words(key: Key) -> tuple[Caption, str]:
+    """Return the words around a value, and what tells them from others. Of a primer, they are made once a language."""
+    primer, language = registry.primers.get(key.key_base), get_language()
+    held = _said.get((key, language))
+    if held is not None and held[0] is primer:
+        return held[1], held[2]
+    words = caption(key)
+    told = f"{words.label}|{words.kind}|{words.unit}|{words.unit_plural}|{language}"
+    salt = f"{zlib.crc32(told.encode()):x}"
+    if not isinstance(primer, Metric):  # whose words may be those of a row
+        if len(_said) >= _MOST_SAID:
+            _said.clear()
+        _said[key, language] = (primer, words, salt)
+    return words, salt
+
+
+_said: dict[tuple[Key, str | None], tuple[Primer | None, Caption, str]] = {}
+_MOST_SAID: Final = 2000
 
 
 def _at(seconds: float | None) -> datetime | None:

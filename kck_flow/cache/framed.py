@@ -724,7 +724,7 @@ def series_key(text: str) -> tuple[TimeFrame, dict[str, Any], str]:
     primer = registry.primer(keys.base_of(text))
     assert isinstance(primer, TimeFrame)
     if isinstance(text, Key) and "window" in text.params:
-        return primer, horizon.own_params(primer, text), text.params.get("size", "")
+        return primer, horizon.own_params(primer, text), text.params.get("size") or next(iter(primer.sizes))
     own, sized = primer.own_parameters, primer.parameters[:-1]
     first: InvalidKey | None = None
     for parameters in (own, sized, primer.parameters):
@@ -733,7 +733,7 @@ def series_key(text: str) -> tuple[TimeFrame, dict[str, Any], str]:
         except InvalidKey as error:
             first = first or error
             continue
-        size = found.params.get("size", next(iter(primer.sizes)))
+        size = found.params.get("size") or next(iter(primer.sizes))
         return primer, {one.name: found.params[one.name] for one in own}, size
     assert first is not None
     raise first

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -54,6 +55,8 @@ EXPOSED: Final = "ETag, Last-Modified, Link, Location, Retry-After"
 # Cells that a spreadsheet would run; the last four are the first four to one that reads full-width signs.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _BOM: Final = "\ufeff"
+# Width, byte order mark, whether it is a file to keep, shape and extras, where an address says nothing of them.
+_PLAINLY: Final[tuple[int, bool, bool, tuple[str, list[str]]]] = (960, False, False, ("objects", []))
 _FLAGS: Final = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
@@ -207,7 +210,7 @@ def refuse_method(request: HttpRequest, methods: Sequence[str]) -> None:
 
 def refuse_unknown(request: HttpRequest, allowed: Sequence[str], *, facets: bool = False) -> None:
     """Raise Refused where a request has a parameter that the address has not."""
-    for name in request.GET:
+    for name in request.GET or ():
         if name not in allowed and not (facets and name.startswith("facet.")):
             near = difflib.get_close_matches(name, allowed, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -235,8 +238,16 @@ def answer_with(
         theme: Fixes it; else it is asked for, or was chosen before.
         personal: Whether it may depend on who looks.
     """
-    theme, width = theme_of(request) if theme is None else theme, _width(request)
-    bom, download, wanted = flag(request, "bom"), flag(request, "dl"), form_of(request)
+    if theme is None:
+        theme = theme_of(request, face)
+    width, bom, download, wanted = _PLAINLY
+    if request.GET:
+        width, bom, download, wanted = (
+            _width(request),
+            flag(request, "bom"),
+            flag(request, "dl"),
+            form_of(request),
+        )
     if face == "svg" and page.picture is None:
         raise Refused(406, "No picture", "This page has no picture; its numbers are at .json and .csv.")
     etag = _etag(
@@ -266,8 +277,9 @@ def answer_with(
         )
     headers = response.headers
     headers["ETag"] = etag
+    headers["X-Content-Type-Options"] = "nosniff"
     if page.modified is not None:
-        headers["Last-Modified"] = http_date(page.modified.timestamp())
+        headers["Last-Modified"] = _http_date(int(page.modified.timestamp()))
     headers["Cache-Control"] = _cache_control(page, face)
     if personal and ("private" in headers["Cache-Control"] or face in ("html", "svg")):
         patch_vary_headers(response, ("Cookie", "Authorization"))
@@ -280,6 +292,10 @@ def answer_with(
         name = "".join(one if one.isalnum() or one in "-_. " else "_" for one in page.title)[:80] or "kck"
         headers["Content-Disposition"] = content_disposition_header(True, f"{name}.{face}") or ""
     return response
+
+
+# The same again and again: a product's instant changes less often than it is asked for.
+_http_date = lru_cache(maxsize=1024)(http_date)
 
 
 def _greeted(request: HttpRequest, personal: bool) -> str:
@@ -300,9 +316,11 @@ def _etag(page: Page, face: str, theme: str, width: int, language: str, user: st
 
 def is_known(request: HttpRequest, etag: str) -> bool:
     """Whether what the client has is what it would get."""
-    given = request.headers.get("If-None-Match")
+    given = request.META.get("HTTP_IF_NONE_MATCH")  # request.headers would first be made, of all there are
     if given is None or request.method not in ("GET", "HEAD"):
         return False
+    if given == etag:
+        return True
     known = [one.removeprefix("W/") for one in parse_etags(given)]
     return known == ["*"] or etag.removeprefix("W/") in known
 
@@ -431,14 +449,14 @@ def number(request: HttpRequest, name: str, default: int | None, least: int, mos
     return int(text)
 
 
-def theme_of(request: HttpRequest) -> str:
-    """Return the theme that is asked for, or chosen before; empty for the system's."""
-    asked = request.GET.get("theme", "")
+def theme_of(request: HttpRequest, face: str = "html") -> str:
+    """Return the theme that is asked for, or chosen before; empty for the system's, and where nothing is drawn."""
+    asked = request.GET.get("theme", "") if request.GET else ""
     if asked and asked not in (*THEMES, "system"):
         raise Refused(
             400, "Bad parameter", f"theme is light, dark or system, not {asked!r}.", parameter="theme"
         )
-    theme = asked or request.COOKIES.get(THEME_COOKIE, "")
+    theme = asked or (request.COOKIES.get(THEME_COOKIE, "") if face in ("html", "svg") else "")
     return theme if theme in THEMES else ""
 
 

@@ -11,18 +11,15 @@ from django.utils.translation import ngettext
 
 from .. import wording
 from ..cache import explaining
-from ..cache.facade import Cache
 from ..codec import encode_plain
 from ..drawing.sheet import Annotation
-from ..entry import Entry
-from ..errors import ComputeFailed, KckFlowError, NotPrimed, StoreUnavailable, WaitTimeout
+from ..errors import KckFlowError
 from ..key import Key
 from ..metric import Metric
 from ..permission import VIEW, may, may_see_rows
 from ..process import Process
 from ..registry import registry
 from ..stock import Stock
-from ..storing import public_of
 from ..timeframe import TimeFrame
 from . import frames, overview, processes, reading, tiles
 from .captions import Caption, caption
@@ -34,12 +31,11 @@ from .ranges import Range
 POINTS = ("start", "end", "value", "complete")
 
 
-def page(key: Key, user: Any, over: Range, place: str, face: str, split: str) -> Page:
+def page(key: Key, user: Any, over: Range, place: str, split: str) -> Page:
     """Return the page of a product.
 
     Args:
         place: Under which the address stands: ``processes, metrics, products, frames``.
-        face: That is asked for: what is not shown need not be read.
         split: The facet by which a process is split; empty for none.
 
     Raises:
@@ -58,68 +54,7 @@ def page(key: Key, user: Any, over: Range, place: str, face: str, split: str) ->
         return frames.page(key, primer, over)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
-    if place == "products" and face == "json" and not over.given:
-        return value_page(key, user)
     return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html")
-
-
-# -- a value
-
-
-def value_page(key: Key, user: Any) -> Page:
-    """Return a product as JSON: the bytes that are stored, and what is known of them.
-
-    Raises:
-        Refused: it is not computed (503), or computing it failed.
-    """
-    words = caption(key)
-    entry = _entry(key)
-    primer = registry.primers.get(key.key_base)
-    text = (
-        primer.codec.encode(entry.value)
-        if primer is not None and entry.value is not None
-        else encode_plain(entry.value)
-    )
-    plain = (public_of(primer.codec, text) if primer is not None else None) or text
-    meta = entry_meta(words, entry)
-    body = b'{"value": ' + plain.encode() + b', "meta": ' + encode_plain(meta).encode() + b"}"
-    return Page(
-        "product.html",
-        words.label,
-        columns=("value",),
-        meta=meta,
-        modified=entry.computed_at,
-        facts=[entry.version, entry.state, entry.value],
-        body=body,
-    )
-
-
-def _entry(key: Key) -> Entry:
-    try:
-        return Cache.get_instance().get_entry(key)
-    except NotPrimed as error:
-        raise Refused(503, "Not computed", str(error), key=str(key), state="empty") from None
-    except (ComputeFailed, WaitTimeout, StoreUnavailable) as error:
-        raise Refused(
-            503, "Not available", f"{str(key)!r} cannot be had now. See: manage.py kck explain {key}", key=str(key),
-            state="failed" if isinstance(error, ComputeFailed) else "computing",
-        ) from None  # fmt: skip
-
-
-def entry_meta(words: Caption, entry: Entry) -> dict[str, Any]:
-    """Return what JSON says of a value."""
-    return {
-        "key": entry.key,
-        "label": words.label,
-        "kind": words.kind,
-        "unit": words.unit or None,
-        "unit_plural": words.unit_plural or None,
-        "state": entry.state,
-        "version": entry.version,
-        "computed_at": entry.computed_at,
-        "fresh_until": entry.soft_expires_at or entry.hard_expires_at,
-        "complete": not entry.gaps,
-    }
 
 
 # -- a series

@@ -13,9 +13,10 @@ from django.views.decorators.csrf import csrf_exempt
 
 from .. import clock
 from .. import key as keys
-from ..errors import InvalidKey
+from ..errors import InvalidKey, NotPrimed
 from ..key import Key
-from ..permission import VIEW, allows, is_known, may, may_all
+from ..metric import Metric
+from ..permission import EXPORT, VIEW, allows, is_known, may, may_all
 from ..registry import registry
 from . import faces, lists, overview, product, ranges
 from .faces import Refused
@@ -101,8 +102,8 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
     def show(request: HttpRequest, key: str, face: str | None = None) -> HttpResponseBase:
         def build(asked: str) -> Page:
             user = user_of(request)
-            found = key_of(key, user)
-            return product.page(found, user, range_of(request), place, asked, request.GET.get("split", ""))
+            found = key_of(key, user, asked)
+            return product.page(found, user, range_of(request), place, request.GET.get("split", ""))
 
         return faces.respond(
             request, face, build, known=(*ranges.PARAMETERS, "split"), frame=frame_of(request, place)
@@ -111,13 +112,14 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
     return show
 
 
-show_process, show_metric, show_product, show_frame = map(
-    _single, ("processes", "metrics", "products", "frames")
-)
+show_process, show_metric, show_frame = map(_single, ("processes", "metrics", "frames"))
 
 
-def key_of(text: str, user: Any) -> Key:
+def key_of(text: str, user: Any, face: str = "") -> Key:
     """Return the key that an address names.
+
+    Args:
+        face: That is asked for: what is a table to take away may be refused to who may look.
 
     Raises:
         Refused: there is no such product, or the user may not see it.
@@ -134,8 +136,15 @@ def key_of(text: str, user: Any) -> Key:
         if primer is not None and primer.permission == "nobody":
             raise Refused(404, "Not found", _no_product(key, user))
         raise refusal(user, f"{str(key)!r}")
+    if face == "csv" and not may(user, EXPORT, key):
+        raise refusal(user, _("the table of %(what)s") % {"what": repr(str(key))})
     if primer is None and not lists.is_stored(key):
         raise Refused(404, "Not found", _no_product(key, user))
+    if isinstance(primer, Metric) and primer.stored_as_rows:
+        try:
+            primer.of(key)
+        except NotPrimed as error:
+            raise Refused(404, "Not found", str(error)) from None
     return key
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
@@ -12,6 +11,16 @@ from ..conf import conf
 
 _BEARER: Final = "bearer "
 _KEPT: Final = "_kck_visitor"
+
+
+class Nobody:
+    """Whose token is nobody's; as Django's own, without its app."""
+
+    pk = None
+    is_authenticated = is_active = is_staff = is_superuser = False
+
+    def __str__(self) -> str:
+        return "nobody"
 
 
 def has_token(request: HttpRequest) -> bool:
@@ -27,7 +36,7 @@ def user_of(request: HttpRequest) -> Any:
         return getattr(request, "user", None)
     if not hasattr(request, _KEPT):
         found = import_string(conf.API_AUTH)(request)
-        setattr(request, _KEPT, found if found is not None else AnonymousUser())
+        setattr(request, _KEPT, found if found is not None else Nobody())
     return getattr(request, _KEPT)
 
 

@@ -190,20 +190,33 @@ class Plain:
     stamp: str
 
 
+_plain: dict[bool, tuple[str, str]] = {}
+
+
+def _plain_read(probe: bool) -> tuple[str, str]:
+    """Return the statement in full, with pieces to fill in, and as it is prepared."""
+    found = _plain.get(probe)
+    if found is None or clock.is_moved():
+        text = statement("fresh_plain", calm=_CALM if probe else "NOT p.sourced", stamp=_STAMP)
+        pieces = ("'{digest}'", "$1"), ("'{known}'", "$2"), ("{primer_version}", "$3"), ("'{key_base}'", "$4")
+        prepared = text
+        for piece, number in pieces:
+            prepared = prepared.replace(piece, number)
+        found = text, prepared
+        if not clock.is_moved():
+            _plain[probe] = found
+    return found
+
+
 def fresh_plain(session: Session, key: Key, primer_version: int, *, probe: bool, known: str) -> Plain | None:
     """Return a product that may be served as it is, else None: then ``read`` decides.
 
     Args:
         known: A stamp; only of one that is another the value is read. Digits, letters and hyphens.
     """
-    text = statement("fresh_plain", calm=_CALM if probe else "NOT p.sourced", stamp=_STAMP)
+    text, prepared = _plain_read(probe)
     version, base = str(int(primer_version)), key.key_base.replace("'", "''")
-    name = session.prepared_name(
-        text.replace("'{digest}'", "$1")
-        .replace("'{known}'", "$2")
-        .replace("{primer_version}", "$3")
-        .replace("'{key_base}'", "$4")
-    )
+    name = session.prepared_name(prepared)
 
     def in_full() -> tuple[Any, ...] | None:
         return session.first(

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.test import Client, override_settings
 
-from kck_flow import Cache, IntegerParameter, Primer, Stock
+from kck_flow import Cache, IntegerParameter, On, Primer, Stock
 from kck_flow.testing import registered, reset
 from tests.pages.conftest import NOW, SITE, Signups, declared, history, site
 from tests.shop.models import Order
@@ -114,6 +114,29 @@ class Tenant(Primer):
         return key.params["customer"] * 10
 
 
+class Hung(Primer):
+    """What depends on another, and expires besides."""
+
+    key_base, permission, soft_expire = "a_hung", "public", timedelta(minutes=5)
+    depends_on = [On("a_plain")]
+
+    def compute(self, key: Any) -> Any:
+        return 1
+
+
+class Kiosk(Primer):
+    """To look at, not to take away."""
+
+    key_base = "a_kiosk"
+
+    @staticmethod
+    def permission(user: Any, action: str, key: Any) -> bool:
+        return action == "view"
+
+    def compute(self, key: Any) -> Any:
+        return [1]
+
+
 class Open(Stock):
     """Open orders."""
 
@@ -135,7 +158,9 @@ def api() -> Iterator[Cache]:
             override_settings(**SITE, KCK_FLOW={"API_AUTH": "tests.api.conftest.user_of_token"})
         )
         stack.enter_context(
-            registered(Plain, Typed, Columned, Otherwise, Kept, Secret, Failing, Tenant, Signups, Open)
+            registered(
+                Plain, Typed, Columned, Otherwise, Kept, Secret, Failing, Tenant, Kiosk, Hung, Signups, Open
+            )
         )
         yield Cache.get_instance()
     reset()

@@ -22,7 +22,7 @@ SEEN = {
     "a_kept": (401, 403, OK, OK, OK, 401, 403, 403),
     "a_secret": (404, 404, 404, 404, 404, 401, 404, 404),
     "a_tenant/7": (401, 403, 403, 403, 403, 401, OK, 403),
-    "a_tenant/x": (401, 403, 403, 403, 403, 401, 403, 403),
+    "a_tenant/x": (401, 404, 404, 404, 404, 401, 404, 404),
     "a_nothing": (401, 403, 404, 404, 404, 401, 403, 403),
 }
 # What whoever may see it, or not, gets for doing something to ``a_kept``, ``a_tenant/7``.
@@ -105,8 +105,8 @@ def test_lists_name_only_what_may_be_seen(api: Any, clients: dict[str, Client]) 
         for who in WHO
         if who != "bad token"
     }
-    assert keys["nobody"] == {"a_plain"}
-    assert keys["plain"] == {"a_plain", "a_typed", "a_columned"}
+    assert keys["nobody"] == {"a_plain", "a_kiosk", "a_hung"}
+    assert keys["plain"] == {"a_plain", "a_kiosk", "a_hung", "a_typed", "a_columned"}
     assert "a_kept" in keys["staff"]
     assert all("a_secret" not in found for found in keys.values())
 
@@ -117,6 +117,21 @@ def test_names_of_what_may_not_be_seen_are_not_told(api: Any, clients: dict[str,
         assert "a_secret" not in told
         assert told == "There is no product 'a_secre'."
         assert "a_otherwise" in clients["nobody"].get(f"{ROOT}/products/a_otherwis.json").json()["detail"]
+
+
+def test_a_metric_that_nobody_stored_is_not_there(api: Any, client: Client, staff: Any) -> None:
+    for address in (
+        "products/metric/none.json",
+        "metrics/metric/none.json",
+        "products/metric/none.csv?limit=3",
+    ):
+        assert client.get(f"{ROOT}/{address}").status_code == 404
+
+
+def test_what_is_to_look_at_may_not_be_taken_away(api: Any, client: Client, staff: Any) -> None:
+    assert client.get(f"{ROOT}/products/a_kiosk.json").status_code == 200
+    assert client.get(f"{ROOT}/products/a_kiosk.csv").status_code == 403
+    assert client.get(f"{ROOT}/products/a_kiosk", headers={"Accept": "text/csv"}).status_code == 403
 
 
 def test_people_are_asked_to_log_in(api: Any, client: Client) -> None:

@@ -52,8 +52,8 @@ def test_whoever_has_it_sees_it_in_every_face(link: Any, stranger: Client) -> No
     assert "Europe/Paris" in text
     assert "April 9, 2026" in text
     told = stranger.get(path(link["json"])).json()
-    assert len(told["rows"]) == 14
-    assert len(body_of(stranger.get(path(link["csv"]))).splitlines()) == 15
+    assert len(told["rows"]) >= 14
+    assert len(body_of(stranger.get(path(link["csv"]))).splitlines()) == len(told["rows"]) + 1
     assert stranger.get(path(link["svg"])).headers["Content-Type"] == "image/svg+xml"
 
 

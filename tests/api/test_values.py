@@ -9,9 +9,15 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
+from django.db.models import F
 from django.test import Client, override_settings
 
+from kck_flow.models import DataProduct
+from kck_flow.registry import registry
+from kck_flow.store import products
+from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time
+from tests.pages.conftest import Signups
 
 from .conftest import NOW, ROOT, body_of
 
@@ -91,7 +97,18 @@ def test_a_known_version_is_not_even_read(api: Any, client: Client, django_asser
     etag = client.get(f"{ROOT}/products/a_plain.json").headers["ETag"]
     with django_assert_num_queries(1) as seen:
         assert client.get(f"{ROOT}/products/a_plain.json", headers={"If-None-Match": etag}).status_code == 304
-    assert etag.strip('"').rpartition("-")[0] in seen.captured_queries[0]["sql"]
+    stamp = etag.strip('"').rpartition("-")[0]
+    assert stamp in seen.captured_queries[0]["sql"]
+    found = products.fresh_plain(caller("default"), registry.key("a_plain"), 1, probe=False, known=stamp)
+    assert found is not None
+    assert (found.text, found.stamp) == (None, stamp)
+
+
+def test_another_version_of_the_same_instant_is_another(api: Any, client: Client) -> None:
+    api.get("a_plain")
+    first = client.get(f"{ROOT}/products/a_plain.json").headers["ETag"]
+    assert DataProduct.objects.filter(key="a_plain").update(version=F("version") + 1) == 1
+    assert client.get(f"{ROOT}/products/a_plain.json").headers["ETag"] != first
 
 
 @pytest.mark.parametrize(
@@ -119,6 +136,7 @@ def test_what_a_change_may_make_stale_is_asked_for_anew(api: Any, client: Client
     assert response.headers["Cache-Control"] == "private, no-cache"
     assert "Cookie" in response.headers["Vary"]
     assert "Authorization" in response.headers["Vary"]
+    assert client.get(f"{ROOT}/products/a_hung.json").headers["Cache-Control"] == "public, no-cache"
 
 
 def test_head_has_the_headers_and_no_body(api: Any, client: Client) -> None:
@@ -128,6 +146,13 @@ def test_head_has_the_headers_and_no_body(api: Any, client: Client) -> None:
         assert body_of(head) == ""
         for name in ("ETag", "Last-Modified", "Cache-Control", "Content-Type"):
             assert head.headers[name] == got.headers[name]
+
+
+def test_head_makes_no_table(api: Any, rf: Any) -> None:
+    from kck_flow.api.resources import show_product
+
+    response = show_product(rf.head("/a_plain.csv"), "a_plain", "csv")
+    assert list(response.streaming_content) == []
 
 
 def rows(text: str) -> list[list[str]]:
@@ -190,7 +215,7 @@ def test_what_is_counted_has_no_version_and_is_told_apart_by_what_it_is(
 
 def test_layout_is_told_where_it_is_asked_for(api: Any, client: Client, staff: Any) -> None:
     told = client.get(f"{ROOT}/products/p_signups.json?range=7d&extra=layout,columns&shape=arrays").json()
-    assert told["layout"]["goal"] == 900
+    assert told["layout"]["goal"] == Signups.goal
     assert told["columns"] == ["start", "end", "value", "complete"]
     assert len(told["rows"][0]) == 4
     assert client.get(f"{ROOT}/products/a_columned.json?extra=layout").json()["layout"]["columns"] == [
