@@ -41,7 +41,7 @@ def about(request: HttpRequest, site: Any, obj: Any, key: Key) -> dict[str, Any]
         "caption": shown.caption,
         "shown": shown,
         "state_text": wording.STATES[shown.state],
-        "strip": product.strip(shown),
+        "strip": product.strip(shown, True),
         "problem": problem,
         "cause": told.get("cause", ""),
         "declared": product._where(told.get("declared", "")),
