@@ -99,7 +99,7 @@ def test_one_row_that_does_not_fit_its_type_any_more_takes_nothing_down(history:
     Metric.create("count_rows", "broken", model="shop.Author", label="Breaks")
     list(collecting.collect(["fits"]))
     ConfiguredMetric.objects.filter(slug="broken").update(properties={"model": "shop.Gone"})
-    for place in ("", "metrics", "products", "metrics/metric%2Fbroken"):
+    for place in ("", "metrics", "products"):
         assert staff.get(ROOT + place).status_code == 200, place
     assert "Fits" in text_of(staff.get(ROOT))
     ConfiguredMetric.objects.filter(slug="broken").update(type="gone")
