@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
+from functools import cache, cached_property
 from math import fsum, isfinite
 from typing import Any, ClassVar, Final, Literal
 
@@ -207,7 +208,7 @@ class Metric(Primer):
             raise NotImplementedError(
                 f"{self.__class__.__name__} defines neither compute(self, key, span) nor a type."
             )
-        return found.call(span, found.cleaned(self.properties))
+        return found.call(span, self.told)
 
     # -- metrics that are stored as rows
 
@@ -278,20 +279,26 @@ class Metric(Primer):
         """Return what several keys are measured by; those whose row is gone are left out."""
         return dict.fromkeys(keys, self)
 
-    @property
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What its type is told: its properties, typed, defaults filled in. Raises WrongProperties."""
+        found = self.kind
+        return found.cleaned(self.properties) if found is not None else {}
+
+    @cached_property
     def answers_for_the_past(self) -> bool:
         """Whether it can say what a period that is over was."""
         found = self.kind
         if not self._own and found is not None:
-            return found.answers_for_the_past(**found.cleaned(self.properties))
+            return found.answers_for_the_past(**self.told)
         return self._measures
 
-    @property
+    @cached_property
     def rolled_up(self) -> str:
         """How several periods make one: ``"last"``, ``"sum"`` or ``"mean"``."""
         found, own = self.kind, ""
         if found is not None and not self._own:
-            own = found.rolls_up_by(**found.cleaned(self.properties))
+            own = found.rolls_up_by(**self.told)
         return self.rollup or own or ("sum" if self.answers_for_the_past else "last")
 
     def span(self, at: datetime) -> Span:
@@ -338,6 +345,7 @@ def _takes_span(compute: Callable[..., Any]) -> bool:
     )
 
 
+@cache
 def _asks_for_span(measure: Callable[..., Any]) -> bool:
     """Whether a type's ``measure`` takes the period that it is to measure."""
     return "span" in inspect.signature(measure).parameters
@@ -351,6 +359,8 @@ def rolled(values: Sequence[Any], how: str) -> Any:
     known = [value for value in values if value is not None]
     if not known:
         return None
+    if len(known) == 1:
+        return known[0]
     if how in ("last", "min", "max"):
         return known[-1] if how == "last" else min(known) if how == "min" else max(known)
     if any(isinstance(value, float) for value in known):
@@ -359,6 +369,8 @@ def rolled(values: Sequence[Any], how: str) -> Any:
             return total if how == "sum" else total / len(known)
         except OverflowError:  # an int that no float is as large as
             known = [Decimal(repr(value)) if isinstance(value, float) else value for value in known]
+    if how == "sum" and all(isinstance(value, int) for value in known):
+        return sum(known)
     with localcontext(prec=DIGITS):
         total = sum(known)
     return total if how == "sum" else Decimal(total) / len(known)

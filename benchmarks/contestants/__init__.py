@@ -146,7 +146,7 @@ def _entrants() -> dict[str, Entrant]:
             (),
             {"codec": codec},
         )
-    return found | _engines() | _counters() | _takers() | _framers() | _drawers() | _asked()
+    return found | _engines() | _counters() | _takers() | _framers() | _drawers() | _asked() | _looked()
 
 
 def _engines() -> dict[str, Entrant]:
@@ -268,6 +268,20 @@ def _drawers() -> dict[str, Entrant]:
             label, "psycopg2", "benchmarks.contestants.charts:Drawing", (), ("django",), {"alone": alone}
         )
         for name, (label, alone) in given.items()
+    }
+
+
+def _looked() -> dict[str, Entrant]:
+    return {
+        f"page-{panels}": Entrant(
+            f"**kck_flow**, {panels} panels",
+            "psycopg2",
+            "benchmarks.contestants.pages:Looked",
+            ("postgres",),
+            ("django", "psycopg2-binary"),
+            {"panels": panels},
+        )
+        for panels in (5, 50)
     }
 
 

@@ -15,7 +15,15 @@ DEBUG = False
 USE_TZ = os.environ.get("BENCH_USE_TZ", "1") == "1"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 INSTALLED_APPS = [app for app in os.environ.get("BENCH_APPS", "").split(",") if app]
-ROOT_URLCONF = "benchmarks.project.settings"
+ROOT_URLCONF = os.environ.get("BENCH_URLS", "benchmarks.project.settings")
+STATIC_URL = "/static/"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+    }
+]
 urlpatterns: list[object] = []
 
 if "port" in _postgres:

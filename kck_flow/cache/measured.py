@@ -109,21 +109,17 @@ def _points(
     metric: Metric, step: Window, held: Sequence[Measure], start: datetime, end: datetime, now: datetime
 ) -> Iterable[Point]:
     by_span = {(one.start, one.end): one for one in held}
-    version = metric.version
+    decode, how, alone = metric.codec.decode, metric.rolled_up, step == metric.windows
     at = step.start_of(start)
     while at < end:
         after = step.after(at)
-        spans = [Span(at, after)] if step == metric.windows else list(metric.spans(at, after))
+        spans = [Span(at, after)] if alone else list(metric.spans(at, after))
         there = [by_span.get((span.start, span.end)) for span in spans]
-        values = [
-            metric.codec.decode(one.text) if one is not None and one.text is not None else None
-            for one in there
-        ]
+        values = [decode(one.text) if one is not None and one.text is not None else None for one in there]
         complete = all(_is_over(metric, span, one, now) for span, one in zip(spans, there, strict=True))
         versions = [one.primer_version for one in there if one is not None]
-        yield Point(
-            at, after, rolled(values, metric.rolled_up), complete, versions[-1] if versions else version
-        )
+        version = versions[-1] if versions else metric.version
+        yield Point(at, after, values[0] if alone else rolled(values, how), complete, version)
         at = after
 
 

@@ -235,7 +235,7 @@ def _matches(key: Key, asked: str) -> bool:
 
 def _row(one: reading.Shown) -> dict[str, Any]:
     return {
-        "key": str(one.key),
+        "key": short(one.key),
         "label": one.caption.label,
         "kind": one.caption.kind,
         "value": one.number,

@@ -19,7 +19,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from . import reading, tiles
 from .captions import Caption, captions, retitled
-from .pages import Page, href
+from .pages import Page, href, short
 from .ranges import Range
 from .tiles import Tile
 
@@ -177,7 +177,7 @@ def tile_row(
     known = trend.before is not None and value is not None
     return {
         "section": section,
-        "key": str(one.key),
+        "key": short(one.key),
         "label": made.label,
         "kind": one.caption.kind,
         "value": value,

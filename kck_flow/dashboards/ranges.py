@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -80,7 +81,7 @@ class Range:
     def window(self) -> Window:
         return Window(self.by, self.zone.key)
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Return how many steps it has."""
         found, at = 0, self.start
@@ -94,7 +95,12 @@ class Range:
         return min(self.end, self.now)
 
     def before(self) -> tuple[datetime, datetime] | None:
-        """Return the older range that it is compared with: as far as this one has got, and no further."""
+        """Return the older range that it is compared with, see ``_before``."""
+        return self._before
+
+    @cached_property
+    def _before(self) -> tuple[datetime, datetime] | None:
+        """The older range that it is compared with: as far as this one has got, and no further."""
         if self.compare == "none":
             return None
         if self.compare == "year":

@@ -343,6 +343,8 @@ def _older(words: Caption, points: Sequence[Point], older: Sequence[Point], over
     Of what is added up, the last step is in progress here and over there: neither counts its part of it twice, so the
     step that is not over is left out there too, unless it began and ended as far into it.
     """
+    if words.kind == "stock" and over.compare == "previous" and points and points[0].value is not None:
+        return points[0].value  # a stock's step has what it held as that began: here, when the range did
     if words.rollup == "last":
         return next((one.value for one in reversed(older) if one.value is not None), None)
     over_there = [one for one in older if one.end <= (over.before() or (one.end, one.end))[1]]

@@ -10,6 +10,8 @@ from uuid import UUID
 from ..key import Key
 from .session import Session
 
+_instant = datetime.fromtimestamp
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
@@ -68,18 +70,13 @@ def between(
     """Return what metrics were in the periods that begin in ``[start, end)``, oldest first; those without any are left
     out.
     """
+    asked = list(digests)
     found: dict[UUID, list[Measure]] = {}
-    for digest, *row in session.rows("measured", {"digests": list(digests), "start": start, "end": end}):
-        began, ended, text, complete, primer_version, revision = row
-        one = Measure(
-            datetime.fromtimestamp(began, UTC),
-            datetime.fromtimestamp(ended, UTC),
-            text,
-            complete,
-            primer_version,
-            revision,
-        )
-        found.setdefault(digest, []).append(one)
+    for place, began, ended, text, complete, primer_version, revision in session.rows(
+        "measured", {"digests": asked, "start": start, "end": end}
+    ):
+        one = Measure(_instant(began, UTC), _instant(ended, UTC), text, complete, primer_version, revision)
+        found.setdefault(asked[place - 1], []).append(one)
     return found
 
 
