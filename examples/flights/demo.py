@@ -281,7 +281,10 @@ class Demo:
                 parts.append(part)
                 register.write(parts)
             self.await_answer(address + "static/flights/flights.css", parts)
-            print(f"\n    {address}        the example's own pages\n    {address}flow/   its numbers\n", flush=True)
+            print(
+                f"\n    {address}        the example's own pages\n    {address}flow/   its numbers\n",
+                flush=True,
+            )
             say(f"Ctrl+C stops everything. What the parts say is in {self.folder}/*.log.")
             say(f"To ask by hand: . {self.write_environment()} && {self.by_hand()} kck keys")
             self.watch(parts)

@@ -115,6 +115,19 @@ class Change(FlightsTestCase):
         self.flight.refresh_from_db()
         self.assertGreater(self.flight.departure_delay, 60)
 
+    def test_the_numbers_have_pages_of_the_package(self) -> None:
+        for path in (
+            "/flow/",
+            "/flow/processes/trips",
+            "/flow/processes/trips.svg",
+            "/flow/frames",
+            "/flow/products.json",
+        ):
+            with self.subTest(path):
+                answer = self.client.get(path)
+                self.assertEqual(answer.status_code, 200)
+                self.assertNotIn(" style=", answer.content.decode())
+
     def test_a_before_and_after_that_somebody_made_up_is_not_shown(self) -> None:
         self.assertNotIn("Saved;", self.client.get(self.path, {"saved": "made-up"}).content.decode())
 
