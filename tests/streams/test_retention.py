@@ -253,7 +253,6 @@ class _Unfinished(Primer):
 @pytest.mark.usefixtures("readings", "clock")
 def test_153_beside_a_primer_that_cannot_be_set_up_nothing_is_deleted() -> None:
     with registered(needing("fast", T + 9 * HOUR)):
-        before = list(registry.broken)
         assert registry.register(_Unfinished) is None
         try:
             for more in ([], ["--dry-run"]):
@@ -262,7 +261,7 @@ def test_153_beside_a_primer_that_cannot_be_set_up_nothing_is_deleted() -> None:
                 assert "cannot be set up, and may read any stream, so nothing may be deleted of any" in said
             assert left() == list(range(10))
         finally:
-            registry.broken[:] = before
+            registry.withdraw(_Unfinished)
         assert kck("prune", "--source", "meters.reading")[0] == 0
         assert left() == [9]
 
