@@ -3,7 +3,7 @@
 DATABASE_URL     postgres://user:password@host:port/name (postgres://postgres@127.0.0.1:5432/postgres)
 DATABASE_SCHEMA  the schema that holds the tables (the database's default)
 SECRET_KEY       signs forms (made up anew at each start)
-DEBUG            1 shows Django's error pages (0)
+DEBUG            1 shows Django's error pages, and lets runserver serve styles and scripts (1 for runserver, else 0)
 """
 
 import os
@@ -13,7 +13,7 @@ import sys
 from config.database import from_url
 
 SECRET_KEY = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)
-DEBUG = os.environ.get("DEBUG") == "1"
+DEBUG = os.environ.get("DEBUG", "1" if sys.argv[1:2] == ["runserver"] else "0") == "1"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", "testserver"]
 
 INSTALLED_APPS = [
