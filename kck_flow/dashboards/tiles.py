@@ -20,7 +20,7 @@ from .captions import Caption
 from .ranges import Range
 from .reading import Shown, Trend, comparable
 
-ARROWS: Mapping[str, str] = {"up": "▲", "down": "▼", "same": "＝", "": ""}
+ARROWS: Mapping[str, str] = {"up": "▲", "down": "▼", "same": "=", "": ""}
 
 
 @dataclass(slots=True)
