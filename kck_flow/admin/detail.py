@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from .. import spread, wording
 from ..cache import explaining
-from ..dashboards import product, reading
+from ..dashboards import known, product, reading
 from ..dashboards.pages import href
 from ..errors import KckFlowError
 from ..key import Key
@@ -44,7 +44,7 @@ def about(request: HttpRequest, site: Any, obj: Any, key: Key) -> dict[str, Any]
         "strip": product.strip(shown, True),
         "problem": problem,
         "cause": told.get("cause", ""),
-        "declared": product._where(told.get("declared", "")),
+        "declared": known.where(told.get("declared", "")),
         "schedule": told.get("schedule"),
         "next": [wording.instant(at, shown.now) for at in told.get("next", ())],
         "paused": told.get("paused"),

@@ -87,6 +87,8 @@ def body_of(
     Raises:
         Refused: it is none (400), too large (413), of another type (415), or has members that nobody knows.
     """
+    if is_form(request) and not needed:
+        return {}  # a button of a page: all that it has to say is in the address
     try:
         raw = request.body
     except RequestDataTooBig:
@@ -96,8 +98,6 @@ def body_of(
     if not raw and not needed:
         return {}
     kind = request.content_type or ""
-    if is_form(request) and not needed:
-        return {}  # a button of a page: all that it has to say is in the address
     if raw and kind != "application/json" and not kind.endswith("+json"):
         raise Refused(415, "Not JSON", f"The body is to be application/json, not {kind or 'without a type'}.")
     try:

@@ -17,7 +17,7 @@ from ..codec import encode_plain
 from ..dashboards import faces
 from ..dashboards.captions import caption
 from ..dashboards.faces import Refused
-from ..dashboards.pages import address
+from ..dashboards.pages import address, href
 from ..errors import HookFailed, UnknownPrimer, UnstorableValue, VersionMismatch
 from ..key import Key
 from ..primer import LONGEST
@@ -48,12 +48,17 @@ def answer(request: HttpRequest, text: str, face: str | None) -> HttpResponseBas
         refuse_forged(request)
         done = does()
         if is_form(request) and "text/html" in request.headers.get("Accept", ""):
-            return HttpResponseRedirect(address("products", text.rpartition("/")[0]), status=303)
+            return HttpResponseRedirect(_page_of(text.rpartition("/")[0]), status=303)
         return done
 
     response = faces.guarded(request, act, faces.problem_details, METHODS)
     patch_vary_headers(response, ("Cookie", "Authorization"))
     return response
+
+
+def _page_of(text: str) -> str:
+    """Return where somebody who has pressed a button sees what came of it."""
+    return href(caption(registry.key(text))) if text else address("products")
 
 
 def _deed(

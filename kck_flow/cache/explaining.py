@@ -218,6 +218,37 @@ def _next(primer: Primer | None, slot: dict[str, Any] | None) -> list[Any]:
     return found
 
 
+def lineage(key: Key, levels: int = 2) -> tuple[list[tuple[str, int, str]], list[tuple[str, int, str]]]:
+    """Return what a product was made from and what was made from it, as recorded: (key, steps away, mode) each, the
+    nearest first, each product once.
+
+    Args:
+        levels: How many steps are followed on each side.
+    """
+    session = caller(spread.alias_of(registry.primers.get(key.key_base)))
+    rows = edges.around(session, [key.digest], levels)
+    up: dict[str, list[tuple[str, str]]] = {}
+    down: dict[str, list[tuple[str, str]]] = {}
+    for upstream, downstream, mode, _version in rows:
+        up.setdefault(downstream, []).append((upstream, mode))
+        down.setdefault(upstream, []).append((downstream, mode))
+    return _walk(str(key), up, levels), _walk(str(key), down, levels)
+
+
+def _walk(key: str, steps: dict[str, list[tuple[str, str]]], levels: int) -> list[tuple[str, int, str]]:
+    found: dict[str, tuple[int, str]] = {}
+    edge = [key]
+    for level in range(1, levels + 1):
+        beyond = []
+        for one in edge:
+            for other, mode in steps.get(one, ()):
+                if other != key and other not in found:
+                    found[other] = level, mode
+                    beyond.append(other)
+        edge = beyond
+    return [(one, level, mode) for one, (level, mode) in found.items()]
+
+
 def graph(keys: list[Key] | None = None, *, depth: int = 3, limit: int = 2000) -> list[tuple[str, str, str]]:
     """Return edges (upstream, downstream, mode): recorded ones near some products, or all; and declared ones
     by name.

@@ -98,6 +98,11 @@ def address(name: str, key: str = "", face: str = "", **parameters: Any) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+def deed_address(key: str, deed: str) -> str:
+    """Return where a POST does something to a product: ``refresh``, ``invalidate``, ``share``."""
+    return f"{reverse('kck_flow:index')}products/{segment(key)}/{deed}"
+
+
 PLACES: Final[Mapping[str, str]] = {"process": "processes", "metric": "metrics", "frame": "frames"}
 
 

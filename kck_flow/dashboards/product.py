@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +10,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import wording
-from ..cache import explaining
-from ..codec import encode_plain
 from ..drawing.sheet import Annotation
-from ..errors import KckFlowError
 from ..key import Key
 from ..metric import Metric
-from ..permission import VIEW, may, may_see_rows
+from ..permission import may, may_see_rows
 from ..process import Process
 from ..registry import registry
 from ..stock import Stock
 from ..timeframe import TimeFrame
-from . import frames, overview, processes, reading, tiles
+from . import frames, known, overview, processes, reading, tiles
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
 from .faces import Refused
@@ -29,6 +26,11 @@ from .pages import Page, address, href, place_of, point_row
 from .ranges import Range
 
 POINTS = ("start", "end", "value", "complete")
+# What of the context says more than the rows do: when it changes, the page has.
+_FACTS = (
+    "facets", "needs", "feeds", "around", "oldest", "keeping", "cause", "cost", "runs", "why_next", "deeds",
+    "value_text",
+)  # fmt: skip
 
 
 def page(key: Key, user: Any, over: Range, place: str, split: str) -> Page:
@@ -75,13 +77,15 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "trend": trend,
         "chart": chart,
         "strip": strip(shown, detailed(user, key)),
+        "deeds": known.deeds(key, user),
         "addresses": addresses(words, over),
         "members_href": members_href(key, user),
         "description": words.description,
         "notes": notes_text(notes, over),
     }
     if template == "product.html":
-        context |= about(key, user)
+        context |= known.about(key, user, detailed(user, key), shown.value)
+        context["strip"] = strip(shown, detailed(user, key), context.get("why_next", ""))
     return Page(
         template,
         words.label,
@@ -117,9 +121,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             trend.before,
             [words.unit, words.unit_plural, words.good, words.goal, words.precision, words.description],
             notes_text(notes, over),
-            context.get("needs"),
-            context.get("feeds"),
-            context.get("runs"),
+            {name: context.get(name) for name in _FACTS},
         ],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
     )
@@ -130,8 +132,13 @@ def local(at: datetime, over: Range) -> datetime:
     return at.astimezone(over.zone)
 
 
-def strip(shown: reading.Shown, detail: bool) -> list[tuple[str, str]]:
-    """Return what is known of a product's freshness, (what, how it is) each."""
+def strip(shown: reading.Shown, detail: bool, why: str = "") -> list[tuple[str, str]]:
+    """Return what is known of a product's freshness, (what, how it is) each.
+
+    Args:
+        detail: Whether what was raised is told.
+        why: What the next refresh is wanted for, in words.
+    """
     now = shown.now
     found = [(_("State"), str(wording.STATES[shown.state]))]
     if shown.computed_at is not None and shown.version:
@@ -142,9 +149,8 @@ def strip(shown: reading.Shown, detail: bool) -> list[tuple[str, str]]:
         if at is not None:
             found.append((name, wording.instant(at, now)))
     if shown.due_at is not None:
-        found.append(
-            (_("Next refresh"), f"{wording.instant(shown.due_at, now)} ({wording.ahead(shown.due_in)})")
-        )
+        told = f"{wording.instant(shown.due_at, now)} ({wording.ahead(shown.due_in)})"
+        found.append((_("Next refresh"), f"{told}, {why}" if why else told))
     if shown.version:
         found.append((_("Version"), wording.number(shown.version)))
     if shown.bytes:
@@ -194,58 +200,6 @@ def members_href(key: Key, user: Any) -> str:
 _HAS_MEMBERS = True
 
 
-def about(key: Key, user: Any) -> dict[str, Any]:
-    """Return what there is to know of a cached thing: its lineage, its runs, where it is declared."""
-    try:
-        told = explaining.explain(key)
-    except KckFlowError as error:
-        return {"told": None, "problem": str(error)}
-    return {
-        "told": {**told, "cause": told["cause"] if detailed(user, key) else ""},
-        "needs": [_relative(one) for one in told["needs"] if _may_see(user, one)],
-        "feeds": [_relative(one) for one in told["feeds"] if _may_see(user, one)],
-        "relatives_hidden": sum(not _may_see(user, one) for one in (*told["needs"], *told["feeds"])),
-        "declared_needs": told["declared_needs"] if detailed(user, key) else [],
-        "declared": _where(told["declared"]) if detailed(user, key) else "",
-        "runs": [
-            {
-                "outcome": run["outcome"],
-                "started": wording.instant(run["started_at"]),
-                "took": wording.span(run["seconds"]) if run["seconds"] is not None else wording.MISSING,
-                "reason": run["reason"] if detailed(user, key) else "",
-                "error": (run["error"] or "").partition("\n")[0] if detailed(user, key) else "",
-            }
-            for run in told["runs"]
-        ],
-        "value_text": _value_text(told.get("value")),
-        "may_refresh": may(user, "refresh", key),
-        "may_invalidate": may(user, "invalidate", key),
-    }
-
-
-def _may_see(user: Any, one: Mapping[str, Any]) -> bool:
-    return may(user, VIEW, registry.key(str(one["key"])))
-
-
 def detailed(user: Any, key: Key) -> bool:
     """Whether a user is told what was raised and where: it may name what others may not see."""
     return bool(getattr(user, "is_staff", False)) or may(user, "refresh", key)
-
-
-def _relative(one: Mapping[str, Any]) -> dict[str, Any]:
-    key = one["key"]
-    words = caption(registry.key(str(key)))
-    return {"key": str(key), "label": words.label, "href": href(words), "mode": one["mode"]}
-
-
-def _where(declared: str) -> str:
-    """Return file and line, the file by its last folders: where a project lies on its machine is nobody's business."""
-    path, _sep, line = declared.rpartition(":")
-    return "/".join(path.split("/")[-3:]) + f":{line}" if path else declared
-
-
-def _value_text(value: Any) -> str:
-    if value is None:
-        return ""
-    text = encode_plain(value)
-    return text if len(text) <= 2000 else f"{text[:2000]}…"

@@ -95,6 +95,12 @@ def averages(session: Session, key_base: str | None = None) -> list[tuple[Any, .
     return session.rows("average_runs", {"key_base": key_base})
 
 
+def cost(session: Session, digest: UUID, limit: int) -> tuple[int, int, float | None]:
+    """Return of a product's last runs: how many there were, how many failed, and the median seconds of the others."""
+    count, failed, median = session.rows("cost_of_runs", {"digest": digest, "limit": limit})[0]
+    return int(count), int(failed), median
+
+
 def prune(session: Session, days: float, batch: int = 5000) -> int:
     """Delete runs older than ``days``, in batches; returns how many."""
     deleted = 0

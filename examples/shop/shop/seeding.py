@@ -3,8 +3,8 @@
 Nothing is counted afterwards. The tables are made on the first day, so flows count from then on; each day's sign-ups
 are one INSERT, and what happens to accounts is one UPDATE. In the last nights a worker does what could not be made up
 for later: it records the stocks, facets and all, and measures what can only be measured now. Earlier that would only
-take time: what stocks held in all, their flows tell. Revenue, which nobody could tell afterwards, is measured each day of the
-last year and a bit, as what compares with a year ago wants, and once a week before.
+take time: what stocks held in all, their flows tell. Revenue, which nobody could tell afterwards, is measured each day
+of the last year and a bit, as what compares with a year ago wants, and once a week before.
 """
 
 from __future__ import annotations
