@@ -139,7 +139,7 @@ class Consumer:
                 self._touch()
                 if more:
                     continue
-                if self.options.once and self._at_rest():
+                if self.options.once and self._at_rest() and not self._pass_over_all():
                     break
                 # What was brought meanwhile is handled at once; what the project sent, at the next flush.
                 pause = 0.05 if self.options.once else conf.FLUSH_INTERVAL - (time.monotonic() - began)
@@ -152,7 +152,14 @@ class Consumer:
                 thread.join(max(deadline - time.monotonic(), 0.1))
             # What was acknowledged is in the log; what was brought last is handled, too.
             with suppress(DatabaseErrors):
-                self._pass()
+                self._pass_over_all()
+
+    def _pass_over_all(self) -> bool:
+        """Give each topic a batch, those that had nothing to do as well: a message has its number a moment before its
+        transaction shows, so that a topic may have been told of it and not have found it.
+        """
+        self._quiet.clear()
+        return self._pass()
 
     def _pass(self) -> bool:
         """Give each part of each topic one batch; returns whether any has more."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
-from kck_flow import Cache
+from kck_flow import Cache, Message
 from kck_flow.models import Cursor, Outbox
+from kck_flow.store import outbox
+from kck_flow.store.session import caller
+from kck_flow.streams import log
+from kck_flow.streams.consuming import Consumer, Options
 from kck_flow.testing import registered
 from tests.harness.wait import until
 from tests.topics import primers
+from tests.topics.lines import Lines
 
 pytestmark = pytest.mark.django_db(transaction=True)
 T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
@@ -77,6 +84,34 @@ def test_once_says_which_source_could_not_be_read(settings: Any, tmp_path: Path,
         lines(gone, 5, 8)
         call_command("kck", "consume", "--once")
         assert Cache.get_instance().get("sums/1h/2026-03-01T10") == sum(range(8))
+
+
+def test_once_handles_what_had_its_number_before_it_was_there(tmp_path: Path) -> None:
+    lines(tmp_path / "lines", 0, 5)
+
+    class Numbered(Lines):
+        """Its messages have their numbers, as far as anybody can see, before they are there."""
+
+        def fetch(self, most: int, timeout: float) -> Sequence[Message]:
+            if self.place:
+                return super().fetch(most, timeout)
+            last = outbox.last(caller("default"))
+            number(last + 5)
+            until(lambda: consumer._quiet.get("sums", (0,))[0] == last + 5, "a topic that has looked in vain")
+            number(last)
+            return super().fetch(most, timeout)
+
+    def number(last: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT setval('kck_outbox_id_seq', %s)", [last])
+
+    with registered(primers.Sums):
+        log.send("numbers", {"n": 0, "k": 0}, id="first", at=T0)
+        sources = [("numbered", lambda: Numbered(str(tmp_path / "lines")))]
+        consumer = Consumer(Options(topics=["sums"], sources=sources, once=True))
+        consumer.serve()
+        assert consumer.messages == 6
+        assert Cache.get_instance().get("sums/1h/2026-03-01T10") == sum(range(5))
 
 
 def test_what_is_asked_wrongly_is_told(settings: Any) -> None:
