@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.contenttypes.management import create_contenttypes
+from django.db import connection
+from django.db.backends.base.creation import TEST_DATABASE_PREFIX
 from django.db.models.signals import post_migrate
+from django.test.utils import setup_databases, teardown_databases
 from hypothesis import HealthCheck, settings
 
 from tests.harness import flushing, tools
@@ -24,13 +27,23 @@ settings.load_profile("kck_flow")
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Have each flush do what is needed: most tables are empty anyway, and nobody here asks for the content types and
     permissions that would be made anew.
     """
     flushing.only_what_was_written()
     post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     post_migrate.disconnect(create_contenttypes)
+    if connection.settings_dict["NAME"].startswith(TEST_DATABASE_PREFIX):
+        yield
+        return
+    # pytest-django makes the databases that marked tests name. Those with a site of their own are not marked, and where
+    # none but them are run, it makes none.
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases=["default"])
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import kck_flow
 from kck_flow.drawing.axes import spread
 from kck_flow.drawing.board import Plot
 from kck_flow.drawing.charts import (
@@ -521,3 +523,23 @@ def test_stacks_add_up() -> None:
     _, top, _, _ = cursor_of(root)["box"]
     tips = [float(y) for data in paths(root, "kck-bar") for y in re.findall(r"V([\d.]+)", data)]
     assert min(tips) == pytest.approx(top, abs=2.6), "6 is where the domain ends; corners are round"
+
+
+def test_the_pages_stylesheet_paints_nothing_that_is_drawn() -> None:
+    # A rule beats an attribute: one class of this name in the stylesheet, and each series has one and the same colour.
+    package = Path(kck_flow.__file__).parent
+    drawn = {
+        name
+        for path in (package / "drawing").glob("*.py")
+        for names in re.findall(r'class_=(?:f?)"([^"]*)"', path.read_text())
+        for name in names.split()
+    }
+    assert {"kck-bar", "kck-line"} <= drawn
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", (package / "static/kck_flow/kck.css").read_text())
+    wrong = [
+        selector.strip()
+        for selector, body in rules
+        if re.search(r"(?:^|;)(?:fill|stroke|color|background|opacity)\b", body)
+        and drawn & set(re.findall(r"\.([\w-]+)", selector))
+    ]
+    assert not wrong
