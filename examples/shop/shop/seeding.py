@@ -47,7 +47,8 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
                 _write(story, lives, accounts, moves)
             if day >= len(ends) - WORKED:
                 run_worker(RECORDED)
-            elif day >= len(ends) - ANSWERED or day % 7 == 0:
+            # In the first of its nights the worker learns when to come again.
+            if day <= len(ends) - WORKED and (day >= len(ends) - ANSWERED or day % 7 == 0):
                 cache.refresh("monthly_revenue")
             yield end, len(accounts)
         run_worker([*RECORDED, *ANSWERING])  # no others': they may have a story of their own

@@ -72,6 +72,8 @@ class CountedTests(TestCase):
                 by_country = {country: n for (_, country), n in own.items() if country}
                 self.assertEqual(told["facets"]["country"], by_country)
         self.assertEqual(cache.get("monthly_revenue"), revenue)
+        measured = cache.series("monthly_revenue", STORY.midnights[1], STORY.until, by="day")
+        self.assertEqual([point.start for point in measured if point.value is None], [])
         moves = Counter(state for life in STORY.lives() for _, state in life.moves)
         self.assertEqual(cache.get("signing_up")["value"], moves["trial"])
         self.assertEqual(cache.get("expiring")["value"], moves["expired"])
