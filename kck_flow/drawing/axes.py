@@ -15,6 +15,7 @@ from .traces import Trace
 
 BELOW = 25  # room for the axis of time
 LANE = 16  # a line of annotations
+MONTH = 28 * 86_400 - 7200  # seconds, at least
 LEAST_PLOT = 56  # no plot is lower, whatever stands around it
 
 
@@ -104,6 +105,8 @@ def _time_labels(
     for step in STEPS:
         if step.seconds < least * 0.9 or span / step.seconds > (times.right - times.left) / 16:
             continue
+        if least >= MONTH and step.unit == "week":
+            continue  # a tick every fourth Monday would stand beside each month's point
         try:
             start, end = times.at(times.left), times.at(times.right)
             ticks = time_ticks(start, end, step, sheet.zone, sheet.week_start)

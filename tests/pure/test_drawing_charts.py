@@ -543,3 +543,14 @@ def test_the_pages_stylesheet_paints_nothing_that_is_drawn() -> None:
         and drawn & set(re.findall(r"\.([\w-]+)", selector))
     ]
     assert not wrong
+
+
+def test_of_months_the_ticks_are_months_and_not_every_fourth_monday() -> None:
+    zone = ZoneInfo("Europe/Paris")
+    firsts = [datetime(2025 + at // 12, at % 12 + 1, 1, tzinfo=zone) for at in range(11, 24)]
+    points = [Point(start, end, at, True) for at, (start, end) in enumerate(pairwise(firsts))]
+    for width in (960, 340):
+        drawn = lines([Series("revenue", points)], Sheet(width=width, height=240, zone=zone))
+        told = re.findall(r">([^<>]+)</text>", drawn)
+        assert "2026" in told
+        assert not [one for one in told if re.fullmatch(r"\d+ [A-Z][a-z]{2}", one)]

@@ -32,14 +32,3 @@ class Rating(models.Model):
 
     def __str__(self) -> str:
         return f"{self.score} of 5"
-
-
-class Happening(models.Model):
-    """What happened at the desk, for whoever wonders about a chart."""
-
-    text = models.CharField(max_length=100)
-    start_at = models.DateTimeField()
-    end_at = models.DateTimeField(null=True, help_text="NULL: it happened at an instant.")
-
-    def __str__(self) -> str:
-        return self.text

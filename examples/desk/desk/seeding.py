@@ -15,10 +15,11 @@ from datetime import datetime
 from django.core.management import call_command
 from django.db import connection, transaction
 from kck_flow import Cache, Metric
+from kck_flow.models import Annotation
 from kck_flow.testing import freeze_time, run_worker
 
 from desk.generating import Life, Story
-from desk.models import Happening, Rating, Ticket
+from desk.models import Rating, Ticket
 
 WORKED = 32  # nights
 RECORDED = [
@@ -59,7 +60,7 @@ def live(story: Story) -> Iterator[tuple[datetime, int]]:
             cache.refresh(metric)
             call_command("kck", "backfill", metric, "--from", midnights[0].isoformat(), stdout=io.StringIO())
     start, end = story.all_breaks
-    Happening.objects.create(text="Nobody can log in", start_at=start, end_at=end)
+    Annotation.objects.create(text="Nobody can log in", start_at=start, end_at=end)
 
 
 def by_day(

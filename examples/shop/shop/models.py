@@ -1,4 +1,4 @@
-"""The accounts, each a row with its state; and the days on which something happened that a chart should explain."""
+"""The accounts, each a row with its state."""
 
 from __future__ import annotations
 
@@ -22,14 +22,3 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return f"account {self.pk}, {self.plan}, {self.state}"
-
-
-class Happening(models.Model):
-    """What happened to the shop, for whoever wonders about a chart."""
-
-    text = models.CharField(max_length=100)
-    start_at = models.DateTimeField()
-    end_at = models.DateTimeField(null=True, help_text="NULL: it happened at an instant.")
-
-    def __str__(self) -> str:
-        return self.text

@@ -16,10 +16,11 @@ from datetime import datetime
 from django.core.management import call_command
 from django.db import connection, transaction
 from kck_flow import Cache
+from kck_flow.models import Annotation
 from kck_flow.testing import freeze_time, run_worker
 
 from shop.generating import Life, Story, by_day
-from shop.models import Account, Happening
+from shop.models import Account
 
 WORKED, ANSWERED = 32, 400  # nights, days
 RECORDED = ["trial", "active", "past_due", "churned", "monthly_revenue"]
@@ -88,9 +89,9 @@ def _raise_prices(story: Story) -> None:
 
 def _tell(story: Story) -> None:
     start, end = story.payments_fail
-    Happening.objects.bulk_create(
+    Annotation.objects.bulk_create(
         [
-            Happening(text="Prices rise", start_at=story.prices_rise_at),
-            Happening(text="Payments fail", start_at=start, end_at=end),
+            Annotation(text="Prices rise", start_at=story.prices_rise_at),
+            Annotation(text="Payments fail", start_at=start, end_at=end),
         ]
     )

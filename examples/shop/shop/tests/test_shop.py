@@ -13,11 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from kck_flow import Cache
+from kck_flow.models import Annotation
 from kck_flow.testing import reset
 
 from shop import seeding
 from shop.generating import Life, Story
-from shop.models import Account, Happening
+from shop.models import Account
 
 PARIS = ZoneInfo("Europe/Paris")
 # With the night on which clocks spring forward.
@@ -109,7 +110,21 @@ class SeedTests(TransactionTestCase):
         picture = cache.picture("subscriptions", start, by="day")
         self.assertTrue(picture["balanced"])
         self.assertEqual(picture["stocks"]["active"]["opening"], cache.value_at("active", start)["value"])
-        self.assertEqual(Happening.objects.count(), 2)
+        self.assertEqual(Annotation.objects.count(), 2)
+        self.assertTrue(self.client.login(username="demo", password="demo"))
+        # A number leads to who is behind it, and what is done to them there moves it.
+        some = list(Account.objects.filter(state=Account.ACTIVE).values_list("pk", flat=True)[:3])
+        Account.objects.filter(pk__in=some).update(state=Account.PAST_DUE, changed_at=STORY.until)
+        behind, active = cache.get("past_due")["value"], cache.get("active")["value"]
+        page = self.client.get("/members/past_due", follow=True)
+        self.assertEqual(page.context["cl"].result_count, behind)
+        answer = {"action": "have_paid", "_selected_action": some[:2]}
+        page = self.client.post(page.redirect_chain[-1][0], answer, follow=True)
+        said = [str(message) for message in page.context["messages"]]
+        self.assertIn("2 of them were past due, and are active.", said)
+        self.assertEqual(
+            (cache.get("past_due")["value"], cache.get("active")["value"]), (behind - 2, active + 2)
+        )
         again = io.StringIO()
         call_command("seed_shop", **options | {"stderr": again})
         self.assertIn("are there already", again.getvalue())

@@ -5,15 +5,17 @@ from argparse import ArgumentParser
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from kck_flow import Cache
+from kck_flow.models import Annotation
 from kck_flow.testing import freeze_time
 
 from desk import seeding
 from desk.generating import Story
-from desk.models import Happening, Ticket
+from desk.models import Ticket
 
 TOLD_EVERY = 30  # days
 ANEW = (
@@ -45,8 +47,10 @@ class Command(BaseCommand):
         for day, (end, there) in enumerate(seeding.live(story), 1):
             if day % TOLD_EVERY == 0:
                 self.stderr.write(f"{end.astimezone(zone):%Y-%m-%d}  {there:,} tickets", str)
+        User.objects.create_superuser("demo", password="demo")
         took = time.monotonic() - began
         self.stderr.write(f"desk: {Ticket.objects.count():,} tickets, {days:,} days in {took:.0f} s", str)
+        self.stderr.write("Its admin is at /admin/: user demo, password demo.", str)
 
     def make_tables(self, story: Story) -> bool:
         """Make the tables on the first day of a story; returns whether it was lived already."""
@@ -54,7 +58,7 @@ class Command(BaseCommand):
         with freeze_time(begin):
             call_command("migrate", verbosity=0)
         if Ticket.objects.exists():
-            if not Happening.objects.exists():  # they are told at the end
+            if not Annotation.objects.exists():  # they are told at the end
                 raise CommandError(f"A story was begun here, and not ended. {ANEW}")
             return True
         with freeze_time(begin):
