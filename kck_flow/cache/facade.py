@@ -348,7 +348,9 @@ class Cache:
             out, corrected, uncounted, count`` and ``since`` (its opening): numbers of rows, None for what is not known.
             Of a flow ``sources, sinks, count, rate, conversion``: ``rate`` is what left its sources by it as a share of
             what they held at the beginning, ``conversion`` as a share of what came into them; ``complete`` is False
-            where it is known to have missed some within the period.
+            where it is known to have missed some within the period. Of a step's stocks ``opening, in, out, net, count``
+            and ``by_flow``: how many came by each flow that touches it, less than zero where they went; of its flows
+            ``count, rate, conversion``.
 
         Raises:
             ValueError: the product is no process, it has no such facet, or the period does not fit the windows.

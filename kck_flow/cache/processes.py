@@ -574,23 +574,32 @@ def _by_step(
     # Since when each flow counts: before, nothing was counted, and that is no zero.
     since = {known.generation: seen.families.get(known.generation, (None,))[0] for _, known in plan.flows}
     members = {one.stock.name: one for one in plan.members}
+    names = {known.generation: flow.name for flow, known in plan.flows}
     found = []
     while start < end:
         at, after = start.timestamp(), step.after(start)
         row: dict[str, Any] = {"start": start, "end": after, "stocks": {}, "flows": {}}
         for name, one in members.items():
             sides: list[int | None] = []
+            by_flow: dict[str, int | None] = {}
             for side in (IN, OUT):
                 moving = {link.flow for link in one.links if link.side == side}
-                counting = all((since.get(flow) or 0) < after.timestamp() for flow in moving)
-                moved = sum(seen.steps[one.found.generation, flow, side].get(at, 0) for flow in moving)
-                sides.append(moved if counting or moved else None)
+                counting = {number: (since.get(number) or 0) < after.timestamp() for number in moving}
+                counts = {
+                    number: seen.steps[one.found.generation, number, side].get(at, 0) for number in moving
+                }
+                moved = sum(counts.values())
+                sides.append(moved if moved or all(counting.values()) else None)
+                for number, n in counts.items():
+                    before = by_flow.get(names[number], 0)
+                    told = before is not None and (n or counting[number])
+                    by_flow[names[number]] = (before or 0) + side * n if told else None
             ins, outs = sides
             net = None if ins is None or outs is None else ins - outs
             opening = held[name]
             held[name] = None if opening is None or net is None else opening + net
             row["stocks"][name] = {
-                "opening": opening, "in": ins, "out": outs, "net": net, "count": held[name],
+                "opening": opening, "in": ins, "out": outs, "net": net, "count": held[name], "by_flow": by_flow,
             }  # fmt: skip
         for flow, known in plan.flows:
             left = [members[name] for name, _ in known.sources if name in members]

@@ -29,6 +29,7 @@ from .ranges import BadParameter, Range
 
 COLUMNS = ("start", "end", "complete")
 NARROW = 480  # from here on a picture runs down
+_Lines = Sequence[tuple[str, Sequence[Point]]]
 MOST_VALUES = 8  # of a facet: the rest is "other"
 
 
@@ -54,19 +55,20 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
     hidden = sum(not may(user, VIEW, part) for part in parts.values())
     mine = captions([key])[key]
     balances = [balance(words[one.name], told["stocks"][one.name]) for one in stocks]
-    series = flow_series(told, over)
-    sentence = _sentence(mine, told, words, over)
+    main = main_of(stocks, told)
+    sentence = _sentence(main, told, words, over)
+    into = _("Into and out of %(label)s") % {"label": words[main].label}
     sheet = replace(
-        sheet_of(mine, over, f"f{key.digest.hex[:10]}", title=_("%(label)s: flows") % {"label": mine.label}),
-        description=sentence,
+        sheet_of(mine, over, f"f{key.digest.hex[:10]}", title=f"{mine.label}: {into}"), description=sentence
     )
     id = f"d{key.digest.hex[:10]}"
     boxes, pipes = drawn_parts(stocks, flows, told, words, over)
-    gains, losses = _sides(stocks, flows, told, series, words)
+    gains, losses = _sides(main, told, words, over)
     net = _net(gains, losses)
     notes = notes_of([key, *parts.values()], over)
-    svg, table = flows_chart(gains, losses, net, sheet, notes) if series else ("", None)
-    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet), notes)[0] if series else ""
+    moved = bool(told.get("steps")) and bool(gains or losses)
+    svg, table = flows_chart(gains, losses, net, sheet, notes) if moved else ("", None)
+    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet), notes)[0] if moved else ""
     columns = [*COLUMNS, *(one.name for one in flows), *(f"{one.name}.count" for one in stocks)]
     rows = _rows(told, over, [one.name for one in flows], [one.name for one in stocks])
 
@@ -106,13 +108,14 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
             "diagram": diagram(boxes, pipes, id=id, title=mine.label, translate=_),
             "diagram_narrow": diagram(boxes, pipes, id=f"{id}n", title=mine.label, narrow=True, translate=_),
             "sentences": [flow_sentence(words, one, told["flows"][one.name], over) for one in flows],
-            "rates": [row for one in flows for row in rates(words[one.name], told["flows"][one.name])],
+            "rates": [row for one in flows if (row := rates(words[one.name], told["flows"][one.name]))],
             "balances": balances,
             "balanced": told["balanced"],
             "chart_svg": svg,
             "chart_narrow": narrow_svg,
             "chart_table": table,
             "chart_sentence": sentence,
+            "chart_title": into,
             "facets": facet_names(stocks, flows),
             "facet": facet,
             "facet_rows": facet_rows(stocks, told, words, facet) if facet else [],
@@ -189,28 +192,20 @@ def flow_sentence(
     }
 
 
-def rates(words: Caption, told: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the shares that a flow is of its sources, each with what it means."""
-    found = []
-    if (
-        told.get("rate") is not None and told["rate"] <= 1
-    ):  # what runs through many times a range is no share of it
-        found.append(
-            {
-                "label": words.label,
-                "value": wording.number(told["rate"], "percent"),
-                "means": _("of what its sources held when the range began"),
-            }
-        )
-    if told.get("conversion") is not None and told["conversion"] <= 1:
-        found.append(
-            {
-                "label": words.label,
-                "value": wording.number(told["conversion"], "percent"),
-                "means": _("of what came into its sources within the range"),
-            }
-        )
-    return found
+def rates(words: Caption, told: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the shares that a flow is of its sources; None where it is none of any.
+
+    What runs through many times a range is no share of what was there: then that one is a dash.
+    """
+    shares = [
+        wording.number(told[name], "percent")
+        if told.get(name) is not None and told[name] <= 1
+        else wording.MISSING
+        for name in ("rate", "conversion")
+    ]
+    if shares == [wording.MISSING] * 2:
+        return None
+    return {"label": words.label, "href": href(words), "held": shares[0], "came": shares[1]}
 
 
 def drawn_parts(
@@ -254,48 +249,37 @@ def _ends(named: Sequence[str | None], stocks: Collection[str]) -> list[str | No
     return list(dict.fromkeys(name if name in stocks else None for name in named))
 
 
-def flow_series(told: Mapping[str, Any], over: Range) -> dict[str, list[Point]]:
-    """Return the points of each flow."""
-    found: dict[str, list[Point]] = {}
-    for step in told.get("steps", ()):
-        over_ = over.is_over(step["end"])
-        if over.complete and not over_:
-            continue
-        for name, one in step["flows"].items():
-            found.setdefault(name, []).append(Point(step["start"], step["end"], one["count"], over_))
-    return found
+def main_of(stocks: Sequence[Stock], told: Mapping[str, Any]) -> str:
+    """Return the name of the stock that a process is about: the one that most flows touch, of equals the first."""
+    ends = [{*row["sources"], *row["sinks"]} for row in told["flows"].values()]
+    return max((one.name for one in stocks), key=lambda name: sum(name in touched for touched in ends))
 
 
 def _sides(
-    stocks: Sequence[Stock],
-    flows: Sequence[Flow],
-    told: Mapping[str, Any],
-    series: Mapping[str, Sequence[Point]],
-    words: Mapping[str, Caption],
-) -> tuple[list[tuple[str, Sequence[Point]]], list[tuple[str, Sequence[Point]]]]:
-    """Return the flows into the process's main stock and those out of it: what it is about is what most flows touch."""
-    touched = {one.name: 0 for one in stocks}
-    for row in told["flows"].values():
-        for name in (*row["sources"], *row["sinks"]):
-            if name in touched:
-                touched[name] += 1
-    main = max(touched, key=lambda name: touched[name], default=None)
-    gains, losses = [], []
-    for flow in flows:
-        row = told["flows"][flow.name]
-        points = series.get(flow.name)
-        if not points:
+    main: str, told: Mapping[str, Any], words: Mapping[str, Caption], over: Range
+) -> tuple[_Lines, _Lines]:
+    """Return what came into a stock by which flow and what went, step by step: of a flow with several sources or sinks
+    only what moved this one.
+    """
+    gains: list[tuple[str, Sequence[Point]]] = []
+    losses: list[tuple[str, Sequence[Point]]] = []
+    for name, row in told["flows"].items():
+        comes, goes = main in row["sinks"], main in row["sources"]
+        if comes == goes:
             continue
-        if main in row["sinks"] and main not in row["sources"]:
-            gains.append((words[flow.name].label, points))
-        elif main in row["sources"] and main not in row["sinks"]:
-            losses.append((words[flow.name].label, points))
-    return gains[:4], losses[:4]
+        points = []
+        for step in told.get("steps", ()):
+            is_over = over.is_over(step["end"])
+            if over.complete and not is_over:
+                continue
+            moved = step["stocks"][main]["by_flow"].get(name)
+            value = moved if comes or moved is None else -moved
+            points.append(Point(step["start"], step["end"], value, is_over))
+        (gains if comes else losses).append((words[name].label, points))
+    return gains, losses
 
 
-def _net(
-    gains: Sequence[tuple[str, Sequence[Point]]], losses: Sequence[tuple[str, Sequence[Point]]]
-) -> tuple[str, list[Point]] | None:
+def _net(gains: _Lines, losses: _Lines) -> tuple[str, list[Point]] | None:
     if not gains or not losses:
         return None
     points = []
@@ -358,8 +342,18 @@ def facet_rows(
     return rows
 
 
-def _sentence(mine: Caption, told: Mapping[str, Any], words: Mapping[str, Caption], over: Range) -> str:
-    moved = ", ".join(
-        f"{words[name].label} {words[name].number(row['count'])}" for name, row in told["flows"].items()
-    )
-    return _("%(label)s, %(range)s: %(moved)s.") % {"label": mine.label, "range": over.text, "moved": moved}
+def _sentence(main: str, told: Mapping[str, Any], words: Mapping[str, Caption], over: Range) -> str:
+    """Return what came into the main stock and what went, in words."""
+    row, own = told["stocks"][main], words[main]
+    if row["in"] is None or row["out"] is None:
+        return _("%(label)s, %(range)s: what came and went is not known.") % {
+            "label": own.label,
+            "range": over.text,
+        }
+    return _("%(label)s, %(range)s: %(came)s came, %(went)s went, %(net)s net.") % {
+        "label": own.label,
+        "range": over.text,
+        "came": own.number(row["in"]),
+        "went": own.number(row["out"]),
+        "net": own.number(row["in"] - row["out"], sign=True),
+    }

@@ -409,8 +409,15 @@ def test_a_period_its_steps_rates_and_conversion_rows_116_132(processes: None, c
         assert told["flows"]["joining_in"]["rate"] is None
         steps = told["steps"]
         assert [one["start"] for one in steps] == [third, third + timedelta(days=1)]
-        assert steps[0]["stocks"]["trial"] == {"opening": 10, "in": 4, "out": 5, "net": -1, "count": 9}
-        assert steps[1]["stocks"]["paying"] == {"opening": 5, "in": 0, "out": 0, "net": 0, "count": 5}
+        assert steps[0]["stocks"]["trial"] == {
+            "opening": 10, "in": 4, "out": 5, "net": -1, "count": 9, "by_flow": {"joining_in": 4, "buying": -5},
+        }  # fmt: skip
+        assert steps[1]["stocks"]["paying"] == {
+            "opening": 5, "in": 0, "out": 0, "net": 0, "count": 5, "by_flow": {"buying": 0},
+        }  # fmt: skip
+        assert all(
+            sum(one["by_flow"].values()) == one["net"] for step in steps for one in step["stocks"].values()
+        )
         assert steps[0]["flows"]["buying"] == {"count": 5, "rate": 0.5, "conversion": 1.25}
         assert steps[1]["flows"]["buying"] == {"count": 0, "rate": 0.0, "conversion": None}
         # What is before its books is not known, and no zero.
