@@ -20,6 +20,7 @@ from ..drawing.summary import Bucket, summary
 from ..drawing.table import Table, table
 from ..key import Key
 from ..store.annotations import within
+from . import zooming
 from .captions import Caption
 from .ranges import Range
 from .reading import Trend
@@ -30,12 +31,15 @@ NARROW_WIDTH, NARROW_HEIGHT = 360, 240
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart, as it is for a desk and for a phone, its one sentence, and the table of the same numbers."""
+    """A chart, as it is for a desk and for a phone, its one sentence, the table of the same numbers, and what zooming
+    into it takes.
+    """
 
     svg: str
     narrow: str
     sentence: str
     table: Table
+    points: str = ""
 
 
 def sheet_of(
@@ -98,7 +102,12 @@ def chart_of(
             zero=words.form != "percent" and _is_near_zero(trend.points),
         )
 
-    return Chart(draw(sheet), draw(narrowed(sheet)) if not theme else "", sentence, table(series, sheet))
+    if theme:
+        return Chart(draw(sheet), "", sentence, table(series, sheet))
+    kind = zooming.BAR if words.rollup == "sum" else zooming.LINE
+    shown = [(zooming.OLDER if one.compares else kind, one) for one in series]
+    points = zooming.points(shown, over, form=words.form, goal=goal, notes=notes)
+    return Chart(draw(sheet), draw(narrowed(sheet)), sentence, table(series, sheet), points)
 
 
 def narrowed(sheet: Sheet) -> Sheet:
@@ -111,14 +120,24 @@ def flows_chart(
     losses: Sequence[tuple[str, Sequence[Any]]],
     net: tuple[str, Sequence[Any]] | None,
     sheet: Sheet,
+    over: Range,
     notes: Sequence[Annotation] = (),
-) -> tuple[str, Table]:
-    """Return flows over time, gains above the axis and losses below, and the table of the same numbers."""
+) -> Chart:
+    """Return flows over time, gains above the axis and losses below."""
     ups = [Series(name, points) for name, points in gains]
     downs = [Series(name, points) for name, points in losses]
     line = Series(net[0], net[1]) if net is not None else None
     svg = gains_and_losses(ups, downs, line, sheet, annotations=notes)
-    return svg, table([*ups, *downs, *([line] if line else [])], sheet)
+    kinds = [*((zooming.UP, one) for one in ups), *((zooming.DOWN, one) for one in downs)]
+    kinds += [(zooming.NET, line)] if line is not None else []
+    points = zooming.points(kinds, over, notes=notes)
+    return Chart(
+        svg,
+        gains_and_losses(ups, downs, line, narrowed(sheet), annotations=notes),
+        sheet.description,
+        table([one for _kind, one in kinds], sheet),
+        points,
+    )
 
 
 def _is_near_zero(points: Sequence[Any]) -> bool:

@@ -22,7 +22,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from . import overview, reading
 from .captions import Caption, captions
-from .drawn import flows_chart, narrowed, notes_of, sheet_of
+from .drawn import flows_chart, notes_of, sheet_of
 from .faces import Refused
 from .pages import Page, href, point_row
 from .ranges import BadParameter, Range
@@ -67,8 +67,7 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
     net = _net(gains, losses)
     notes = notes_of([key, *parts.values()], over)
     moved = bool(told.get("steps")) and bool(gains or losses)
-    svg, table = flows_chart(gains, losses, net, sheet, notes) if moved else ("", None)
-    narrow_svg = flows_chart(gains, losses, net, narrowed(sheet), notes)[0] if moved else ""
+    chart = flows_chart(gains, losses, net, sheet, over, notes) if moved else None
     columns = [*COLUMNS, *(one.name for one in flows), *(f"{one.name}.count" for one in stocks)]
     rows = _rows(told, over, [one.name for one in flows], [one.name for one in stocks])
 
@@ -111,10 +110,7 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
             "rates": [row for one in flows if (row := rates(words[one.name], told["flows"][one.name]))],
             "balances": balances,
             "balanced": told["balanced"],
-            "chart_svg": svg,
-            "chart_narrow": narrow_svg,
-            "chart_table": table,
-            "chart_sentence": sentence,
+            "chart": chart,
             "chart_title": into,
             "facets": facet_names(stocks, flows),
             "facet": facet,

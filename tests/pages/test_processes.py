@@ -45,9 +45,9 @@ def test_the_chart_is_of_what_moved_the_main_stock_whatever_else_its_flows_move(
     assert (told["in"], told["out"], told["count"]) == (10, 7, 3)
     assert response.context["chart_title"] == "Into and out of Accounts that try it"
     assert (
-        response.context["chart_sentence"] == "Accounts that try it, Last 24 hours: 10 came, 7 went, +3 net."
+        response.context["chart"].sentence == "Accounts that try it, Last 24 hours: 10 came, 7 went, +3 net."
     )
-    table = response.context["chart_table"]
+    table = response.context["chart"].table
     columns = [[row[at] for row in table.rows] for at in range(len(table.rows[0]))]
     numbers = [[cell.split()[0].replace("−", "-") for cell in column] for column in columns[1:]]
     assert [sum(int(cell) for cell in column if cell != "–") for column in numbers] == [10, 5, 2, 3]

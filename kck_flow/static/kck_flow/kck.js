@@ -3,6 +3,19 @@
   "use strict";
   var doc = document, $ = function (q, root) { return Array.prototype.slice.call((root || doc).querySelectorAll(q)); };
 
+  /* -- what comes from this site: its pages again, its own scripts */
+  var own = doc.currentScript.src.replace(/[^/]*$/, "");
+  var policy = window.trustedTypes && window.trustedTypes.createPolicy ? window.trustedTypes.createPolicy("kck", {
+    createHTML: function (text) { return text; },
+    createScriptURL: function (url) { if (url.indexOf(own) !== 0) { throw new TypeError(url); } return url; }
+  }) : null;
+  window.kckScript = function (url, then) {
+    var script = doc.createElement("script");
+    script.src = policy ? policy.createScriptURL(url) : url;
+    script.onload = then;
+    doc.head.appendChild(script);
+  };
+
   /* -- charts: a cursor for pointer and arrow keys, read out politely */
   function cursor(svg) {
     var meta = svg.querySelector("metadata"), data;
@@ -75,7 +88,6 @@
 
   /* -- kept current: the same address again, and nothing where nothing has changed */
   var EVERY = 30000, wait = EVERY, etag = null, timer = null, paused = false, pauser = doc.querySelector(".kck-paused");
-  var policy = window.trustedTypes && window.trustedTypes.createPolicy ? window.trustedTypes.createPolicy("kck", { createHTML: function (text) { return text; } }) : null;
   function take(text) {
     var fresh = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html"), changed = 0;
     $("[data-live]", fresh).forEach(function (now) {
