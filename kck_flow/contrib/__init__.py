@@ -1,0 +1,1 @@
+"""Products in the APIs of other packages; each needs that package, and nothing else imports it."""
