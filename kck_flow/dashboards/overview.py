@@ -121,7 +121,7 @@ def _tiles(
     keys: Sequence[Key], over: Range, words: Mapping[Key, Caption], options: Mapping[Key, Panel] | None = None
 ) -> dict[Key, tuple[reading.Shown, Tile, reading.Trend]]:
     found = reading.read(keys, words)
-    trends = reading.trends(keys, over, words)
+    trends = reading.trends(keys, over, words, found)
     made = {}
     for key in keys:
         shown = found[key]

@@ -66,7 +66,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it."""
     shown = reading.read([key])[key]
     words = shown.caption
-    trend = reading.trends([key], over, {key: words})[key]
+    trend = reading.trends([key], over, {key: words}, {key: shown})[key]
     tile = tiles.tile(shown, trend, over, href(words, over.given))
     notes = notes_of([key], over)
     chart = chart_of(words, trend, over, notes=notes)
