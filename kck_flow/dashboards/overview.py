@@ -66,14 +66,16 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], dict[Key, Capti
     for primer in registry.primers.values():
         if primer.name in taken or isinstance(primer, Process):
             continue
+        told = None
         if isinstance(primer, Metric):
-            keys = primer.domain_keys() if primer.stored_as_rows or not primer.parameters else []
+            told = primer.all_told() if primer.stored_as_rows or not primer.parameters else {}
+            keys = list(told)
         elif (isinstance(primer, (Stock, Flow)) or primer.section) and _alone(primer):
             keys = [primer.build_key()]
         else:
             continue
         taken.add(primer.name)
-        words |= captions(keys)
+        words |= captions(keys, told)
         for key in keys:
             if not may(user, VIEW, key):
                 hidden += 1

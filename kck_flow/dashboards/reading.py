@@ -234,6 +234,8 @@ def _want(words: Caption, key: Key, alias: str, row: Listed | None) -> None:
 
 def number_of(value: Any) -> Any:
     """Return the number that a product is, or has as its ``value`` (a stock, a flow); None where it has none."""
+    if value is None or type(value) is int:
+        return value
     if isinstance(value, Mapping):
         value = value.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
@@ -331,7 +333,12 @@ def _trend(
 ) -> Trend:
     if isinstance(found, Exception):
         return Trend(problem=str(found))
-    numbers = [Point(one.start, one.end, number_of(one.value), one.complete, one.generation) for one in found]
+    numbers = [
+        one
+        if (number := number_of(one.value)) is one.value
+        else Point(one.start, one.end, number, one.complete, one.generation)
+        for one in found
+    ]
     # Of what is added up in periods longer than the steps, those that begin in the range: each counts in one only.
     whole = words.rollup == "last" or all(one.end - one.start <= _LONGEST[over.by] for one in numbers)
     points = [
