@@ -55,6 +55,17 @@ class Configured(Metric):
                     found[key] = _row(rows[key.params["slug"]])
         return found
 
+    def all_told(self) -> dict[Key, Metric]:
+        found: dict[Key, Metric] = {}
+        for row in metrics.rows(_alias()):
+            if not row.paused:
+                key = self.build_key(slug=row.slug)
+                try:
+                    found[key] = _row(row)
+                except (DeclarationError, ValueError):  # told where it is asked for alone
+                    found[key] = self
+        return found
+
     def key_called(self, name: str) -> Key | None:
         return self.build_key(slug=name) if metrics.row(_alias(), name) is not None else None
 
@@ -62,25 +73,25 @@ class Configured(Metric):
 class Row(Metric):
     """A metric as its row says. It is asked by the family's keys, and is no family of its own."""
 
-    def __init__(self, row: ConfiguredMetric, kind: type[MetricType]) -> None:
+    def __init__(self, row: ConfiguredMetric, kind: type[MetricType], told: dict[str, Any]) -> None:
         self.period, self.tz, self.rollup = row.period, row.tz or None, row.rollup  # type: ignore[assignment]
         self.type, self.properties = kind, row.properties
         self.label, self.description, self.section = row.label or row.slug, row.description, row.section
         self.unit, self.unit_plural = row.unit, row.unit_plural
-        told = row.number_format or kind.number_format or "number"
-        self.number_format = told  # type: ignore[assignment]
+        form = row.number_format or kind.number_format or "number"
+        self.number_format = form  # type: ignore[assignment]
         self.precision, self.good, self.goal = row.precision, row.good, row.goal  # type: ignore[assignment]
         self.is_paused = row.paused
         super().__init__()
         self.key_base_list = (Configured.key_base,)
+        self.told = told
 
 
 def _row(row: ConfiguredMetric) -> Row:
     kind = registry.metric_types.get(row.type)
     if kind is None:
         raise DeclarationError(registry.no_metric_type(row.type))
-    kind.cleaned(row.properties)
-    return Row(row, kind)
+    return Row(row, kind, kind.cleaned(row.properties))
 
 
 def _alias() -> str:

@@ -279,6 +279,10 @@ class Metric(Primer):
         """Return what several keys are measured by; those whose row is gone are left out."""
         return dict.fromkeys(keys, self)
 
+    def all_told(self) -> dict[Key, Metric]:
+        """Return what the keys of its domain are measured by, in order."""
+        return self.of_many(self.domain_keys())
+
     @cached_property
     def told(self) -> dict[str, Any]:
         """What its type is told: its properties, typed, defaults filled in. Raises WrongProperties."""

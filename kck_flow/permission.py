@@ -70,6 +70,17 @@ def may_all(user: Any, action: str, key_base: str) -> bool:
     return allows(rule, user, action, key_base)
 
 
+def may_none(user: Any, action: str, key_base: str) -> bool:
+    """Whether a user may not do something about any product of a family; where a function decides, that is not known,
+    and hence not so.
+    """
+    primer = registry.primers.get(key_base)
+    rule = (primer.permission if primer is not None else None) or conf.PERMISSION
+    if callable(rule) or (isinstance(rule, str) and rule.count(".") > 1):
+        return False
+    return not allows(rule, user, action, key_base)
+
+
 def allows(rule: Rule, user: Any, action: str, about: Any) -> bool:
     """Whether a rule lets a user do something.
 

@@ -57,6 +57,7 @@ class Asked:
         by: The step, or None for the product's own.
         after: Where the page before ended: ascending, from there on; descending, what lies before. None at the outset.
         bound: The largest id of a record that counts.
+        until_now: Whether it ends now, rather than at an instant that was asked for or that a page before saw.
     """
 
     start: datetime
@@ -68,6 +69,7 @@ class Asked:
     limit: int | None
     bound: int = 0
     after: datetime | None = None
+    until_now: bool = False
 
 
 def is_asked_for(request: HttpRequest) -> bool:
@@ -143,6 +145,7 @@ def page(request: HttpRequest, key: Key, face: str) -> Page:
         raise Refused(503, "Not computed", str(error), headers={"Retry-After": "60"}, key=str(key)) from None
     except (ValueError, DeclarationError) as error:
         raise Refused(400, "Bad parameter", str(error), parameter="by") from None
+    points = [reading.lasting(one, shown) if _lasts(one, asked, shown.now) else one for one in points]
     made.rows = [_row(one, asked.zone) for one in points if one.complete or not asked.complete]
     made.next = _token(replace(asked, after=after)) if after is not None else None
     return made
@@ -159,6 +162,13 @@ def _refuse_without_series(key: Key, primer: Primer | None) -> None:
         raise Refused(
             404, "No series", f"Nothing is kept of what {str(key)!r} was. Its primer says so: keep_history."
         )
+
+
+def _lasts(point: Point, asked: Asked, now: datetime) -> bool:
+    """Whether a point is of the step that now is in, or of the record that holds now."""
+    if point.complete or point.end is None:
+        return False
+    return reading.is_in_progress(point, now) or (asked.until_now and point.end == asked.end)
 
 
 def _row(point: Point, zone: ZoneInfo) -> dict[str, Any]:
@@ -223,7 +233,7 @@ def _outset(asked: Asked, given: dict[str, str], primer: Primer, key: Key) -> As
             "from", f"from ({start.isoformat()}) must lie before to ({end.isoformat()})."
         )
     bound = records.newest_id(caller(spread.alias_of(primer)))
-    return replace(asked, start=start, end=end, bound=bound)
+    return replace(asked, start=start, end=end, bound=bound, until_now=end == now)
 
 
 def _is_kept(primer: Primer) -> bool:

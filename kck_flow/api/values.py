@@ -15,6 +15,7 @@ from ..cache import read
 from ..cache.facade import Cache
 from ..codec import encode_plain
 from ..conf import conf
+from ..dashboards import reading
 from ..dashboards.captions import Caption, caption
 from ..dashboards.faces import Refused
 from ..dashboards.pages import Page
@@ -111,7 +112,12 @@ def entry_of(key: Key) -> Entry:
         raise Refused(404, "Not found", f"There is no product {str(key)!r}.") from None
     except NotPrimed as error:
         raise Refused(
-            503, "Not computed", str(error), headers={"Retry-After": "60"}, key=str(key), state="empty"
+            503,
+            "Not computed",
+            str(error),
+            headers={"Retry-After": "60"},
+            key=str(key),
+            state=reading.read([key])[key].state,
         ) from None
     except (ComputeFailed, UnstorableValue, WaitTimeout, StoreUnavailable) as error:
         failed = isinstance(error, (ComputeFailed, UnstorableValue))

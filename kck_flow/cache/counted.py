@@ -159,13 +159,15 @@ def entries(asked: Sequence[tuple[Key, Stock, Definition, str]]) -> list[Entry |
         ) -> list[levels.Held | None]:
             return levels.read_many(caller(alias), keys)
 
+        prints = captured_many([asked[place][2] for place in places], alias, context)
         for place, held in zip(
             places, reach.once_more(alias, context == OPEN, f"{len(places)} stocks", ask), strict=True
         ):
             key, stock, definition, _ = asked[place]
             may = stock.prime_on_cache_miss
             try:
-                if _usable(stock, definition, alias, context, held) is None:
+                captured = prints[definition.generation]
+                if _usable(stock, definition, alias, context, held, captured) is None:
                     told = entry(key, stock, definition, alias)
                 else:
                     _refuse(key)
@@ -242,12 +244,21 @@ def refresh(key: Key, stock: Stock, found: Definition, alias: str) -> Entry:
 
 
 def _usable(
-    stock: Stock, found: Definition, alias: str, context: str, held: levels.Held | None
+    stock: Stock,
+    found: Definition,
+    alias: str,
+    context: str,
+    held: levels.Held | None,
+    captured: str | None = None,
 ) -> levels.Held | None:
-    """Return what was read where it can be served; None where the rows have to be counted."""
+    """Return what was read where it can be served; None where the rows have to be counted.
+
+    Args:
+        captured: What captures its table now, where that is known.
+    """
     if held is None:
         return None  # nothing captures for this definition: there is nothing to prime
-    if not held.holds(captured_now(found, alias, context)):
+    if not held.holds(captured_now(found, alias, context) if captured is None else captured):
         return None
     if held.waiting > FOLD_FROM and context != TEST:
         _fold(found, alias)
@@ -256,19 +267,34 @@ def _usable(
 
 def captured_now(found: Definition, alias: str, context: str) -> str:
     """Return what captures a table, as this process knew it at most a second ago."""
-    if context == TEST:
-        return generations.captured_by(caller(alias), found.relation, found.generation)
+    return captured_many([found], alias, context)[found.generation]
+
+
+def captured_many(asked: Sequence[Definition], alias: str, context: str) -> dict[int, str]:
+    """Return ``captured_now`` of several definitions, by generation: what is not known, in one statement."""
+    if not asked:
+        return {}
     now = time.monotonic()
-    known = _captured.get((alias, found.generation))
-    if known is None or now - known[0] > CAPTURED_SECONDS:
-        try:
-            # What a transaction sees may be gone with it, and is not to be remembered: another connection is asked.
-            with nullcontext(caller(alias)) if context == OPEN else private.session(alias) as session:
-                known = now, generations.captured_by(session, found.relation, found.generation)
-        except private.Busy:
-            return generations.captured_by(caller(alias), found.relation, found.generation)
-        _captured[alias, found.generation] = known
-    return known[1]
+    told: dict[int, str] = {}
+    unknown: dict[int, str] = {}
+    for one in asked:
+        known = _captured.get((alias, one.generation)) if context != TEST else None
+        if known is not None and now - known[0] <= CAPTURED_SECONDS:
+            told[one.generation] = known[1]
+        else:
+            unknown[one.generation] = one.relation
+    if not unknown:
+        return told
+    if context == TEST:
+        return told | generations.captured_by_many(caller(alias), unknown)
+    try:
+        # What a transaction sees may be gone with it, and is not to be remembered: another connection is asked.
+        with nullcontext(caller(alias)) if context == OPEN else private.session(alias) as session:
+            found = generations.captured_by_many(session, unknown)
+    except private.Busy:
+        return told | generations.captured_by_many(caller(alias), unknown)
+    _captured.update(((alias, generation), (now, one)) for generation, one in found.items())
+    return told | found
 
 
 def _fold(found: Definition, alias: str) -> None:

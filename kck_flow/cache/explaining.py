@@ -119,14 +119,15 @@ def _recounted(stock: Stock) -> str:
 
 
 def _state(verdict: str, stored: Any, slot: dict[str, Any] | None) -> str:
-    failing = slot is not None and slot["attempts"] > 0
-    if verdict == verdicts.MISSING:
-        if slot is not None and slot["running"]:
-            return "computing"
-        return "failed" if failing else "empty"
-    if verdict == verdicts.STALE and slot is not None and slot["running"]:
-        return "computing"
-    return "failed" if failing else verdict
+    parked = slot is not None and slot["parked_at"] is not None
+    return verdicts.state(
+        served=verdict != verdicts.MISSING,
+        stale=verdict == verdicts.STALE,
+        running=slot is not None and bool(slot["running"]),
+        attempts=slot["attempts"] if slot is not None else 0,
+        waits=parked
+        or (slot is not None and slot["retry_at"] is not None and slot["retry_at"] > slot["now"]),
+    )
 
 
 def _cause(primer: Primer | None, key: Key, stored: Any, verdict: str) -> str:

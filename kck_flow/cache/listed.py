@@ -5,18 +5,18 @@ from __future__ import annotations
 from ..conf import conf
 from ..registry import registry
 from ..store.listings import Listed
+from . import verdict
 
 
 def state_of(row: Listed) -> str:
     """Return the state of a listed product, in the words that a read would use."""
-    if not servable(row):
-        return "computing" if row.running else "failed" if row.attempts else "empty"
-    if row.pending == 1 or (row.soft_expires_at is not None and row.soft_expires_at <= row.now):
-        if row.running:
-            return "computing"
-        backing_off = row.parked_at is not None or (row.retry_at is not None and row.retry_at > row.now)
-        return "failed" if row.attempts and backing_off else "stale"
-    return "fresh"
+    return verdict.state(
+        served=servable(row),
+        stale=row.pending == 1 or (row.soft_expires_at is not None and row.soft_expires_at <= row.now),
+        running=row.running,
+        attempts=row.attempts,
+        waits=row.parked_at is not None or (row.retry_at is not None and row.retry_at > row.now),
+    )
 
 
 def servable(row: Listed) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from .. import clock, spread
+from ..codec import JSON
 from ..entry import Point
 from ..errors import NotPrimed
 from ..key import Key
@@ -50,8 +52,13 @@ def series_many(
         first = min((steps[key].start_of(start) for key, _ in own), default=start)
         last = max((_end(steps[key], end) for key, _ in own), default=end)
         held = measures.between(caller(alias), [key.digest for key, _ in own], first, last)
+        told: dict[Window, list[_Step]] = {}
         for key, metric in own:
-            found[key] = list(_points(metric, steps[key], held.get(key.digest, []), start, end, now))
+            step = steps[key]
+            if step not in told:  # most metrics have the same: their beginnings are found once
+                told[step] = list(_steps(step, start, end, now))
+            points = _alone if step == metric.windows else _together
+            found[key] = points(metric, told[step], held.get(key.digest, []), now)
     return found
 
 
@@ -105,22 +112,54 @@ def _end(step: Window, end: datetime) -> datetime:
     return step.after(step.start_of(end - timedelta(microseconds=1)))
 
 
-def _points(
-    metric: Metric, step: Window, held: Sequence[Measure], start: datetime, end: datetime, now: datetime
-) -> Iterable[Point]:
-    by_span = {(one.start, one.end): one for one in held}
-    decode, how, alone = metric.codec.decode, metric.rolled_up, step == metric.windows
+class _Step(NamedTuple):
+    start: datetime
+    end: datetime
+    over: bool
+
+
+def _steps(step: Window, start: datetime, end: datetime, now: datetime) -> Iterator[_Step]:
     at = step.start_of(start)
     while at < end:
         after = step.after(at)
-        spans = [Span(at, after)] if alone else list(metric.spans(at, after))
+        yield _Step(at, after, after <= now)
+        at = after
+
+
+def _alone(metric: Metric, steps: Sequence[_Step], held: Sequence[Measure], now: datetime) -> list[Point]:
+    """Return a point for each period."""
+    by_span = {(one.start, one.end): one for one in held}
+    decode, version, plain = metric.codec.decode, metric.version, metric.codec is JSON
+    points: list[Point] = []
+    answers = metric.answers_for_the_past if held else False
+    numbers: dict[str, Any] = {}  # a number is often the same again, and cannot be changed
+    for start, end, over in steps:
+        one = by_span.get((start, end))
+        if one is None:
+            points.append(Point(start, end, None, over, version))
+            continue
+        text, value = one.text, None
+        if text is not None:
+            value = numbers.get(text)
+            if value is None:
+                value = numbers[text] = int(text) if plain and text.isdigit() else decode(text)
+        points.append(Point(start, end, value, over and (one.complete or not answers), one.primer_version))
+    return points
+
+
+def _together(metric: Metric, steps: Sequence[_Step], held: Sequence[Measure], now: datetime) -> list[Point]:
+    """Return a point for each step, of the periods that begin in it."""
+    by_span = {(one.start, one.end): one for one in held}
+    decode, how, points = metric.codec.decode, metric.rolled_up, []
+    for start, end, _over in steps:
+        spans = list(metric.spans(start, end))
         there = [by_span.get((span.start, span.end)) for span in spans]
         values = [decode(one.text) if one is not None and one.text is not None else None for one in there]
         complete = all(_is_over(metric, span, one, now) for span, one in zip(spans, there, strict=True))
         versions = [one.primer_version for one in there if one is not None]
         version = versions[-1] if versions else metric.version
-        yield Point(at, after, values[0] if alone else rolled(values, how), complete, version)
-        at = after
+        points.append(Point(start, end, rolled(values, how), complete, version))
+    return points
 
 
 def _is_over(metric: Metric, span: Span, one: Measure | None, now: datetime) -> bool:

@@ -6,7 +6,7 @@ were recorded, the family's own record says: a key that has none in such a perio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -56,12 +56,15 @@ def series_many(
     database; of those without, what their flows tell.
     """
     found: dict[Key, list[Point]] = {}
+    unknown: list[tuple[Key, Stock, list[int]]] = []
     for alias in dict.fromkeys(spread.alias_of(stock) for _, stock in asked):
         own = [(key, stock) for key, stock in asked if spread.alias_of(stock) == alias]
         pairs = [(key, _marker(key, stock)) for key, stock in own]
         told = records.periods_many(caller(alias), pairs, start, end)
         for (key, stock), periods in zip(own, told, strict=True):
-            found[key] = _series(key, stock, _decoded(stock, periods), start, end, steps, None)
+            found[key], places = _stepped(_decoded(stock, periods), end, steps, None)
+            unknown.append((key, stock, places))
+    _trace(found, unknown)
     return found
 
 
@@ -80,6 +83,16 @@ def _series(
                     Point(max(one.start, start), until, _part(one, facet), until == over, one.generation)
                 )
         return points
+    points, unknown = _stepped(held, end, steps, facet)
+    _trace({key: points}, [(key, stock, unknown)])
+    return points
+
+
+def _stepped(
+    held: Sequence[_Past], end: datetime, steps: Sequence[tuple[datetime, datetime]], facet: str | None
+) -> tuple[list[Point], list[int]]:
+    """Return the points of steps, and which of them were not recorded and may be told by flows."""
+    points: list[Point] = []
     position, last = 0, None
     unknown: list[int] = []
     for begin, finish in steps:
@@ -92,18 +105,20 @@ def _series(
         points.append(
             Point(begin, finish, value, finish <= end, there.generation if there is not None else None)
         )
-    if unknown:
-        _trace(key, stock, points, unknown)
-    return points
+    return points, unknown
 
 
-def _trace(key: Key, stock: Stock, points: list[Point], unknown: Sequence[int]) -> None:
-    """Put in what a stock held at the beginning of steps that were not recorded, where its flows tell."""
-    found = counted.definition_of(stock, spread.alias_of(stock))
-    told = traced.values(key, stock, [points[place].start for place in unknown])
-    for place, value in zip(unknown, told, strict=True):
-        if not isinstance(value, traced.Untold) and found is not None:
-            points[place] = replace(points[place], value=value, generation=found.generation)
+def _trace(found: Mapping[Key, list[Point]], unknown: Sequence[tuple[Key, Stock, Sequence[int]]]) -> None:
+    """Put in what stocks held at the beginning of steps that were not recorded, where their flows tell."""
+    asked = [one for one in unknown if one[2]]
+    told = traced.values_many(
+        [(key, stock, [found[key][place].start for place in places]) for key, stock, places in asked]
+    )
+    for (key, stock, places), values in zip(asked, told, strict=True):
+        of = counted.definition_of(stock, spread.alias_of(stock))
+        for place, value in zip(places, values, strict=True):
+            if not isinstance(value, traced.Untold) and of is not None:
+                found[key][place] = replace(found[key][place], value=value, generation=of.generation)
 
 
 def value_at(key: Key, stock: Stock, at: datetime) -> Any:

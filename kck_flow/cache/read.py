@@ -49,6 +49,7 @@ from . import behind, compute, counted, flight, flows, frame, framed, processes,
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
+from .verdict import state as state_of
 
 logger = logging.getLogger("kck_flow")
 
@@ -416,13 +417,14 @@ def _stale_state(key: Key, alias: str, context: str) -> str:
             standing = refreshes.standing(session, [key.digest])[str(key.digest)]
     except (private.Busy, DatabaseErrors):
         return STALE
-    if standing.leased:
-        return "computing"
-    if standing.attempts and (
-        standing.parked_why or (standing.retry_at is not None and standing.retry_at > standing.now)
-    ):
-        return "failed"
-    return STALE
+    parked = bool(standing.parked_why)
+    return state_of(
+        served=True,
+        stale=True,
+        running=standing.leased,
+        attempts=standing.attempts or 0,
+        waits=parked or (standing.retry_at is not None and standing.retry_at > standing.now),
+    )
 
 
 def _looking(alias: str, context: str) -> Any:

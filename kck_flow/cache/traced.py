@@ -9,7 +9,7 @@ facet values it cannot be told: a row that changes its plan and stays where it i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -51,26 +51,60 @@ class _Plan(NamedTuple):
 _plans: dict[tuple[str, str], tuple[tuple[int, int], _Plan | Untold]] = {}
 
 
+class _Asked(NamedTuple):
+    key: Key
+    stock: Stock
+    plan: _Plan
+    instants: Sequence[datetime]
+    within: list[Within]
+
+
 def values(key: Key, stock: Stock, instants: Sequence[datetime]) -> list[int | Untold]:
     """Return how many rows a key of a stock had at some instants (aware, rising), or why that cannot be told: as it was
     before anything that moved at the very instant, by the instants that its flows count by.
     """
-    alias = spread.alias_of(stock)
+    return values_many([(key, stock, instants)])[0]
+
+
+def values_many(asked: Sequence[tuple[Key, Stock, Sequence[datetime]]]) -> list[list[int | Untold]]:
+    """Return ``values`` of several keys, in the order asked: one statement for each database."""
+    found: list[list[int | Untold]] = [[] for _ in asked]
+    by_alias: dict[str, dict[int, _Asked]] = {}
+    for number, (key, stock, instants) in enumerate(asked):
+        alias = spread.alias_of(stock)
+        plan = _known_plan(stock, alias)
+        if isinstance(plan, Untold):
+            found[number] = [plan] * len(instants)
+            continue
+        within = [one for place, at in enumerate(instants) for one in _within(plan, place, at)]
+        by_alias.setdefault(alias, {})[number] = _Asked(key, stock, plan, instants, within)
+    for alias, those in by_alias.items():
+        seen = dict(zip(those, _read(list(those.values()), alias), strict=True))
+        ready = _ready(seen, those, alias)
+        late = {number: one for number, one in those.items() if number not in ready}
+        if late:
+            for one in late.values():  # counts the family for good, where that takes a moment
+                counted.entry(one.key, one.stock, one.plan.found, alias)
+            seen |= zip(late, _read(list(late.values()), alias), strict=True)
+            ready |= _ready(seen, late, alias)
+        for number, one in those.items():
+            told = seen[number]
+            if told is None or number not in ready:
+                why = Untold(f"it is not counted now (manage.py kck refresh {one.key})")
+                found[number] = [why] * len(one.instants)
+                continue
+            found[number] = [
+                _value(one.plan, told, place, at, one.within) for place, at in enumerate(one.instants)
+            ]
+    return found
+
+
+def _known_plan(stock: Stock, alias: str) -> _Plan | Untold:
     version = (id(stock), registry.generation)
     known = _plans.get((alias, stock.name))
     if known is None or known[0] != version:
         known = _plans[alias, stock.name] = version, _plan(stock, alias)
-    plan = known[1]
-    if isinstance(plan, Untold):
-        return [plan] * len(instants)
-    within = [one for place, at in enumerate(instants) for one in _within(plan, place, at)]
-    seen = _read(key, stock, plan, alias, instants, within)
-    if seen is None or not _is_ready(seen, plan, alias):
-        counted.entry(key, stock, plan.found, alias)  # counts the family for good, where that takes a moment
-        seen = _read(key, stock, plan, alias, instants, within)
-        if seen is None or not _is_ready(seen, plan, alias):
-            return [Untold(f"it is not counted now (manage.py kck refresh {key})")] * len(instants)
-    return [_value(plan, seen, place, at, within) for place, at in enumerate(instants)]
+    return known[1]
 
 
 def _plan(stock: Stock, alias: str) -> _Plan | Untold:
@@ -141,23 +175,38 @@ def _within(plan: _Plan, place: int, at: datetime) -> list[Within]:
     return found
 
 
-def _read(
-    key: Key, stock: Stock, plan: _Plan, alias: str, instants: Sequence[datetime], within: Sequence[Within]
-) -> books.Traced | None:
-    args = {name: key.params[name] for name, _ in plan.found.args}
-
-    def ask() -> books.Traced | None:
-        return books.traced(
-            caller(alias), plan.found.generation, stock.name, args, plan.links, instants, within
+def _read(asked: Sequence[_Asked], alias: str) -> list[books.Traced | None]:
+    wanted = [
+        books.Trace(
+            one.plan.found.generation,
+            one.stock.name,
+            {name: one.key.params[name] for name, _ in one.plan.found.args},
+            one.plan.links,
+            one.instants,
+            one.within,
         )
+        for one in asked
+    ]
+    what = str(asked[0].key) if len(asked) == 1 else f"{len(asked)} stocks"
+    return reach.once_more(
+        alias, context_of(alias) == OPEN, what, lambda: books.traced(caller(alias), wanted)
+    )
 
-    return reach.once_more(alias, context_of(alias) == OPEN, str(key), ask)
+
+def _ready(seen: Mapping[int, books.Traced | None], asked: Mapping[int, _Asked], alias: str) -> set[int]:
+    """Return which of those that were asked can be told, by number."""
+    plans = [one.plan.found for one in asked.values()]
+    prints = counted.captured_many(plans, alias, context_of(alias))
+    return {
+        number
+        for number, one in asked.items()
+        if _is_ready(seen[number], one.plan, alias, prints[one.plan.found.generation])
+    }
 
 
-def _is_ready(seen: books.Traced, plan: _Plan, alias: str) -> bool:
-    if not seen.primed or seen.void:
+def _is_ready(seen: books.Traced | None, plan: _Plan, alias: str, now: str) -> bool:
+    if seen is None or not seen.primed or seen.void:
         return False
-    now = counted.captured_now(plan.found, alias, context_of(alias))
     if seen.captured != now:  # what is known of it may be a second old, and a migrate between
         now = generations.captured_by(caller(alias), plan.found.relation, plan.found.generation)
     return bool(now) and seen.captured == now

@@ -9,7 +9,7 @@ from typing import Any
 from .. import clock
 from ..changes import fold
 from ..conf import conf
-from ..entry import Entry
+from ..entry import Entry, State
 from ..key import Key
 from ..primer import Primer
 from ..store.products import Stored
@@ -84,3 +84,22 @@ def entry_of(key: Key, stored: Stored, value: Any, state: Any) -> Entry:
         state,
         age,
     )
+
+
+def state(*, served: bool, stale: bool, running: bool, attempts: int, waits: bool) -> State:
+    """Return what a product is called that stands so: pages, API, command line and admin say it by this.
+
+    Args:
+        served: Whether a read would deliver what is stored.
+        stale: Whether a new value is wanted of it.
+        running: Whether somebody computes it now.
+        attempts: How often in a row its compute has failed.
+        waits: Whether it is not tried again for now: it backs off, or is parked.
+    """
+    if not served:
+        return "computing" if running else "failed" if attempts else "empty"
+    if not stale:
+        return "fresh"
+    if running:
+        return "computing"
+    return "failed" if attempts and waits else "stale"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,9 +95,15 @@ def caption(key: Key) -> Caption:
     return captions([key])[key]
 
 
-def captions(keys: Iterable[Key]) -> dict[Key, Caption]:
-    """Return the words around the numbers of several products; of metrics that are rows, with one statement."""
+def captions(keys: Iterable[Key], told: Mapping[Key, Primer] | None = None) -> dict[Key, Caption]:
+    """Return the words around the numbers of several products; of metrics that are rows, with one statement.
+
+    Args:
+        told: What all of them are measured by, where that has been read.
+    """
     asked = list(keys)
+    if told is not None:
+        return {key: _caption(key, told[key]) for key in asked}
     rows: dict[Key, Primer] = {}
     families = {key.key_base for key in asked}
     for base in families:

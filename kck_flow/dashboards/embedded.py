@@ -90,7 +90,7 @@ class Reads:
                 groups.setdefault(ask.over, []).append(ask)
         for over, those in groups.items():
             words = {ask.key: self.shown[ask.key].caption for ask in those}
-            found = reading.trends([ask.key for ask in those], self.over(over), words)
+            found = reading.trends([ask.key for ask in those], self.over(over), words, self.shown)
             self.trends.update((ask, found[ask.key]) for ask in those)
 
     def over(self, named: tuple[str, str, str]) -> Range:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import difflib
+import heapq
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -17,7 +19,7 @@ from ..decorators import Action
 from ..errors import InvalidKey
 from ..key import Key
 from ..metric import Metric
-from ..permission import VIEW, allows, may
+from ..permission import VIEW, allows, may, may_none
 from ..process import Process
 from ..registry import registry
 from ..store import dashboards as rows
@@ -25,12 +27,14 @@ from ..store import listings
 from ..store.session import caller
 from ..timeframe import TimeFrame
 from . import reading, tiles
-from .captions import kind_of
 from .faces import Refused
 from .pages import Page, address, href, short
 from .ranges import Range
 
 logger = logging.getLogger("kck_flow")
+
+# Keys that are read at a time where a page's worth of them was not enough: most are somebody else's.
+_BATCH = 2000
 
 COLUMNS = (
     "key",
@@ -136,12 +140,8 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
         asked: What their keys or labels are to have in them.
         after: From where on, as ``next`` of the page before says.
     """
-    every = [key for key in _keys(place) if may(user, VIEW, key)]
-    if asked:
-        every = [key for key in every if _matches(key, asked)]
-    every.sort()
-    last = _read_after(after)
-    listed = [key for key in every if str(key) > last][: limit + 1]
+    walk = _walk(place, user, asked.lower().split(), _read_after(after), limit + 1)
+    listed = list(islice(walk, limit + 1))
     more = len(listed) > limit
     listed = listed[:limit]
     shown = reading.read(listed)
@@ -172,7 +172,8 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
                 for one in shown.values()
             ],
             "asked": asked,
-            "total": len(every),
+            "total": len(listed) if not more and not after else None,
+            "more_than": len(listed) if more and not after else None,
             "worst": worst,
             "sentence": sentence,
             "next_href": address(place, next=_after(listed[-1]), q=asked, limit=limit) if more else "",
@@ -184,7 +185,49 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
     )
 
 
-def _keys(place: str) -> list[Key]:
+def _walk(place: str, user: Any, words: Sequence[str], last: str, batch: int) -> Iterator[Key]:
+    """Yield the keys of a list after the last one of the page before, in order, those that a user may see."""
+    own = sorted(key for key in _alone(place) if str(key) > last and _matches(key, words))
+    walks: list[Iterable[Key]] = [own]
+    if place == "products":
+        without = [
+            base
+            for base, primer in registry.primers.items()
+            if isinstance(primer, Action) or may_none(user, VIEW, base)
+        ]
+        aliases = dict.fromkeys(spread.alias_of(primer) for primer in registry.unique())
+        walks += [_stored(alias, words, without, last, batch) for alias in aliases]
+    before = None
+    for key in heapq.merge(*walks):
+        if key != before and may(user, VIEW, key):
+            yield key
+        before = key
+
+
+def _stored(
+    alias: str, words: Sequence[str], without: Sequence[str], after: str, batch: int
+) -> Iterator[Key]:
+    """Yield keys of what a database has stored, in order, a page at a time."""
+    having = [
+        (word, [base for base, primer in registry.primers.items() if word in primer.text.lower()])
+        for word in words
+    ]
+    while True:
+        rows = listings.keys(caller(alias), after=after, words=having, without=without, limit=batch)
+        for text, base in rows:
+            try:
+                yield registry.stored_key(text, base)
+            except (
+                InvalidKey
+            ) as error:  # from before its parameters were changed: the others are listed all the same
+                logger.warning("page.unreadable key=%s error=%r", text, error)
+        if len(rows) < batch:
+            return
+        after, batch = rows[-1][0], _BATCH
+
+
+def _alone(place: str) -> list[Key]:
+    """Return the keys that a list has whether anything is stored or not."""
     configured.seen()
     found: list[Key] = []
     for primer in registry.unique():
@@ -203,13 +246,7 @@ def _keys(place: str) -> list[Key]:
             found.append(primer.build_key())
         elif isinstance(primer, Metric) and not isinstance(primer.domain, str):
             found += _domain_of(primer)
-    if place == "products":
-        for alias in dict.fromkeys(spread.alias_of(primer) for primer in registry.unique()):
-            for row in listings.entries(caller(alias), limit=10_000):
-                found.append(registry.stored_key(row.key, row.key_base))
-    return list(
-        dict.fromkeys(key for key in found if kind_of(registry.primers.get(key.key_base)) != "action")
-    )
+    return found
 
 
 def _domain_of(primer: Metric) -> list[Key]:
@@ -227,10 +264,10 @@ def _products_of(primer: TimeFrame) -> Sequence[Mapping[str, Any]]:
         return []
 
 
-def _matches(key: Key, asked: str) -> bool:
+def _matches(key: Key, words: Sequence[str]) -> bool:
     primer = registry.primers.get(key.key_base)
-    words = f"{key} {primer.text if primer is not None else ''}".lower()
-    return all(word in words for word in asked.lower().split())
+    told = f"{key} {primer.text if primer is not None else ''}".lower()
+    return all(word in told for word in words)
 
 
 def _row(one: reading.Shown) -> dict[str, Any]:

@@ -66,14 +66,16 @@ def groups(user: Any) -> tuple[list[tuple[str, str, list[Key]]], dict[Key, Capti
     for primer in registry.primers.values():
         if primer.name in taken or isinstance(primer, Process):
             continue
+        told = None
         if isinstance(primer, Metric):
-            keys = primer.domain_keys() if primer.stored_as_rows or not primer.parameters else []
+            told = primer.all_told() if primer.stored_as_rows or not primer.parameters else {}
+            keys = list(told)
         elif (isinstance(primer, (Stock, Flow)) or primer.section) and _alone(primer):
             keys = [primer.build_key()]
         else:
             continue
         taken.add(primer.name)
-        words |= captions(keys)
+        words |= captions(keys, told)
         for key in keys:
             if not may(user, VIEW, key):
                 hidden += 1
@@ -105,12 +107,21 @@ def overview(user: Any, over: Range) -> Page:
     if own is not None and allows(own.permission, user, VIEW, own):
         return dashboard(own, {}, user, over)
     sections, words, hidden = groups(user)
-    shown = _tiles([key for _title, _process, keys in sections for key in keys][:MOST_TILES], over, words)
+    every = list(dict.fromkeys(key for _title, _process, keys in sections for key in keys))
+    shown = _tiles(every[:MOST_TILES], over, words)
     made = [
         Group(title, [shown[key][1] for key in keys if key in shown], _process_href(process, over))
         for title, process, keys in sections
     ]
-    return _page("overview.html", _("Overview"), made, shown, hidden, over, "")
+    page = _page("overview.html", _("Overview"), made, shown, hidden, over, "")
+    _say_cut(page, len(every))
+    return page
+
+
+def _say_cut(page: Page, number: int) -> None:
+    """Say on a page how many of its products are left out, where they are too many."""
+    page.context |= {"cut": max(number - MOST_TILES, 0), "most": MOST_TILES}
+    page.meta["cut"] = page.context["cut"]
 
 
 def _process_href(text: str, over: Range) -> str:
@@ -121,7 +132,7 @@ def _tiles(
     keys: Sequence[Key], over: Range, words: Mapping[Key, Caption], options: Mapping[Key, Panel] | None = None
 ) -> dict[Key, tuple[reading.Shown, Tile, reading.Trend]]:
     found = reading.read(keys, words)
-    trends = reading.trends(keys, over, words)
+    trends = reading.trends(keys, over, words, found)
     made = {}
     for key in keys:
         shown = found[key]
@@ -231,12 +242,15 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
             panels.setdefault(key, panel)
             keys.append(key)
         sections.append((str(section.title), keys))
+    every = len(panels)
+    panels = dict(list(panels.items())[:MOST_TILES])
     shown = _tiles(list(panels), over, captions(panels), panels)
-    made = [Group(title, [shown[key][1] for key in keys]) for title, keys in sections]
+    made = [Group(title, [shown[key][1] for key in keys if key in shown]) for title, keys in sections]
     for key, panel in panels.items():
         shown[key][1].wide = bool(panel.options.get("wide"))
     page = _page("overview.html", declared.text, made, shown, hidden, over, str(declared.description))
     page.context["problems"] = problems
+    _say_cut(page, every)
     page.facts = [page.facts, problems]
     return page
 

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from django.urls import reverse
+from django.conf import settings
+from django.urls import get_script_prefix, get_urlconf, reverse
+from django.utils.translation import get_language
 
 from ..codec import encode_plain
 from ..errors import InvalidKey
@@ -89,13 +92,24 @@ def address(name: str, key: str = "", face: str = "", **parameters: Any) -> str:
 
     A key that ends like a face (``report.json``) is told from one by ``.html``.
     """
-    path = reverse("kck_flow:index") + (f"{name}/{segment(key)}" if key else name)
+    path = _root() + (f"{name}/{segment(key)}" if key else name)
     if not face and key and str(key).endswith(_ENDINGS):
         face = "html"
     if face and not path.endswith("/"):
         path += f".{face}"
     given = {one: value for one, value in parameters.items() if value not in (None, "")}
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def _root() -> str:
+    urlconf = get_urlconf() or getattr(settings, "ROOT_URLCONF", None)
+    return _reversed(urlconf, get_script_prefix(), get_language())
+
+
+@lru_cache(64)
+def _reversed(urlconf: Any, prefix: str, language: str | None) -> str:
+    """Return where the pages are: the same for all addresses of a page, each of which would look for it."""
+    return reverse("kck_flow:index")
 
 
 def deed_address(key: str, deed: str) -> str:

@@ -16,7 +16,7 @@ from ..metric import Metric
 from ..permission import may, may_see_rows
 from ..process import Process
 from ..registry import registry
-from ..stock import Stock
+from ..stock import Flow, Stock
 from ..timeframe import TimeFrame
 from . import frames, known, overview, processes, reading, tiles
 from .captions import Caption, caption
@@ -66,7 +66,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it."""
     shown = reading.read([key])[key]
     words = shown.caption
-    trend = reading.trends([key], over, {key: words})[key]
+    trend = reading.trends([key], over, {key: words}, {key: shown})[key]
     tile = tiles.tile(shown, trend, over, href(words, over.given))
     notes = notes_of([key], over)
     chart = chart_of(words, trend, over, notes=notes)
@@ -80,6 +80,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "deeds": known.deeds(key, user),
         "addresses": addresses(words, over),
         "members_href": members_href(key, user),
+        "members_why": members_why(key, user),
         "description": words.description,
         "notes": notes_text(notes, over),
     }
@@ -194,10 +195,23 @@ def members_href(key: Key, user: Any) -> str:
     if not isinstance(primer, Stock):
         return ""
     model = primer.model if isinstance(primer.model, type) else None
-    return address("members", key) if model is not None and may_see_rows(user, model) and _HAS_MEMBERS else ""
+    return address("members", key) if model is not None and may_see_rows(user, model) else ""
 
 
-_HAS_MEMBERS = True
+def members_why(key: Key, user: Any) -> str:
+    """Return why no rows are shown behind a product's number, in words; empty where they are."""
+    if members_href(key, user):
+        return ""
+    primer = registry.primers.get(key.key_base)
+    if isinstance(primer, Stock):
+        if not isinstance(primer.model, type):
+            return _("The rows behind this number are told by the program that counts them.")
+        return _("You may not see the rows behind this number.")
+    if isinstance(primer, Flow):
+        return _("This number counts what moved, and not rows: who has moved may have moved on.")
+    if isinstance(primer, Metric):
+        return _("This number is measured: no list of rows is kept of it.")
+    return ""
 
 
 def detailed(user: Any, key: Key) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -234,6 +234,8 @@ def _want(words: Caption, key: Key, alias: str, row: Listed | None) -> None:
 
 def number_of(value: Any) -> Any:
     """Return the number that a product is, or has as its ``value`` (a stock, a flow); None where it has none."""
+    if value is None or type(value) is int:
+        return value
     if isinstance(value, Mapping):
         value = value.get("value")
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
@@ -246,9 +248,18 @@ def number_of(value: Any) -> Any:
 # -- over time
 
 
-def trends(keys: Sequence[Key], over: Range, words: Mapping[Key, Caption] | None = None) -> dict[Key, Trend]:
+def trends(
+    keys: Sequence[Key],
+    over: Range,
+    words: Mapping[Key, Caption] | None = None,
+    current: Mapping[Key, Shown] | None = None,
+) -> dict[Key, Trend]:
     """Return products over a range, beside the older one: one statement for all metrics, one for all flows, one for the
-    records of all stocks.
+    records of all stocks, one for what is told of those without.
+
+    Args:
+        current: The products as they are now: of a stock, the step that lasts has what it holds, and not what was
+            recorded as that began.
     """
     words = words if words is not None else captions(keys)
     points: dict[Key, Sequence[Point] | Exception] = {}
@@ -273,7 +284,7 @@ def trends(keys: Sequence[Key], over: Range, words: Mapping[Key, Caption] | None
     if ofstocks:
         steps = _steps(over)
         points.update(past.series_many(ofstocks, over.first, over.until, steps))
-    return {key: _trend(words[key], points[key], over) for key in keys}
+    return {key: _trend(words[key], points[key], over, (current or {}).get(key)) for key in keys}
 
 
 def _metrics(asked: list[tuple[Key, Metric]], over: Range) -> dict[Key, Sequence[Point] | Exception]:
@@ -317,10 +328,17 @@ def _one(key: Key, over: Range) -> Sequence[Point] | Exception:
         return error
 
 
-def _trend(words: Caption, found: Sequence[Point] | Exception, over: Range) -> Trend:
+def _trend(
+    words: Caption, found: Sequence[Point] | Exception, over: Range, shown: Shown | None = None
+) -> Trend:
     if isinstance(found, Exception):
         return Trend(problem=str(found))
-    numbers = [Point(one.start, one.end, number_of(one.value), one.complete, one.generation) for one in found]
+    numbers = [
+        one
+        if (number := number_of(one.value)) is one.value
+        else Point(one.start, one.end, number, one.complete, one.generation)
+        for one in found
+    ]
     # Of what is added up in periods longer than the steps, those that begin in the range: each counts in one only.
     whole = words.rollup == "last" or all(one.end - one.start <= _LONGEST[over.by] for one in numbers)
     points = [
@@ -331,10 +349,27 @@ def _trend(words: Caption, found: Sequence[Point] | Exception, over: Range) -> T
     ]
     before = over.before()
     older = [one for one in numbers if before is not None and one.end > before[0] and one.start < before[1]]
-    number = rolled([one.value for one in points], words.rollup)
+    told = points
+    if over.end > over.now:
+        told = [lasting(one, shown) if is_in_progress(one, over.now) else one for one in points]
+    number = rolled([one.value for one in told], words.rollup)
     if before is None or not older:
-        return Trend(points, (), number)
-    return Trend(points, older, number, _older(words, points, older, over))
+        return Trend(told, (), number)
+    return Trend(told, older, number, _older(words, points, older, over))
+
+
+def is_in_progress(point: Point, now: datetime) -> bool:
+    """Whether a step of a series is the one that now is in."""
+    return not point.complete and point.start <= now < point.end
+
+
+def lasting(point: Point, shown: Shown | None) -> Point:
+    """Return the step that lasts as its product is now: of a stock, its value, which is what the page says above it."""
+    if shown is None or shown.number is None or not isinstance(shown.caption.primer, Stock):
+        return point
+    found = counted.captured(shown.caption.primer)
+    generation = found[1].generation if found is not None else point.generation
+    return replace(point, value=shown.number, generation=generation)
 
 
 def _older(words: Caption, points: Sequence[Point], older: Sequence[Point], over: Range) -> Any:

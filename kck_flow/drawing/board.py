@@ -47,6 +47,13 @@ class Plot:
         place = self.bottom - self.values.share(value) * (self.bottom - self.top)
         return place if self.top <= place <= self.bottom else self.top if place < self.top else self.bottom
 
+    def ys(self, values: Iterable[float]) -> list[float]:
+        """Return where values lie, as ``y`` does for each."""
+        bottom, top, low = self.bottom, self.top, self.values.low
+        height, spread = bottom - top, self.values.high - low
+        places = [bottom - (value - low) / spread * height for value in values]
+        return [place if top <= place <= bottom else top if place < top else bottom for place in places]
+
     @property
     def zero(self) -> float:
         """Where zero lies, or what of the domain is nearest to it."""

@@ -65,7 +65,7 @@ def draw_line(
                 cuts = columns(one.starts, begin, stop, plot.times)
                 (dashed if is_dashed else solid).append(dense_path(plot, decimated(one.values, cuts)))
                 continue
-            found = [(x(at), plot.y(one.values[at])) for at in range(begin, stop)]
+            found = list(zip(map(x, range(begin, stop)), plot.ys(one.values[begin:stop]), strict=True))
             board.lines.append(found)
             data = path(found)
             (dashed if is_dashed else solid).append(data)

@@ -184,56 +184,67 @@ class Traced:
     within: dict[tuple[int, int], tuple[int, int, int]]
 
 
-def traced(
-    session: Session,
-    generation: int,
-    key_base: str,
-    args: Mapping[str, Any],
-    links: Sequence[Link],
-    instants: Sequence[datetime],
-    within: Sequence[Within],
-) -> Traced | None:
-    """Return what a key of a stock holds, and what its flows moved since some instants (rising), in one statement; None
-    where its definition is not in force.
+class Trace(NamedTuple):
+    """What is asked of one key of a stock.
+
+    Attributes:
+        generation, key_base, args: Of its definition, its name, its parameters.
+        links: What moves it.
+        instants: Aware, rising.
+        within: The windows that these lie within.
     """
-    totals = [link for link in links if link.ours == 0]
-    columns = _columns(totals)
-    params = {name: columns[name] for name in ("flows", "sides", "theirs", "meant")} | {
-        "generation": generation,
-        "key_base": key_base,
-        "args": args_json(args),
-        "upto": list(instants),
-        "places": [one.place for one in within],
-        "within": [one.flow for one in within],
-        "bases": [one.key_base for one in within],
-        "instants": [one.at for one in within],
-        "starts": [one.start for one in within],
-        "ends": [one.end for one in within],
-    }
-    row = session.row("traced", params)
-    if row is None:
-        return None
-    captured, primed, void, now, flows, opened, corrected, held, rest, moved, since, inside = row
-    return Traced(
-        captured,
-        primed,
-        void,
-        now,
-        frozenset(loads(flows) or ()),
-        opened,
-        corrected,
-        held,
-        rest,
-        [(int(at), int(n)) for at, n in loads(moved) or ()],
-        {
-            int(flow): (float(at), float(missed) if missed is not None else None)
-            for flow, at, missed in loads(since) or ()
-        },
-        {
-            (place, int(flow)): (int(n), int(kept), int(net))
-            for place, flow, n, kept, net in loads(inside) or ()
-        },
-    )
+
+    generation: int
+    key_base: str
+    args: Mapping[str, Any]
+    links: Sequence[Link]
+    instants: Sequence[datetime]
+    within: Sequence[Within]
+
+    def told(self) -> dict[str, Any]:
+        columns = _columns([link for link in self.links if link.ours == 0])
+        return {name: columns[name] for name in ("flows", "sides", "theirs", "meant")} | {
+            "generation": self.generation,
+            "key_base": self.key_base,
+            "args": args_json(self.args),
+            "upto": [at.isoformat() for at in self.instants],
+            "places": [one.place for one in self.within],
+            "within": [one.flow for one in self.within],
+            "bases": [one.key_base for one in self.within],
+            "instants": [one.at.isoformat() for one in self.within],
+            "starts": [one.start.isoformat() for one in self.within],
+            "ends": [one.end.isoformat() for one in self.within],
+        }
+
+
+def traced(session: Session, asked: Sequence[Trace]) -> list[Traced | None]:
+    """Return what keys of stocks hold, and what their flows moved since some instants, in one statement; None for one
+    whose definition is not in force.
+    """
+    found: list[Traced | None] = [None] * len(asked)
+    for row in session.rows("traced", {"asked": json.dumps([one.told() for one in asked])}):
+        place, captured, primed, void, now, flows, opened, corrected, held, rest, moved, since, inside = row
+        found[place - 1] = Traced(
+            captured,
+            primed,
+            void,
+            now,
+            frozenset(loads(flows) or ()),
+            opened,
+            corrected,
+            held,
+            rest,
+            [(int(at), int(n)) for at, n in loads(moved) or ()],
+            {
+                int(flow): (float(at), float(missed) if missed is not None else None)
+                for flow, at, missed in loads(since) or ()
+            },
+            {
+                (where, int(flow)): (int(n), int(kept), int(net))
+                for where, flow, n, kept, net in loads(inside) or ()
+            },
+        )
+    return found
 
 
 def crowded(session: Session, rows: str, limit: int) -> tuple[int, list[str]]:

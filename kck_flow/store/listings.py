@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,30 @@ def entries(
             return
         after = rows[-1][0]
         left = left - page if left is not None else None
+
+
+def keys(
+    session: Session,
+    *,
+    after: str = "",
+    words: Sequence[tuple[str, Sequence[str]]] = (),
+    without: Sequence[str] = (),
+    limit: int,
+) -> list[tuple[str, str]]:
+    """Return (key, key base) of what is stored or wanted, a page at a time in the order of code points.
+
+    Args:
+        after: The last key of the page before.
+        words: (a word in lower case, the families that have it in their labels) each: what has none of it is left out.
+        without: Families that are left out.
+    """
+    params = {
+        "after": after,
+        "words": json.dumps([[word, list(bases)] for word, bases in words]),
+        "without": list(without),
+        "limit": limit,
+    }
+    return [(row[0], row[1]) for row in session.rows("list_keys", params)]
 
 
 def some(session: Session, digests: Sequence[UUID]) -> dict[str, Listed]:

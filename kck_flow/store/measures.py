@@ -72,10 +72,16 @@ def between(
     """
     asked = list(digests)
     found: dict[UUID, list[Measure]] = {}
+    instants: dict[float, datetime] = {}  # those of one metric are those of the others
     for place, began, ended, text, complete, primer_version, revision in session.rows(
         "measured", {"digests": asked, "start": start, "end": end}
     ):
-        one = Measure(_instant(began, UTC), _instant(ended, UTC), text, complete, primer_version, revision)
+        start_at, end_at = instants.get(began), instants.get(ended)
+        if start_at is None:
+            start_at = instants[began] = _instant(began, UTC)
+        if end_at is None:
+            end_at = instants[ended] = _instant(ended, UTC)
+        one = Measure(start_at, end_at, text, complete, primer_version, revision)
         found.setdefault(asked[place - 1], []).append(one)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -112,6 +113,7 @@ class SeedTests(TransactionTestCase):
         self.assertEqual(picture["stocks"]["active"]["opening"], cache.value_at("active", start)["value"])
         self.assertEqual(Annotation.objects.count(), 2)
         self.assertTrue(self.client.login(username="demo", password="demo"))
+        self.walk()
         # A number leads to who is behind it, and what is done to them there moves it.
         some = list(Account.objects.filter(state=Account.ACTIVE).values_list("pk", flat=True)[:3])
         Account.objects.filter(pk__in=some).update(state=Account.PAST_DUE, changed_at=STORY.until)
@@ -131,3 +133,31 @@ class SeedTests(TransactionTestCase):
         Account.objects.all().delete()
         with self.assertRaisesMessage(CommandError, "The tables were made at"):
             call_command("seed_shop", **options | {"days": 200})
+
+    def walk(self) -> None:
+        """Follow each number of each page to the rows behind it, and count them; or be told why there are none."""
+        rows = (
+            self.client.get("/overview.json").json()["rows"]
+            + self.client.get("/products.json").json()["rows"]
+        )
+        followed = explained = 0
+        for key in {row["key"]: None for row in rows if row["kind"] not in ("process", "action")}:
+            page = self.client.get(f"/products/{key}")
+            self.assertEqual(page.status_code, 200)
+            html = page.content.decode()
+            link = re.search(r'href="(/members/[^"]+)"', html)
+            if link is None:
+                self.assertRegex(html, "This number (counts what moved|is measured)", key)
+                explained += 1
+                continue
+            value = Cache.get_instance().get(key)
+            behind = self.client.get(link[1], follow=True).context["cl"]
+            self.assertEqual(behind.result_count, value["value"], key)
+            self.assertIn(f'<p class="kck-number">{value["value"]:,} ', html)
+            for facet, counts in value["facets"].items():
+                for one, count in counts.items():
+                    listed = self.client.get(link[1], {f"facet.{facet}": one}, follow=True).context["cl"]
+                    self.assertEqual(listed.result_count, count, (key, facet, one))
+            followed += 1
+        self.assertEqual(followed, len(STOCKS))
+        self.assertGreaterEqual(explained, 10)  # seven flows, three metrics
