@@ -181,6 +181,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
             (one.computed_at for one in shown.values() if one.computed_at and one.version), default=None
         ),
         next=_after(listed[-1]) if more else None,
+        keys=listed,
     )
 
 

@@ -159,6 +159,7 @@ def _page(
         },
         modified=max((one.computed_at for one in products if one.computed_at), default=None),
         facts=[worst, hidden],
+        keys=list(shown),
     )
 
 
@@ -238,6 +239,7 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
     page = _page("overview.html", declared.text, made, shown, hidden, over, str(declared.description))
     page.context["problems"] = problems
     page.facts = [page.facts, problems]
+    page.guard = lambda user: allows(declared.permission, user, VIEW, declared)
     return page
 
 

@@ -124,6 +124,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             {name: context.get(name) for name in _FACTS},
         ],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
+        keys=[key],
     )
 
 
