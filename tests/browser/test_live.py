@@ -147,6 +147,35 @@ def test_the_pauses_grow_while_it_is_lost(page: Any) -> None:
             assert 10 * 2**number * 0.74 <= seconds <= 10 * 2**number * 1.26, told
 
 
+def test_ages_stay_true_without_a_question(page: Any) -> None:
+    elsewhere(lambda: Cache.get_instance().refresh("book_count"))
+    with serving({"LIVE_SECONDS": 10 * HOUR, "PERMISSION": "public"}) as site:
+        page.clock.install()
+        asked = _asked(page)
+        page.goto(site.root + "products/book_count")
+        page.locator('.kck-pulse-text:text-is("Live")').wait_for()
+        age = page.locator(".kck-strip .kck-age").first
+        young = ("just now", *(f"{number}\xa0s ago" for number in range(5, 60)))
+        until(lambda: age.inner_text() in young, "the script")
+        for seconds, told in ((240, "4\xa0min ago"), (2 * HOUR, "2.1\xa0h ago"), (6 * HOUR, "8.1\xa0h ago")):
+            page.clock.fast_forward(seconds * 1000)
+            until(lambda: age.inner_text() == told, told)  # noqa: B023
+        assert asked == []
+
+
+def test_who_stands_in_a_part_that_moves_stays_there(page: Any) -> None:
+    with serving(STREAM) as site:
+        with page.expect_response(_by_script):
+            page.goto(site.root + "processes")
+            page.goto(site.root + "products")
+        link = page.get_by_role("link", name="Accounts that try it")
+        link.focus()
+        count = _count() + 1
+        elsewhere(Account.objects.create)
+        page.locator(f'tr:has(a:text-is("Accounts that try it")) td:has-text("{count}")').wait_for()
+        assert page.evaluate("document.activeElement.textContent") == "Accounts that try it"
+
+
 def test_a_hidden_tab_asks_nothing_and_one_that_is_looked_at_again_asks_at_once(page: Any) -> None:
     with serving({"PERMISSION": "public"}) as site:
         page.clock.install()
