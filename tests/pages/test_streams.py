@@ -6,19 +6,25 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core import checks
 from django.db import connection
-from django.test import Client, override_settings
+from django.test import Client, RequestFactory, override_settings
 
-from kck_flow import Cache
-from kck_flow.dashboards import watching
+from kck_flow import Cache, Metric, Primer, clock
+from kck_flow.dashboards import pulse, watching
+from kck_flow.dashboards.visitors import anew
 from kck_flow.models import Delta
+from kck_flow.refresh import collecting
 from kck_flow.registry import registry
-from kck_flow.testing import reset
+from kck_flow.store import workers
+from kck_flow.store.session import Session, caller
+from kck_flow.testing import freeze_time, registered, reset
 from tests.accounts.models import Account
 from tests.browser.served import Site, serving
 from tests.counting.conftest import fold
@@ -199,6 +205,108 @@ def test_under_wsgi_there_is_none_and_no_page_asks_for_it(client: Client) -> Non
         assert "every 30 s" in told[0].msg
         with override_settings(ASGI_APPLICATION="project.asgi.application"):
             assert not [one for one in checks.run_checks(tags=["kck"]) if one.id == "kck_flow.W005"]
+
+
+class Daily(Metric):
+    """A number a day."""
+
+    key_base, tz = "live_daily", "UTC"
+
+    def compute(self, key: Any, span: Any) -> int:
+        return span.start.day
+
+
+class Brief(Primer):
+    """Fresh for a moment."""
+
+    key_base, soft_expire = "live_brief", timedelta(hours=1)
+
+    def compute(self, key: Any) -> int:
+        return 1
+
+
+def test_a_new_record_is_a_change_and_so_is_what_the_clock_alone_changes(transactional_db: None) -> None:
+    with registered(Daily, Brief):
+        daily, brief = registry.key("live_daily"), registry.key("live_brief")
+        before = watching.look([daily, brief])
+        assert watching.look([daily, brief]) == before
+        list(collecting.collect(["live_daily"]))
+        after = watching.look([daily, brief])
+        assert after[daily] != before[daily]
+        assert after[brief] == before[brief]
+        Cache.get_instance().get(brief)
+        fresh = watching.look([brief])
+        assert fresh[brief] != after[brief]
+        with freeze_time(clock.now() + timedelta(hours=2)):
+            assert watching.look([brief]) != fresh
+    reset()
+
+
+def test_many_products_are_looked_at_in_as_many_statements_as_few(transactional_db: None) -> None:
+    keys = [
+        registry.key(name) for name in ("trial", "active", "signing_up", "book_count", "converting", "money")
+    ]
+
+    def statements(asked: list[Any]) -> int:
+        seen: list[str] = []
+        with patched_rows(seen):
+            watching.look(asked)
+        return len(seen)
+
+    assert statements([keys[0], keys[3]]) == statements(keys) == 2
+
+
+def patched_rows(seen: list[str]) -> Any:
+    before = Session.rows
+
+    def rows(self: Session, name: str, *args: Any, **parts: Any) -> Any:
+        seen.append(name)
+        return before(self, name, *args, **parts)
+
+    return mock.patch.object(Session, "rows", rows)
+
+
+def by_token(request: Any) -> Any:
+    return User.objects.filter(username=request.headers["Authorization"].removeprefix("Bearer ")).first()
+
+
+def test_who_asks_is_looked_up_again(transactional_db: None) -> None:
+    user = User.objects.create_user("Mary", is_staff=True)
+    request: Any = RequestFactory().get("/", headers={"Authorization": "Bearer Mary"})
+    assert anew(request) is None  # a project without sessions
+    request.user = AnonymousUser()
+    assert anew(request) is request.user
+    request.user = user
+    User.objects.update(is_staff=False)
+    assert not anew(request).is_staff
+    with override_settings(KCK_FLOW={"API_AUTH": f"{__name__}.by_token"}):
+        assert anew(request) == user
+        User.objects.all().delete()
+        assert not anew(request).is_authenticated
+    assert not anew(request).is_authenticated
+
+
+def test_pages_that_are_not_kept_current_say_nothing_to_a_script(client: Client) -> None:
+    with override_settings(KCK_FLOW={"LIVE": False, "PERMISSION": "public"}, ROOT_URLCONF="tests.pages.urls"):
+        html = client.get("/x/y/products/trial").content
+    assert b"data-etag" not in html
+    assert b"kck-pulse" not in html
+
+
+def test_the_staff_is_told_how_products_are_refreshed_where_no_worker_lives(transactional_db: None) -> None:
+    staff = User(is_staff=True)
+    with mock.patch.object(pulse, "_lives", (float("-inf"), True)):
+        assert pulse.idle(staff) == "Refreshes on read; start a worker for live updates:"
+        assert pulse.idle(User()) == pulse.idle(None) == pulse.idle(AnonymousUser()) == ""
+        with override_settings(KCK_FLOW={"REFRESH_IN_PROCESS": False}):
+            assert pulse.idle(staff) == "Nothing is refreshed; start a worker:"
+    with mock.patch.object(pulse, "_lives", (float("-inf"), True)):
+        number = workers.register(
+            caller("default"), host="h", pid=1, version="", lanes=[], products=None, executor="threads", concurrency=1,
+            mode="poll",
+        )  # fmt: skip
+        assert pulse.idle(staff) == ""
+        workers.leave(caller("default"), number)
 
 
 def _connections(site: Site) -> int:
