@@ -6,7 +6,7 @@ column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_F
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
 E015 a time frame is · E016 a metric is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no
 trigger can follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose
-foreign key overlooks some
+foreign key overlooks some · W005 streams under WSGI
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TAG = "kck"
 
 @register(TAG)
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E004, E008: the settings, and the databases they name."""
+    """E004, E008, W005: the settings, and the databases they name."""
     found: list[CheckMessage] = [
         Error(
             text,
@@ -63,6 +63,16 @@ def check_settings(**_: Any) -> list[CheckMessage]:
                         id="kck_flow.E008",
                     )
                 )
+        given: Any = getattr(settings, "KCK_FLOW", None)
+        if conf.LIVE == "stream" and not getattr(settings, "ASGI_APPLICATION", None):
+            found.append(
+                Warning(
+                    f"KCK_FLOW['LIVE'] is 'stream', and ASGI_APPLICATION is not set ({confs.place(given, 'LIVE')}): "
+                    f"under WSGI a stream would hold a worker, so pages ask every {conf.LIVE_SECONDS:g} s instead.",
+                    hint="Name the project's ASGI application in ASGI_APPLICATION and serve that, or say 'poll'.",
+                    id="kck_flow.W005",
+                )
+            )
     return found
 
 

@@ -118,6 +118,16 @@ SETTINGS: dict[str, Setting] = {
         "'superuser', 'nobody', a permission such as 'shop.view_order', or the path of a function of (user, action, "
         "key) such as 'shop.rules.may_see'.",
     ),
+    "LIVE": Setting(
+        "poll",
+        (str, bool),
+        "How an open page is kept current: 'poll', it asks now and then; 'stream', it is also told at once, where the "
+        "project runs under ASGI; False, not at all.",
+    ),
+    "LIVE_SECONDS": Setting(30.0, NUMBER, "Seconds between two questions of an open page that is looked at."),
+    "LIVE_CLIENTS": Setting(
+        200, (int,), "Streams that a process keeps open; whoever comes then gets 503, and asks now and then."
+    ),
     "CORS_ORIGINS": Setting(
         [],
         (list, tuple),
@@ -139,7 +149,10 @@ SETTINGS: dict[str, Setting] = {
 }
 
 _ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?")
-CHOICES: dict[str, tuple[Any, ...]] = {"REFRESH_IN_PROCESS": ("auto", True, False)}
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "REFRESH_IN_PROCESS": ("auto", True, False),
+    "LIVE": ("poll", "stream", False),
+}
 # A pool of nothing, a lease that is over at once: refused by a check.
 # Characters of a source's name, which an index holds.
 LONGEST_SOURCE = 200
@@ -156,6 +169,7 @@ POSITIVE = {
     "TIER_ENTRIES",
     "KEY_MAX_CHARS",
     "PENDING_LIMIT",
+    "LIVE_SECONDS",
 }
 
 

@@ -35,7 +35,7 @@ from .. import clock
 from ..codec import encode_plain
 from ..conf import conf
 from ..errors import KckFlowError, StoreUnavailable, WaitTimeout
-from . import ranges, visitors
+from . import pulse, ranges, stream, visitors
 from .pages import FACES, Page
 
 logger = logging.getLogger("kck_flow")
@@ -117,6 +117,9 @@ def respond(
     def answer() -> HttpResponseBase:
         nonlocal face
         refuse_method(request, methods)
+        if stream.is_asked_for(request, ending):
+            refuse_unknown(request, (*known, *COMMON), facets="facet" in known)
+            return _streamed(request, build("html"))
         face = face_of(request, ending)
         refuse_unknown(request, (*known, *COMMON), facets="facet" in known)
         return answer_with(request, build(face), face, frame)
@@ -126,6 +129,26 @@ def respond(
         patch_vary_headers(response, ("Accept",))
     if face == "html" and request.GET.get("theme") and response.status_code == 200:
         _remember_theme(request, response)
+    return response
+
+
+def _streamed(request: HttpRequest, page: Page) -> HttpResponseBase:
+    """Return the stream of a page: what tells that it has changed."""
+    if not page.keys or not stream.is_there(request):
+        raise Refused(
+            406,
+            "No stream",
+            "This page has no stream: it takes KCK_FLOW['LIVE'] = 'stream', a server that runs the project under "
+            "ASGI, and a page of products.",
+        )
+    response = stream.respond(request, page)
+    if response is None:
+        raise Refused(
+            503,
+            "Too many streams",
+            f"This process keeps {conf.LIVE_CLIENTS} streams open, as many as KCK_FLOW['LIVE_CLIENTS'] says.",
+            headers={"Retry-After": "300"},
+        )
     return response
 
 
@@ -250,13 +273,15 @@ def answer_with(
         )
     if face == "svg" and page.picture is None:
         raise Refused(406, "No picture", "This page has no picture; its numbers are at .json and .csv.")
+    whole = face == "html" and personal  # what is shared by a link stands alone
+    idle = pulse.idle(visitors.user_of(request)) if whole else ""
     etag = _etag(
         page,
         face,
         theme,
         width,
         getattr(request, "LANGUAGE_CODE", ""),
-        _greeted(request, personal and face == "html"),
+        _greeted(request, personal and face == "html") + idle,
     )
     response: HttpResponseBase
     if is_known(request, etag):
@@ -271,7 +296,8 @@ def answer_with(
         assert page.picture is not None
         response = HttpResponse(page.picture(theme or "light", width), content_type=TYPES["svg"])
     else:
-        context = {"page": page, **frame(page), **page.context}
+        live = pulse.told(request, page, etag) if whole else None
+        context = {"page": page, **frame(page), "live": live, "idle": idle, **page.context}
         response = HttpResponse(
             render_to_string(f"kck_flow/{page.template}", context, request), content_type=TYPES["html"]
         )

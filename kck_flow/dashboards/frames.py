@@ -96,6 +96,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
         picture=draw,
         modified=max((row["closed_at"] for row in rows if row["closed_at"]), default=None),
         facts=[missing, over.until.isoformat() if not rows else ""],
+        keys=[key],
     )
 
 

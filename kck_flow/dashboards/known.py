@@ -28,6 +28,7 @@ from ..stock import Flow, Stock
 from ..store import listings, runs
 from ..store.refreshes import instant
 from ..store.session import caller
+from .ages import aged, with_age
 from .captions import Caption, caption, captions
 from .pages import deed_address, href
 
@@ -174,7 +175,7 @@ def _relatives(key: Key) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             "computed_at": computed,
             "state": "" if row is None or state == "fresh" else str(wording.STATES[state]),
             "state_name": state,
-            "age": wording.age((now - computed).total_seconds()) if computed is not None else "",
+            "age": aged(computed, now) if computed is not None else "",
         }
 
     return [told(*one) for one in above], [told(*one) for one in below]
@@ -200,10 +201,8 @@ def _oldest(needs: Sequence[Mapping[str, Any]]) -> str:
     if not dated:
         return ""
     oldest = min(dated, key=lambda one: one["computed_at"])
-    return _("The oldest of what it is made of is %(label)s, computed %(age)s.") % {
-        "label": oldest["label"],
-        "age": oldest["age"],
-    }
+    told = _("The oldest of what it is made of is %(label)s, computed %(age)s.")
+    return with_age(told, label=oldest["label"], age=oldest["age"])
 
 
 def _rows(primer: Any) -> str:

@@ -164,7 +164,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
                     if one.has_value and one.bytes is not None
                     else "",
                     "state": one.state,
-                    "chip": tiles.state_text(one),
+                    "chip": tiles.chip(one),
                     "age": one.age,
                     "due": one.due_in,
                     "href": href(one.caption, over.given),
@@ -182,6 +182,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
             (one.computed_at for one in shown.values() if one.computed_at and one.version), default=None
         ),
         next=_after(listed[-1]) if more else None,
+        keys=listed,
     )
 
 

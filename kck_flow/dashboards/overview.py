@@ -170,6 +170,7 @@ def _page(
         },
         modified=max((one.computed_at for one in products if one.computed_at), default=None),
         facts=[worst, hidden],
+        keys=list(shown),
     )
 
 
@@ -252,6 +253,7 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
     page.context["problems"] = problems
     _say_cut(page, every)
     page.facts = [page.facts, problems]
+    page.guard = lambda user: allows(declared.permission, user, VIEW, declared)
     return page
 
 

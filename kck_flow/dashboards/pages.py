@@ -16,6 +16,7 @@ from django.utils.translation import get_language
 
 from ..codec import encode_plain
 from ..errors import InvalidKey
+from ..key import Key
 from ..registry import registry
 from .captions import Caption
 
@@ -47,6 +48,8 @@ class Page:
         expires_at: Until when it is known to stay as it is; None where it may change any moment.
         stale_until: Until when it may be shown all the same while it is asked for anew; None for not at all.
         public: Whether it is the same for everybody.
+        keys: The products whose change changes it.
+        guard: Whether a user may see it, as far as that is not decided by its products.
     """
 
     template: str
@@ -66,6 +69,8 @@ class Page:
     expires_at: datetime | None = None
     stale_until: datetime | None = None
     public: bool = False
+    keys: Sequence[Key] = ()
+    guard: Callable[[Any], bool] = lambda _user: True
 
     def version(self, *more: Any) -> str:
         """Return what changes whenever what it shows does: a digest, for ``ETag``."""

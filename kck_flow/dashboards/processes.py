@@ -119,6 +119,8 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
         },
         picture=draw,
         facts=[told["balanced"], told["stocks"], told["flows"], [one.text for one in notes]],
+        keys=list(parts.values()),
+        guard=lambda user: may(user, VIEW, key),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,6 +20,7 @@ from ..registry import registry
 from ..stock import Flow, Stock
 from ..timeframe import TimeFrame
 from . import frames, known, overview, processes, reading, tiles
+from .ages import aged
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
 from .faces import Refused
@@ -28,7 +30,7 @@ from .ranges import Range
 POINTS = ("start", "end", "value", "complete")
 # What of the context says more than the rows do: when it changes, the page has.
 _FACTS = (
-    "facets", "needs", "feeds", "around", "oldest", "keeping", "cause", "cost", "runs", "why_next", "deeds",
+    "facets", "needs", "feeds", "around", "keeping", "cause", "cost", "runs", "why_next", "deeds",
     "value_text",
 )  # fmt: skip
 
@@ -57,6 +59,13 @@ def page(key: Key, user: Any, over: Range, place: str, split: str) -> Page:
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
     return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html")
+
+
+def _ageless(told: Any) -> Any:
+    """Return what is known without ages, which move on by themselves."""
+    if isinstance(told, list):
+        return [_ageless(one) for one in told]
+    return {name: one for name, one in told.items() if name != "age"} if isinstance(told, dict) else told
 
 
 # -- a series
@@ -122,9 +131,10 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             trend.before,
             [words.unit, words.unit_plural, words.good, words.goal, words.precision, words.description],
             notes_text(notes, over),
-            {name: context.get(name) for name in _FACTS},
+            {name: _ageless(context.get(name)) for name in _FACTS},
         ],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
+        keys=[key],
     )
 
 
@@ -143,15 +153,21 @@ def strip(shown: reading.Shown, detail: bool, why: str = "") -> list[tuple[str, 
     now = shown.now
     found = [(_("State"), str(wording.STATES[shown.state]))]
     if shown.computed_at is not None and shown.version:
-        found.append((_("Computed"), f"{wording.instant(shown.computed_at, now)} ({wording.age(shown.age)})"))
+        found.append(
+            (
+                _("Computed"),
+                format_html("{} ({})", wording.instant(shown.computed_at, now), aged(shown.computed_at, now)),
+            )
+        )
     elif shown.computed_at is not None:
         found.append((_("Computed"), _("as you asked: it is kept current by each change")))
     for name, at in ((_("Fresh until"), shown.soft_expires_at), (_("Served until"), shown.hard_expires_at)):
         if at is not None:
             found.append((name, wording.instant(at, now)))
     if shown.due_at is not None:
-        told = f"{wording.instant(shown.due_at, now)} ({wording.ahead(shown.due_in)})"
-        found.append((_("Next refresh"), f"{told}, {why}" if why else told))
+        ahead = aged(shown.due_at, now, "ahead")
+        told = format_html("{} ({})", wording.instant(shown.due_at, now), ahead)
+        found.append((_("Next refresh"), format_html("{}, {}", told, why) if why else told))
     if shown.version:
         found.append((_("Version"), wording.number(shown.version)))
     if shown.bytes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -16,6 +17,7 @@ from ..drawing.sheet import Sheet
 from ..key import Key
 from ..metric import rolled
 from ..windows import UNITS
+from .ages import aged, with_age
 from .captions import Caption
 from .ranges import Range
 from .reading import Shown, Trend, comparable
@@ -30,7 +32,7 @@ class Tile:
     Attributes:
         name: Its one accessible name.
         number, unit: The number and its unit, or a dash.
-        state, state_text: The state; what the chip says, empty where the product is fresh.
+        state, state_text: The state; what the chip says, empty where the product is fresh; ``chip`` as HTML.
         direction, arrow, change, share, tone: How it has changed against the older range; empty where not known.
         against: What that is.
         note: A sentence where there is nothing to show.
@@ -57,6 +59,7 @@ class Tile:
     goal_text: str = ""
     href: str = ""
     wide: bool = False
+    chip: str = ""
 
     @property
     def slug(self) -> str:
@@ -77,6 +80,7 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
         shown.state,
         state_text(shown),
         href=href,
+        chip=chip(shown),
     )
     before = trend.before if trend is not None else None
     now = comparable(words, trend, over) if trend is not None and words.rollup != "last" else number
@@ -167,6 +171,14 @@ def state_text(shown: Shown) -> str:
     )
 
 
+def chip(shown: Shown) -> str:
+    """Return what the chip says, as HTML whose age stays true: nothing of a fresh product."""
+    if shown.state in ("fresh", "computing") or shown.computed_at is None:
+        return state_text(shown)
+    state = str(wording.STATES[shown.state])
+    return format_html("{} · {}", state, aged(shown.computed_at, shown.now, "span"))
+
+
 def nothing_text(shown: Shown, trend: Trend | None) -> str:
     """Return why there is no number, and what will change that."""
     if shown.state == "failed":
@@ -232,11 +244,13 @@ def change_text(direction: str, amount: str, against: str) -> str:
 
 
 def freshness(shown: Sequence[Shown]) -> tuple[str, str]:
-    """Return (the worst state, a sentence): how many of a page's products are fresh, which are not, what comes next."""
+    """Return (the worst state, a sentence as HTML): how many of a page's products are fresh, which are not, what comes
+    next.
+    """
     if not shown:
         return "empty", _("There is nothing here yet.")
     fresh = sum(one.state == "fresh" for one in shown)
-    parts = [
+    parts: list[str] = [
         ngettext("%(fresh)s of %(count)s is fresh", "%(fresh)s of %(count)s are fresh", len(shown))
         % {"fresh": wording.number(fresh), "count": wording.number(len(shown))}
     ]
@@ -246,13 +260,14 @@ def freshness(shown: Sequence[Shown]) -> tuple[str, str]:
         if those:
             worst = state
             first = those[0]
-            more = (
-                f" ({first.caption.label}{f', {wording.span(first.age)}' if first.age is not None else ''})"
-            )
-            parts.append(
-                f"{wording.number(len(those))} {wording.STATES[state]}{more if len(those) == 1 else ''}"
-            )
-    due = [one.due_in for one in shown if one.due_in is not None]
+            text = f"{wording.number(len(those))} {wording.STATES[state]}"
+            if len(those) == 1 and first.computed_at is not None:
+                age = aged(first.computed_at, first.now, "span")
+                parts.append(format_html("{} ({}, {})", text, first.caption.label, age))
+            else:
+                parts.append(f"{text} ({first.caption.label})" if len(those) == 1 else text)
+    due = [one.due_at for one in shown if one.due_at is not None]
     if due:
-        parts.append(_("next refresh %(when)s") % {"when": wording.ahead(min(due))})
-    return worst, " · ".join(parts)
+        when = aged(min(due), shown[0].now, "ahead")
+        parts.append(with_age(_("next refresh %(when)s"), when=when))
+    return worst, format_html_join(" · ", "{}", ((part,) for part in parts))

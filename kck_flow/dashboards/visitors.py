@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -43,3 +44,24 @@ def user_of(request: HttpRequest) -> Any:
 def is_refused(request: HttpRequest) -> bool:
     """Whether a request carries a token that is nobody's."""
     return has_token(request) and not user_of(request).is_authenticated
+
+
+def anew(request: HttpRequest) -> Any:
+    """Return who asks, as of now: the session and its user read again, or the token asked about again."""
+    if has_token(request):
+        found = import_string(conf.API_AUTH)(request)
+        return found if found is not None else Nobody()
+    user = getattr(request, "user", None)
+    if user is None:
+        return None
+    session = getattr(request, "session", None)
+    if session is not None and hasattr(request, "_cached_user"):
+        from django.contrib.auth import get_user  # a site may know its visitors otherwise, without this app
+
+        again = copy.copy(request)
+        again.session = type(session)(session.session_key)
+        return get_user(again)
+    if getattr(user, "pk", None) is None:
+        return user
+    own = type(user)._default_manager.filter(pk=user.pk).first()
+    return own if own is not None else Nobody()

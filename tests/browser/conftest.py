@@ -27,21 +27,6 @@ from tests.harness import tools
 from tests.pages.conftest import SITE, Broken, Share, Signups
 
 SHOTS = Path(os.environ.get("KCK_SCREENSHOTS", ".screenshots"))
-# What a page may load: its own files, and nothing inline. Scripts that write HTML need a policy of their own.
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; " + (
-    "require-trusted-types-for 'script'; trusted-types kck"
-)
-
-
-def with_policy(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Put the policy on every answer."""
-
-    def answer(request: Any) -> Any:
-        response = get_response(request)
-        response["Content-Security-Policy"] = POLICY
-        return response
-
-    return answer
 
 
 class Subscriptions(Process):
@@ -67,7 +52,7 @@ def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
     kept = ("metric", "trial", "paying", "closed", "signing_up", "converting", "departing")
     settings = {
         **SITE,
-        "MIDDLEWARE": ["tests.browser.conftest.with_policy"],
+        "MIDDLEWARE": ["tests.browser.served.with_policy"],
         "KCK_FLOW": {"PERMISSION": "public"},
     }
     reset()

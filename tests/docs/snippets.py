@@ -184,8 +184,9 @@ class Sitting:
         named = {name: getattr(settings, name) for name in ("INSTALLED_APPS", "DATABASES", "MIDDLEWARE")}
         given: dict[str, Any] = {name: type(value)(value) for name, value in named.items()}
         self._execute(block, given)
-        # Only our own, and checks: apps and databases cannot change while a process runs.
-        changed = {name: given[name] for name in ("KCK_FLOW", "SILENCED_SYSTEM_CHECKS") if name in given}
+        # Only our own, and what checks ask for: apps and databases cannot change while a process runs.
+        ours = ("KCK_FLOW", "SILENCED_SYSTEM_CHECKS", "ASGI_APPLICATION")
+        changed = {name: given[name] for name in ours if name in given}
         self.settings.enter_context(override_settings(**changed))
         _checked(block)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ IN_GERMAN = {
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
 }
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """A language that a request was answered in would be that of the next without one."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -94,9 +94,9 @@ def test_fifty_metrics_cost_as_many_queries_as_five(history: Any, staff: Client)
     def queries() -> int:
         with CaptureQueriesContext(connection) as seen:
             assert staff.get(ROOT).status_code == 200
-        return len(
-            [one for one in seen if "django_session" not in one["sql"] and "auth_user" not in one["sql"]]
-        )
+        # Who looks, and (to the staff, once in five seconds of a process) whether a worker lives.
+        beside = ("django_session", "auth_user", "kck_worker")
+        return len([one for one in seen if not any(table in one["sql"] for table in beside)])
 
     Metric.create("count_rows", "row0", model="shop.Author")
     list(collecting.collect(["row0"]))

@@ -86,41 +86,133 @@
     });
   });
 
-  /* -- kept current: the same address again, and nothing where nothing has changed */
-  var EVERY = 30000, wait = EVERY, etag = null, timer = null, paused = false, pauser = doc.querySelector(".kck-paused");
+  /* -- kept current: the same address again, and nothing where nothing has changed; told when to, where there is a stream */
+  var body = doc.body.dataset, pulse = doc.querySelector(".kck-pulse"), LONGEST = 600000, MISSING = 10000, AGAIN = 300000;
+  var every = +body.every || 0, etag = body.etag || null, failures = 0, timer = null, due = 0, asking = false, again = false, paused = false, ended = false, stream = null, told = false, timeout = null;
+
+  /* ages stay true without a question: by the server's clock, as last told */
+  var serverAt = +body.now * 1000, toldAt = performance.now(), words = pulse ? JSON.parse(pulse.dataset.ages) : null;
+  function seconds(at) { return (serverAt + performance.now() - toldAt) / 1000 - at; }
+  function span(size) {
+    var of = size < 59.5 ? [1, "s"] : size < 3570 ? [60, "min"] : size < 127800 ? [3600, "h"] : [86400, "d"], found = size / of[0];
+    var digits = of[1] === "h" && found < 9.95 && Math.abs(found - Math.round(found)) >= 0.05 ? 1 : 0;
+    return new Intl.NumberFormat(doc.documentElement.lang || "en", { maximumFractionDigits: digits }).format(found) + "\u00a0" + words[of[1]];
+  }
+  function age(node) {
+    var size = seconds(+node.dataset.at), form = node.dataset.form, text = span(Math.max(0, form === "ahead" ? -size : size));
+    if (form === "ago") { text = size < 5 ? words.recent : words.ago.replace("%s", text); }
+    if (form === "ahead") { text = size >= 0 ? words.now : words.ahead.replace("%s", text); }
+    if (node.textContent !== text) { node.textContent = text; }
+  }
+  function ages() { $(".kck-age").forEach(age); }
+
+  /* one part of the page becomes another; whoever stands in it stays there */
+  var STOPS = "a[href],button,summary,svg[tabindex],[tabindex='0']";
+  function plain(html) { return html.replace(/(<span class="kck-age"[^>]*?)(?: data-at="[^"]*")?([^>]*>)[^<]*/g, "$1$2"); }
   function take(text) {
     var fresh = new DOMParser().parseFromString(policy ? policy.createHTML(text) : text, "text/html"), changed = 0;
     $("[data-live]", fresh).forEach(function (now) {
       var was = doc.querySelector('[data-live="' + now.getAttribute("data-live") + '"]');
-      if (!was || was.innerHTML === now.innerHTML) { return; }
+      if (!was || was.closest("[data-busy]")) { return; }
+      var html = now.innerHTML, quiet = plain(html) === plain(was.kckHtml);
+      if (html === was.kckHtml) { return; }
       ["aria-label", "href"].forEach(function (name) { if (now.hasAttribute(name)) { was.setAttribute(name, now.getAttribute(name)); } });
+      var at = doc.activeElement !== was && was.contains(doc.activeElement) ? $(STOPS, was).indexOf(doc.activeElement) : -1;
       was.replaceChildren.apply(was, Array.prototype.map.call(now.childNodes, function (one) { return doc.importNode(one, true); }));
-      changed++;
+      was.kckHtml = html;
+      if (at >= 0 && $(STOPS, was)[at]) { $(STOPS, was)[at].focus({ preventScroll: true }); }
+      if (!quiet) { changed++; }
     });
-    if (changed) { $("svg").forEach(cursor); say(doc.title + ": " + changed + " ↻"); }
+    ages(); $("svg").forEach(cursor);
+    if (!changed) { return; }
+    doc.dispatchEvent(new Event("kck:changed"));
+    if (performance.now() - saidAt > 60000) { aloud(pulse && pulse.dataset.updated); saidAt = performance.now(); }
   }
+  var saidAt = 0;
+  function aloud(text) { if (pulse) { pulse.querySelector(".kck-pulse-said").textContent = text; } }
+
+  /* how it stands, in words; said aloud only when it becomes another */
+  var stands = "";
+  function stand(name, text) {
+    if (!pulse) { return; }
+    var state = pulse.querySelector(".kck-pulse-text"), button = pulse.querySelector("button");
+    state.textContent = text || pulse.dataset[name];
+    button.textContent = paused ? pulse.dataset.resume : pulse.dataset.pause;
+    button.hidden = ended;
+    if (name === stands) { return; }
+    if (stands || name !== "alive") { aloud(pulse.dataset[name + "Said"] || pulse.dataset[name]); }
+    pulse.className = "kck-pulse kck-pulse-" + name;
+    stands = name;
+  }
+  function show() {
+    if (ended) { return stand("ended"); }
+    if (paused) { return stand("paused"); }
+    if (failures) { return stand("lost", pulse && pulse.dataset.lost.replace("%s", String(Math.max(1, Math.ceil((due - performance.now()) / 1000))))); }
+    stand("alive");
+  }
+
+  function later(wait) { clearTimeout(timer); due = performance.now() + wait; timer = ended || paused || doc.hidden ? null : setTimeout(poll, wait); show(); }
+  function rest() { return told ? every * 10 : every; }
   function poll() {
-    if (paused || doc.hidden) { return again(); }
-    var headers = { "X-Requested-With": "kck" };
+    if (ended || paused || doc.hidden) { return; }
+    if (asking) { again = true; return; }
+    asking = true; again = false; clearTimeout(timer);
+    var headers = { "X-Requested-With": "kck" }, after = 0, stop = window.AbortController ? new AbortController() : null;
+    var limit = setTimeout(function () { if (stop) { stop.abort(); } }, 30000);
     if (etag) { headers["If-None-Match"] = etag; }
-    fetch(location.href, { headers: headers, credentials: "same-origin", cache: "no-store", redirect: "error" }).then(function (response) {
-      wait = EVERY;
+    fetch(location.href, { headers: headers, credentials: "same-origin", cache: "no-store", redirect: "manual", signal: stop ? stop.signal : undefined }).then(function (response) {
+      var date = Date.parse(response.headers.get("Date"));
+      if (response.type === "opaqueredirect" || [401, 403, 404, 410].indexOf(response.status) >= 0) { ended = true; hush(); return null; }
+      if (response.status === 304 || response.ok) { if (date) { serverAt = date; toldAt = performance.now(); } }
       if (response.status === 304) { return null; }
-      if (!response.ok) { throw new Error(response.status); }
+      after = 1000 * (+response.headers.get("Retry-After") || 0);
+      if (!response.ok) { throw new Error(String(response.status)); }
       etag = response.headers.get("ETag");
       return response.text();
-    }).then(function (text) { if (text) { take(text); } }).catch(function () { wait = Math.min(wait * 2, 600000); }).then(again);
+    }).then(function (text) { failures = 0; if (text) { take(text); } if (!stream) { listen(); } }, function () { failures++; }).then(function () {
+      clearTimeout(limit); asking = false;
+      if (again && !failures) { return later(0); }
+      later(failures ? Math.max(after, Math.min(every * Math.pow(2, failures), Math.max(LONGEST, every))) * (0.75 + Math.random() / 2) : rest());
+    });
   }
-  function again() { clearTimeout(timer); timer = setTimeout(poll, wait); }
-  if (window.fetch && window.DOMParser && doc.querySelector("[data-live]")) {
-    if (pauser) {
-      pauser.hidden = false;
-      var button = pauser.querySelector("button");
-      button.addEventListener("click", function () { paused = !paused; button.setAttribute("aria-pressed", String(paused)); });
-      button.setAttribute("aria-pressed", "false");
+
+  /* the stream says that something has changed; what to, the page says */
+  var closedAt = -AGAIN;
+  function listen() {
+    if (!window.EventSource || body.stream === undefined || stream || ended || paused || doc.hidden || performance.now() - closedAt < AGAIN) { return; }
+    var own = stream = new EventSource(location.href);
+    timeout = setTimeout(without, MISSING);
+    own.addEventListener("begin", function () { clearTimeout(timeout); told = true; });
+    own.addEventListener("full", without);
+    ["ready", "changed"].forEach(function (name) { own.addEventListener(name, function () { setTimeout(poll, name === "changed" ? Math.random() * 200 : 0); }); });
+    own.onerror = function () {
+      if (stream !== own) { return; }
+      var was = told;
+      told = false;
+      if (own.readyState === 2) { if (was) { hush(); } else { without(); } }
+      poll();
+    };
+  }
+  function hush() { clearTimeout(timeout); if (stream) { stream.close(); } stream = null; told = false; }
+  function without() { hush(); closedAt = performance.now(); if (!asking) { later(rest()); } }
+
+  if (every && window.fetch && window.DOMParser && doc.querySelector("[data-live]")) {
+    $("[data-live]").forEach(function (one) { one.kckHtml = one.innerHTML; });
+    if (pulse) {
+      pulse.hidden = false;
+      pulse.querySelector("button").addEventListener("click", function () {
+        paused = !paused;
+        if (paused) { hush(); later(0); } else { failures = 0; listen(); poll(); }
+        show();
+      });
     }
-    doc.addEventListener("visibilitychange", function () { if (!doc.hidden) { poll(); } });
-    again();
+    doc.addEventListener("visibilitychange", function () { if (doc.hidden) { clearTimeout(timer); hush(); } else { ages(); listen(); poll(); show(); } });
+    window.addEventListener("online", function () { if (failures) { poll(); } });
+    window.addEventListener("pagehide", hush);
+    window.addEventListener("pageshow", function (event) { if (event.persisted) { ages(); listen(); poll(); } });
+    setInterval(function () { if (!doc.hidden) { ages(); show(); } }, 1000);
+    listen();
+    later(rest());
   }
   $("svg").forEach(cursor);
 })();
