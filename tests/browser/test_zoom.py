@@ -182,8 +182,9 @@ def test_dark_and_on_a_phone(site: str, opened: Opened) -> None:
 @pytest.mark.needs_browser
 def test_what_zooming_takes_is_light_and_comes_when_somebody_zooms(site: str, opened: Opened) -> None:
     page = opened(site + PROCESS)
+    page.wait_for_load_state("networkidle")
     asked: list[str] = []
-    page.on("request", lambda one: asked.append(one.url))
+    page.on("request", lambda one: asked.append(one.url) if one.resource_type == "script" else None)
     html = page.content().encode()
     files = re.findall(r'(?:href|src)="/static/([^"]+\.(?:css|js))"', html.decode())
     bodies = [html, *(Path(str(finders.find(one))).read_bytes() for one in files)]
