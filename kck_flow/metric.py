@@ -341,6 +341,7 @@ class Metric(Primer):
 type_ = type  # Metric has an attribute of that name
 
 
+@cache
 def _takes_span(compute: Callable[..., Any]) -> bool:
     """Whether a metric's ``compute`` takes the period that it is to measure: by that name, or as what it requires."""
     taken = list(inspect.signature(compute).parameters.values())
@@ -367,6 +368,8 @@ def rolled(values: Sequence[Any], how: str) -> Any:
         return known[0]
     if how in ("last", "min", "max"):
         return known[-1] if how == "last" else min(known) if how == "min" else max(known)
+    if how == "sum" and set(map(type, known)) == {int}:
+        return sum(known)
     if any(isinstance(value, float) for value in known):
         try:
             total: Any = fsum(known)

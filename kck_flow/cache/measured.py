@@ -127,14 +127,22 @@ def _steps(step: Window, start: datetime, end: datetime, now: datetime) -> Itera
 
 
 def _alone(metric: Metric, steps: Sequence[_Step], held: Sequence[Measure], now: datetime) -> list[Point]:
-    """Return a point for each period."""
-    by_span = {(one.start, one.end): one for one in held}
+    """Return a point for each period. What is held is in the order of its beginnings, as the steps are."""
     decode, version, plain = metric.codec.decode, metric.version, metric.codec is JSON
     points: list[Point] = []
     answers = metric.answers_for_the_past if held else False
     numbers: dict[str, Any] = {}  # a number is often the same again, and cannot be changed
+    place, number_of = 0, len(held)
     for start, end, over in steps:
-        one = by_span.get((start, end))
+        while place < number_of and held[place].start < start:
+            place += 1
+        one, at = None, place
+        while (
+            at < number_of and held[at].start == start
+        ):  # a Monday may be a day, and the beginning of a week
+            if held[at].end == end:
+                one = held[at]
+            at += 1
         if one is None:
             points.append(Point(start, end, None, over, version))
             continue

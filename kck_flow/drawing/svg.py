@@ -50,7 +50,10 @@ def number(value: float) -> str:
 
 def escape(text: object) -> str:
     """Return a text as it is written in an attribute or between tags; what XML cannot say becomes U+FFFD."""
-    return _SPECIAL.sub(lambda found: _ENTITIES[found[0]], _UNWRITABLE.sub("\ufffd", str(text)))
+    written = str(text)
+    if written.isascii() and written.isprintable() and _SPECIAL.search(written) is None:
+        return written  # nearly all are colours and numbers
+    return _SPECIAL.sub(lambda found: _ENTITIES[found[0]], _UNWRITABLE.sub("\ufffd", written))
 
 
 def element(name: str, /, *children: str, **attributes: Any) -> str:

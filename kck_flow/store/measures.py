@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from ..key import Key
@@ -13,8 +13,7 @@ from .session import Session
 _instant = datetime.fromtimestamp
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(NamedTuple):
     """What a metric was in one period.
 
     Attributes:
