@@ -109,7 +109,7 @@ def facets_of(words: Caption, value: Any) -> list[dict[str, Any]]:
 
     Returns:
         Dicts of ``name`` and ``rows``; a row has ``value``, ``number``, ``share`` (of the total, in words) and
-        ``width`` (the same in percent, for a bar).
+        ``width`` (the same in percent, for a bar); that of a value, ``is``: the facet's name to the value.
     """
     if not isinstance(value, Mapping) or not isinstance(value.get("facets"), Mapping):
         return []
@@ -118,7 +118,10 @@ def facets_of(words: Caption, value: Any) -> list[dict[str, Any]]:
         if not isinstance(counts, Mapping) or not counts:
             continue
         ranked = sorted(counts.items(), key=lambda one: (-(one[1] or 0), str(one[0])))
-        rows = [_facet_row(words, _told_value(one), count, total) for one, count in ranked[:MOST_VALUES]]
+        rows = [
+            {**_facet_row(words, _told_value(one), count, total), "is": {name: one}}
+            for one, count in ranked[:MOST_VALUES]
+        ]
         others = [count or 0 for _value, count in ranked[MOST_VALUES:]]
         if others and words.rollup in ("last", "sum"):
             label = ngettext("%(count)s other", "%(count)s others", len(others)) % {"count": len(others)}

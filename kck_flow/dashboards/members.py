@@ -308,7 +308,7 @@ def page(found: Members, user: Any, limit: int | None, token: str, *, exactly: b
     after = _token(False, listed[-1].pk) if listed and (further or backward) else None
     before = _token(True, listed[0].pk) if listed and (further if backward else start is not None) else None
     now = rows.order_by().count() if exactly else rows.order_by()[: COUNTED + 1].count()
-    names = _given(found.facets)
+    names = given(found.facets)
     here: dict[str, Any] = {**names, "limit": limit}
     words = caption(found.key)
     return Page(
@@ -331,7 +331,7 @@ def page(found: Members, user: Any, limit: int | None, token: str, *, exactly: b
             "listed": [(str(one.pk), str(one), [_cell(one, field) for field in fields[1:9]]) for one in listed],
             "heads": [str(one.verbose_name) for one in fields[1:9]],
             "facet_choices": [
-                (text, address("members", found.key, **_given(one)), one == found.facets)
+                (text, address("members", found.key, **given(one)), one == found.facets)
                 for one, text in found.choices(20)
             ],
             "all_href": address("members", found.key),
@@ -346,7 +346,7 @@ def page(found: Members, user: Any, limit: int | None, token: str, *, exactly: b
     )  # fmt: skip
 
 
-def _given(facets: Mapping[str, Any]) -> dict[str, str]:
+def given(facets: Mapping[str, Any]) -> dict[str, str]:
     """Return facet values as parameters of an address."""
     return {f"facet.{name}": _as_text(value) for name, value in facets.items()}
 

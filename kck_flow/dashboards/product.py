@@ -19,7 +19,7 @@ from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from ..timeframe import TimeFrame
-from . import frames, known, overview, processes, reading, tiles
+from . import frames, known, members, overview, processes, reading, tiles
 from .ages import aged
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
@@ -96,6 +96,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     if template == "product.html":
         context |= known.about(key, user, detailed(user, key), shown.value)
         context["strip"] = strip(shown, detailed(user, key), context.get("why_next", ""))
+        _link_facets(context["facets"], key, bool(context["members_href"]))
     return Page(
         template,
         words.label,
@@ -136,6 +137,15 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},
         keys=[key],
     )
+
+
+def _link_facets(facets: list[dict[str, Any]], key: Key, may_be_seen: bool) -> None:
+    """Have each value of a stock's facets lead to the rows that it counts."""
+    for facet in facets:
+        for row in facet["rows"]:
+            value = row.pop("is", None)
+            if value is not None and may_be_seen:
+                row["href"] = address("members", key, **members.given(value))
 
 
 def local(at: datetime, over: Range) -> datetime:

@@ -100,12 +100,25 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
     elif words.goal is not None and reached is not None:
         made.goal = goal_bar(reached, words.goal, Sheet(id=f"{made.slug}g", width=168, height=6))
         share = wording.exact(reached) / wording.exact(words.goal) if words.goal else 1
-        made.goal_text = _("%(share)s of the goal, %(goal)s") % {
+        made.goal_text = str(_of_goal(words)) % {
             "share": wording.number(share, "percent", 0),
             "goal": words.with_unit(words.goal),
         }
     made.name = _name(made)
     return made
+
+
+def _of_goal(words: Caption) -> Any:
+    """Return how it is said how near a goal is: of what is added up, it is that of one period."""
+    per = {
+        "hour": _("%(share)s of the goal: %(goal)s per hour"),
+        "day": _("%(share)s of the goal: %(goal)s per day"),
+        "week": _("%(share)s of the goal: %(goal)s per week"),
+        "month": _("%(share)s of the goal: %(goal)s per month"),
+    }
+    period = getattr(words.primer, "period", None)
+    plain = _("%(share)s of the goal, %(goal)s")
+    return per.get(period, plain) if words.rollup == "sum" and isinstance(period, str) else plain
 
 
 def headline(shown: Shown, trend: Trend | None, over: Range) -> Any:

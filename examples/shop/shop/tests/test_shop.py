@@ -156,7 +156,9 @@ class SeedTests(TransactionTestCase):
             self.assertIn(f'<p class="kck-number">{value["value"]:,} ', html)
             for facet, counts in value["facets"].items():
                 for one, count in counts.items():
-                    listed = self.client.get(link[1], {f"facet.{facet}": one}, follow=True).context["cl"]
+                    there = f"{link[1]}?facet.{facet}={one}"
+                    self.assertIn(f'<a href="{there}">{one}</a>', html)
+                    listed = self.client.get(there, follow=True).context["cl"]
                     self.assertEqual(listed.result_count, count, (key, facet, one))
             followed += 1
         self.assertEqual(followed, len(STOCKS))
