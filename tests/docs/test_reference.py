@@ -108,6 +108,13 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors, f"{page.name}: {file.name} has no heading {anchor!r}"
 
 
+def test_the_files_that_show_the_checks_are_there() -> None:
+    text = (ROOT / "docs/explanation/checks.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_what_the_readme_says_it_needs_is_what_the_package_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     readme = (ROOT / "README.md").read_text()
