@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -20,7 +20,7 @@ from .. import key as keys
 from ..cache.compute import RAISED, call
 from ..cache.facade import Cache
 from ..cache.failures import describe
-from ..errors import StoreUnavailable, UnknownPrimer
+from ..errors import KckFlowError, StoreUnavailable, UnknownPrimer
 from ..key import Key
 from ..metric import Metric, Span
 from ..registry import registry
@@ -33,6 +33,8 @@ logger = logging.getLogger("kck_flow")
 
 # After so many periods in a row that raised, a filling in is given up until the next one.
 GIVE_UP_AFTER = 3
+# So much of its past a metric is given when it begins by hand.
+BEGIN_DAYS, BEGIN_PERIODS = 90, 400
 TRIES = 5
 
 
@@ -218,6 +220,30 @@ def fill(
     if filled:
         logger.info("metric.filled key=%s periods=%d failed=%d", key, filled, failed)
     return Filled(len(spans), filled, failed, error)
+
+
+def unbegun(chosen: Iterable[Key]) -> list[tuple[Key, Metric]]:
+    """Return those of some keys that are metrics without a record, and answer for the past."""
+    found = []
+    for key in chosen:
+        family = registry.primers.get(key.key_base)
+        if not isinstance(family, Metric) or measures.first(caller(spread.alias_of(family)), key) is not None:
+            continue
+        try:
+            metric = family.of(key)
+        except KckFlowError:
+            continue  # its refresh says what is wrong
+        if metric.answers_for_the_past:
+            found.append((key, metric))
+    return found
+
+
+def begin(key: Key, metric: Metric) -> Filled:
+    """Measure the last ``BEGIN_DAYS`` days of a metric that has just begun, so that its first chart has a past; of
+    short periods, the last ``BEGIN_PERIODS``.
+    """
+    spans = missing(key, metric, clock.now() - timedelta(days=BEGIN_DAYS))[-BEGIN_PERIODS:]
+    return fill(key, metric, spans[0].start) if spans else Filled()
 
 
 def fill_quietly(key: Key, family: Metric) -> None:

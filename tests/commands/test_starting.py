@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.apps import AppConfig, apps
+from django.db import models
 
 from kck_flow import Cache, Primer
 from kck_flow.management.verbs import starting
@@ -49,6 +50,38 @@ def test_what_init_writes_works_as_it_stands(tmp_path: Path, customers: list[int
         assert cache.get("shop.orders_by_state") == {"open": 3}
         assert cache.get("shop.customers_by_country") == {None: 3}
         assert cache.get(f"shop.orders_of_customer/{customers[0]}") == 1
+
+
+class Ticket(models.Model):
+    """A model as people have them: a state with choices, and when it came to be."""
+
+    NEW, OPEN, DONE = "new", "waiting for us", "done"
+    state = models.CharField(max_length=20, choices=[(one, one.capitalize()) for one in (NEW, OPEN, DONE)])
+    topic = models.CharField(max_length=20)
+    opened_at = models.DateTimeField()
+
+    class Meta:
+        app_label = "written"
+        managed = False
+        db_table = "shop_author"
+
+
+def test_init_makes_a_stock_of_each_choice_and_a_number_of_each_day(tmp_path: Path) -> None:
+    blocks = list(starting._of_model(apps.get_app_config("shop"), Ticket, [Ticket]))
+    text = "\n\n".join(blocks)
+    for base in ("tickets_new", "tickets_waiting_for_us", "tickets_done", "new_tickets"):
+        assert f'key_base = "shop.{base}"' in text
+    assert 'Q(state="waiting for us")' in text
+    assert "opened_at__gte=span.start, opened_at__lt=span.end" in text
+    assert "CountByState" not in text
+    ast.parse(text)
+
+
+def test_a_column_of_many_choices_is_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "MOST_STOCKS", 2)
+    text = "\n\n".join(starting._of_model(apps.get_app_config("shop"), Ticket, [Ticket]))
+    assert "Stock" not in text
+    assert "TicketCountByState" in text
 
 
 @pytest.mark.parametrize("label", ["shop", "auth", "contenttypes", "kck_flow"])
@@ -98,8 +131,9 @@ def test_init_writes_a_file_once_and_names_the_next_command(tmp_path: Path, monk
     monkeypatch.setattr(starting, "app_named", lambda name: config)
     said = kck("init", "fresh")
     assert said.code == 0
-    assert said.out == f"{tmp_path / 'primers.py'}\n"
-    assert "manage.py kck refresh --product fresh.answer" in said.err
+    assert said.out == f"{tmp_path / 'primers.py'}\n{tmp_path / 'test_primers.py'}\n"
+    assert "manage.py kck refresh" in said.err
+    assert '"fresh.answer"' in (tmp_path / "test_primers.py").read_text()
     primers = declared((tmp_path / "primers.py").read_text(), tmp_path)
     assert [primer.key_base for primer in primers] == ["fresh.answer"]
     (tmp_path / "primers.py").write_text("precious")

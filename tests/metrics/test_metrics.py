@@ -208,6 +208,29 @@ def test_the_verb_fills_what_is_missing_and_says_when_it_cannot(declare: Declare
         assert of_days(cache, "m_now", 27, 31) == [1, None, None, None, 1]
 
 
+def test_a_first_refresh_gives_it_the_last_ninety_days(declare: Declare, cache: CacheClass) -> None:
+    def since(self: Any, key: Any, span: Any) -> int:
+        return int(span.start.day)
+
+    def only_now(self: Any, key: Any) -> int:
+        return 7
+
+    declare("n_dated", since)
+    declare("n_now", only_now)
+    declare("n_hourly", since, period="hour")
+    with freeze_time(datetime(2026, 6, 30, 12, tzinfo=UTC)):
+        said = io.StringIO()
+        call_command("kck", "refresh", "n_dated", "n_now", "n_hourly", stdout=io.StringIO(), stderr=said)
+        assert "n_dated: filled in the 89 periods before" in said.getvalue()
+        assert "n_hourly: filled in the 400 periods before" in said.getvalue()
+        assert "n_now: filled" not in said.getvalue()
+        points = cache.series("n_dated", datetime(2026, 4, 2, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
+        assert [one.value for one in points] == [one.start.day for one in points]
+        again = io.StringIO()
+        call_command("kck", "refresh", "n_dated", stdout=io.StringIO(), stderr=again)
+        assert "filled" not in again.getvalue()
+
+
 def test_filling_in_goes_on_after_one_period_that_fails(declare: Declare, cache: CacheClass) -> None:
     def compute(self: Any, key: Any, span: Any) -> int:
         if span.start.day == 28:

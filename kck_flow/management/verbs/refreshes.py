@@ -13,6 +13,7 @@ from ...cache.facade import Cache
 from ...entry import Entry
 from ...errors import ComputeFailed, KckFlowError
 from ...key import Key
+from ...refresh import collecting
 from ...registry import registry
 from ...store import families, listings, runs
 from ...store import refreshes as queue
@@ -124,7 +125,14 @@ def _refresh(console: Console, options: Options) -> int:
         if not options["keys"]
         else ""
     )
-    return _compute(console, options, chosen, refresh, "refreshed", resume)
+    new = collecting.unbegun(chosen.keys)
+    ended = _compute(console, options, chosen, refresh, "refreshed", resume)
+    for key, metric in new:
+        done = collecting.begin(key, metric)
+        if done.filled:
+            periods = words.count(done.filled, "period")
+            console.note(f"{key}: filled in the {periods} before, of which it can tell as well.")
+    return ended
 
 
 def _add_warm(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ knowing.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,21 @@ from ..console import DONE, Console
 Model = type[models.Model]
 # An app with a hundred models needs a beginning, not a hundred products.
 MOST = 8
+# A column of more values than that wants one product with all of them, and not a stock for each.
+MOST_STOCKS = 6
+# How people name the instant at which a row came to be.
+BORN = (
+    "created",
+    "joined",
+    "registered",
+    "signed_up",
+    "placed",
+    "opened",
+    "ordered",
+    "added",
+    "started",
+    "date_joined",
+)
 # How people name a column of few values where they declare no choices.
 FEW_VALUES = ("state", "status", "kind", "type", "plan", "category", "level", "country")
 
@@ -48,10 +64,17 @@ def source(config: AppConfig) -> str:
     needed = {
         name
         for block in blocks
-        for name in re.findall(r"\b(IntegerParameter|StringParameter|UUIDParameter|On)\b", block)
+        for name in re.findall(
+            r"\b(IntegerParameter|StringParameter|UUIDParameter|On|Primer|Key|Stock|Metric)\b", block
+        )
     }
     parts = [
-        _head(config, shown, needed | {"Key", "Primer"}, counts=any("=Count(" in block for block in blocks)),
+        _head(
+            config,
+            shown,
+            needed,
+            [name for name in ("Count", "Q") if any(f"{name}(" in block for block in blocks)],
+        ),
         *blocks,
     ]
     if len(found) > MOST:
@@ -61,7 +84,7 @@ def source(config: AppConfig) -> str:
     return "\n\n".join(parts)
 
 
-def _head(config: AppConfig, shown: list[Model], needed: set[str], *, counts: bool) -> str:
+def _head(config: AppConfig, shown: list[Model], needed: set[str], expressions: list[str]) -> str:
     key = f"{config.label}.{_plural(shown[0])}" if shown else f"{config.label}.answer"
     lines = [
         f'"""Products of {config.label}: computed once, kept, and computed again when what they are made of changes.',
@@ -75,8 +98,8 @@ def _head(config: AppConfig, shown: list[Model], needed: set[str], *, counts: bo
         "from datetime import timedelta",
         "",
     ]
-    if counts:
-        lines.append("from django.db.models import Count")
+    if expressions:
+        lines.append(f"from django.db.models import {', '.join(expressions)}")
     lines.append(f"from kck_flow import {', '.join(sorted(needed))}")
     if shown:
         own = config.models_module.__name__ if config.models_module is not None else f"{config.name}.models"
@@ -104,7 +127,33 @@ def _of_model(config: AppConfig, model: Model, shown: list[Model]) -> Iterator[s
         return {name}.{manager}.count()
 '''
     field = few_valued(model)
-    if field is not None:
+    values = _choices(field)
+    unit, called, column = (
+        str(model._meta.verbose_name),
+        str(getattr(field, "verbose_name", "")),
+        getattr(field, "name", ""),
+    )
+    for value, text in values:
+        yield f'''class {_camel(plural)}{_named(value)}(Stock):
+    """{_capital(many)} whose {called} is {text}, counted by the database with each commit."""
+
+    # TODO: keep the ones that you want to look at. facets = [Facet("...")] counts them by another column besides.
+    key_base = "{label}.{plural}_{_slug(value)}"
+    label, unit, unit_plural = "{_capital(many)}: {text}", "{unit}", "{many}"
+    model, members = {name}, Q({column}={json.dumps(value, ensure_ascii=False)})
+'''
+    born = _born(model)
+    if born is not None:
+        yield f'''class New{_camel(plural)}(Metric):
+    """How many {many} were new, day by day; any day that is past can be told, since the rows carry dates."""
+
+    key_base = "{label}.new_{plural}"
+    label, unit, unit_plural, good = "New {many}", "{unit}", "{many}", "up"
+
+    def compute(self, key: Key, span):
+        return {name}.{manager}.filter({born.name}__gte=span.start, {born.name}__lt=span.end).count()
+'''
+    if field is not None and not values:
         yield f'''class {name}CountBy{_camel(field.name)}(Primer):
     """How many {many} there are of each {field.verbose_name!s}."""
 
@@ -175,6 +224,42 @@ def few_valued(model: Model) -> models.Field[Any, Any] | None:
     return next(iter([*chosen, *named, *booleans]), None)
 
 
+def _choices(field: models.Field[Any, Any] | None) -> list[tuple[Any, str]]:
+    """Return the declared values of a column, each with its text; none where they are too many, or have no names."""
+    flat = list(field.flatchoices) if field is not None and field.choices else []
+    named = {_named(value) for value, _ in flat}
+    simple = all(isinstance(value, (str, int)) for value, _ in flat)
+    if len(flat) > MOST_STOCKS or len(named) < len(flat) or "" in named or not simple:
+        return []
+    return [(value, str(text).replace('"', "'")) for value, text in flat]
+
+
+def _slug(value: Any) -> str:
+    """Return a value as the end of a key base; empty where it cannot be one."""
+    return re.sub(r"[^0-9a-zA-Z]+", "_", str(value)).strip("_").lower()
+
+
+def _named(value: Any) -> str:
+    """Return a value as the end of a class's name; empty where it cannot be one."""
+    return _camel(_slug(value))
+
+
+def _born(model: Model) -> models.Field[Any, Any] | None:
+    """Return the column that says when a row came to be; None where none seems to."""
+    fields = [field for field in model._meta.concrete_fields if isinstance(field, models.DateTimeField)]
+    made = [field for field in fields if field.auto_now_add]
+    named = [
+        field
+        for field in fields
+        if field.name in BORN or field.name.removesuffix("_at").removesuffix("_on") in BORN
+    ]
+    return next(iter([*made, *named]), None)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _plural(model: Model) -> str:
     name = re.sub(r"\W+", "_", str(model._meta.verbose_name_plural).lower()).strip("_")
     return name if name.isascii() and name.isidentifier() else f"{model._meta.model_name}s"
@@ -209,6 +294,41 @@ def write(config: AppConfig) -> Path:
     return path
 
 
+def write_test(config: AppConfig, primers: str) -> Path | None:
+    """Write a first test of an app's products beside them; return its path, None where there is one."""
+    path = Path(config.path) / "test_primers.py"
+    # Those that need no parameters: what others need is the project's to say.
+    keys = [
+        found[1]
+        for block in primers.split("\n\n\n")
+        if (found := re.search(r'key_base = "([^"]+)"', block)) and "parameters = [" not in block
+    ]
+    listed = "".join(f'    "{key}",\n' for key in keys)
+    text = f'''"""The products of {config.label}: each can be had, and asking again computes nothing."""
+
+from django.test import TestCase
+from kck_flow import Cache
+
+KEYS = [
+{listed}]
+
+
+class ProductTests(TestCase):
+    def test_each_product_can_be_had(self):
+        cache = Cache.get_instance()
+        for key in KEYS:
+            with self.subTest(key):
+                self.assertIsNotNone(cache.get(key))
+                self.assertEqual(cache.get(key), cache.get(key))
+'''
+    try:
+        with open(path, "x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        return None
+    return path
+
+
 def _add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="APP", help="An installed app, by its label or its module.")
     parser.add_argument("--dry-run", action="store_true", help="Print the file; write nothing.")
@@ -229,15 +349,13 @@ def _init(console: Console, options: Options) -> int:
     except OSError as error:
         raise failed(f"{config.path} cannot be written to: {error.strerror or error}") from None
     console.write(_shown(path))
+    test = write_test(config, path.read_text(encoding="utf-8"))
+    if test is not None:
+        console.write(_shown(test))
     console.note(
-        f"Read it, change what is marked TODO, then run: manage.py kck refresh --product {_first(path)}"
+        "Read it, keep what you want to look at, then run: manage.py migrate && manage.py kck refresh"
     )
     return DONE
-
-
-def _first(path: Path) -> str:
-    found = re.search(r'key_base = "([^"]+)"', path.read_text(encoding="utf-8"))
-    return found[1] if found else "NAME"
 
 
 def _shown(path: Path) -> str:
@@ -247,4 +365,11 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
-VERBS = (Verb("init", "Write a first, commented primers.py from an app's models.", _add_init, _init),)
+VERBS = (
+    Verb(
+        "init",
+        "Write a first, commented primers.py, and a test of it, from an app's models.",
+        _add_init,
+        _init,
+    ),
+)
