@@ -22,6 +22,7 @@ from ..metric import Metric
 from ..permission import VIEW, allows, may, may_none
 from ..process import Process
 from ..registry import registry
+from ..stock import Flow
 from ..store import dashboards as rows
 from ..store import listings
 from ..store.session import caller
@@ -145,7 +146,23 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
     more = len(listed) > limit
     listed = listed[:limit]
     shown = reading.read(listed)
-    made = [_row(one) for one in shown.values()]
+    # What is told of a range: of flows on every list, of metrics on their own, beside their pictures.
+    ranged = [
+        key
+        for key in listed
+        if isinstance(shown[key].caption.primer, Flow)
+        or (place == "metrics" and shown[key].caption.kind == "metric")
+    ]
+    words = {key: shown[key].caption for key in ranged}
+    trends = reading.trends(ranged, over, words, shown) if ranged else {}
+    told = {
+        key: tiles.tile(shown[key], trend, over, href(shown[key].caption, over.given))
+        for key, trend in trends.items()
+    }
+    made = [
+        _row(one) | ({"value": tiles.headline(one, trends[one.key], over)} if one.key in trends else {})
+        for one in shown.values()
+    ]
     worst, sentence = tiles.freshness(list(shown.values()))
     return Page(
         "products.html",
@@ -158,7 +175,10 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
                     "label": one.caption.label,
                     "key": short(one.key),
                     "kind": one.caption.kind,
-                    "number": one.caption.with_unit(one.number)
+                    "tile": told.get(one.key),
+                    "number": f"{told[one.key].number} {told[one.key].unit}"
+                    if one.key in told and not told[one.key].note
+                    else one.caption.with_unit(one.number)
                     if one.number is not None
                     else tiles._other(one)
                     if one.has_value and one.bytes is not None
@@ -171,6 +191,7 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
                 }
                 for one in shown.values()
             ],
+            "ranged": place == "metrics",
             "asked": asked,
             "total": len(listed) if not more and not after else None,
             "more_than": len(listed) if more and not after else None,
@@ -182,6 +203,9 @@ def products(place: str, user: Any, over: Range, asked: str, limit: int, after: 
             (one.computed_at for one in shown.values() if one.computed_at and one.version), default=None
         ),
         next=_after(listed[-1]) if more else None,
+        facts=[
+            [str(key), trend.before, [one.value for one in trend.points]] for key, trend in trends.items()
+        ],
         keys=listed,
     )
 

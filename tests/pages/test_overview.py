@@ -177,6 +177,17 @@ def test_a_metric_has_a_chart_a_sentence_and_a_table_of_the_same_numbers(history
     assert "goal 30" in html
 
 
+def test_the_list_of_metrics_is_of_the_range(history: Any, staff: Client) -> None:
+    html = text_of(staff.get(f"{ROOT}metrics"))
+    row = re.search(r"<tr><th[^>]*><a[^>]*>Sign-ups</a>.*?</tr>", html, re.S)
+    assert row is not None
+    assert "sign-ups in 30 days" in row[0]
+    assert "<svg" in row[0]
+    assert re.search(r"[▲▼]</span> [+−][\d.]+", row[0])
+    (told,) = [one for one in staff.get(f"{ROOT}metrics.json").json()["rows"] if one["key"] == "p_signups"]
+    assert told["value"] == int(re.search(r"([\d,]+) sign-ups in", row[0])[1].replace(",", ""))  # type: ignore[index]
+
+
 def test_a_gap_is_a_gap_in_every_face(declared: Any, history: Any, staff: Client) -> None:
     from kck_flow.models import Record
 

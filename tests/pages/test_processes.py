@@ -51,3 +51,11 @@ def test_the_chart_is_of_what_moved_the_main_stock_whatever_else_its_flows_move(
     columns = [[row[at] for row in table.rows] for at in range(len(table.rows[0]))]
     numbers = [[cell.split()[0].replace("−", "-") for cell in column] for column in columns[1:]]
     assert [sum(int(cell) for cell in column if cell != "–") for column in numbers] == [10, 5, 2, 3]
+
+
+def test_a_list_has_of_a_flow_what_moved_within_the_range(moved: None, staff: Client) -> None:
+    page: Any = staff.get(f"{ROOT}products?range=24h&q=signing_up")
+    (row,) = [one for one in page.context["listed"] if one["key"] == "signing_up"]
+    assert row["number"] == "14 in 24 hours"
+    (told,) = staff.get(f"{ROOT}products.json?range=24h&q=signing_up").json()["rows"]
+    assert told["value"] == 14
