@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.urls import NoReverseMatch
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy
 
 from .. import permission
@@ -35,6 +36,9 @@ class PanelForm(forms.ModelForm):  # type: ignore[type-arg]
             rows = (f"{name}: {said}" for name, said in OPTIONS.items())
             self.fields["options"].help_text = "; ".join(rows)
             self.fields["options"].widget.attrs |= {"rows": 2, "cols": 22}
+        # In a table of forms, the only words for a field are those of its column.
+        for field in self.fields.values():
+            field.widget.attrs.setdefault("aria-label", capfirst(str(field.label)))
 
     def _attributes(self, name: str) -> dict[str, Any]:
         """Return a field's attributes as the admin's look has them."""

@@ -19,6 +19,14 @@ from ..registry import registry
 from .lists import Pages, product_address
 
 
+class NamedValues(admin.AllValuesFieldListFilter):
+    """The values of a column as a filter, of which an empty one has a name, too: a link needs one."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        for one in super().choices(changelist):
+            yield {**one, "display": one["display"] or _("none")}
+
+
 class MetricForm(forms.ModelForm):  # type: ignore[type-arg]
     """A metric's row: its type is one of the declared ones, whose properties stand beside the field."""
 
@@ -84,7 +92,7 @@ class ConfiguredMetricAdmin(Pages):
 
     form = MetricForm
     list_display = ("label_or_slug", "slug", "type", "section", "period", "paused", "product")
-    list_filter = ("type", "section", "period", "paused")
+    list_filter = ("type", ("section", NamedValues), "period", "paused")
     search_fields = ("slug", "label", "description")
     prepopulated_fields = {"slug": ("label",)}
     readonly_fields = ("created_at",)
