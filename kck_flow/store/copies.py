@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,60 @@ class Held:
     state: str
     value: str | None
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One record as it is given away; ``value`` and ``facet_value`` are JSON texts, or None."""
+
+    key: str
+    key_base: str
+    start_at: datetime
+    end_at: datetime | None
+    facet: str
+    facet_value: str | None
+    value: str | None
+    revision: int
+    version: int
+    primer_version: int
+    complete: bool
+    written_at: datetime
+
+
+def exported(
+    session: Session,
+    key_bases: Sequence[str] | None,
+    digests: Sequence[UUID] | None,
+    *,
+    start: datetime | None,
+    end: datetime | None,
+    revisions: bool,
+) -> Iterator[Exported]:
+    """Yield the records that begin in ``[start, end)``, by family and instant, a page in memory at a time.
+
+    Args:
+        key_bases, digests: Only of these families, only of these keys; of all where None.
+        revisions: Whether corrected ones are told too, and not only what they were corrected to.
+    """
+    after: tuple[Any, ...] = (None, None, None)
+    while True:
+        rows = session.rows(
+            "export_records",
+            {
+                "key_bases": key_bases,
+                "digests": digests,
+                "start": start,
+                "end": end,
+                "revisions": revisions,
+                "limit": PAGE,
+                **dict(zip(("after_base", "after_start", "after_id"), after, strict=True)),
+            },
+        )
+        for row in rows:
+            yield Exported(*row[:-1])
+        if len(rows) < PAGE:
+            return
+        after = (rows[-1][1], rows[-1][2], rows[-1][-1])
 
 
 def counts(session: Session, key_bases: Sequence[str] | None) -> tuple[int, int, int]:

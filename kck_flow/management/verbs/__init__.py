@@ -6,6 +6,7 @@ from ..arguments import Verb
 from .checking import VERBS as CHECKING
 from .collecting import VERBS as COLLECTING
 from .counting import VERBS as COUNTING
+from .exporting import VERBS as EXPORTING
 from .framing import VERBS as FRAMING
 from .moving import VERBS as MOVING
 from .products import VERBS as PRODUCTS
@@ -32,6 +33,7 @@ ALL: dict[str, Verb] = {
         *CHECKING,
         *PRUNING,
         *MOVING,
+        *EXPORTING,
         *STARTING,
     )
 }
