@@ -388,6 +388,7 @@ def test_the_verbs_are_those_of_the_design() -> None:
         "prune",
         "dump",
         "load",
+        "export",
         "init",
         "consume",
         "rewind",
