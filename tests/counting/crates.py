@@ -5,6 +5,7 @@ and what happens to its capture: partitions detached and attached, triggers disa
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -87,8 +88,8 @@ def _insert(pick: random.Random) -> None:
     _sql(f"INSERT INTO crates (place, weight, kind) VALUES {values}", *(part for row in rows for part in row))
 
 
-def _leaf(pick: random.Random) -> None:
-    near = pick.random() < 0.5
+def _leaf(pick: random.Random, near: bool | None = None) -> None:
+    near = pick.random() < 0.5 if near is None else near
     name = "crates_near" if near else "crates_far"
     if pick.random() < 0.5:
         _sql(
@@ -155,13 +156,15 @@ def tamper(pick: random.Random, counts: Counter[str], only: str | None = None) -
                 for operation in ("insert", "update", "delete", "truncate"):
                     _sql(f"ALTER TABLE {part} ENABLE ALWAYS TRIGGER kck_capture_{operation}")
     counts[f"crates: {what}"] += 1
+    if only == "detach":  # until it has been counted without, and longer
+        for _ in range(pick.randint(1, 15)):
+            time.sleep(0.1)
+            _leaf(pick, near=part == "crates_near")
     _mend(pick, part, bounds)
 
 
 def _mend(pick: random.Random, part: str, bounds: str) -> None:
     """Write to what is not a partition any more; then put it back, now and then by ``migrate``."""
-    import time
-
     from django.db import DatabaseError
 
     from kck_flow.changes import triggers
