@@ -1,4 +1,6 @@
-"""Loaded before everything else (`-p tests.plugin`): a database, before Django reads its settings."""
+"""Loaded before everything else (`-p tests.plugin`): a database, before Django reads its settings; and which tests are one
+suite's alone.
+"""
 
 import contextlib
 import os
@@ -22,3 +24,18 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
         os.environ["DATABASE_URL"] = stack.enter_context(postgres.server()).url
         stack.callback(os.environ.pop, "DATABASE_URL", None)
     return (yield)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--suite",
+        metavar="NAME",
+        help="leave out what is marked once(ANOTHER NAME): .ci/run has two suites, oldest and newest",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if suite := config.getoption("--suite"):
+        elsewhere = {item for item in items for mark in item.iter_markers("once") if mark.args != (suite,)}
+        config.hook.pytest_deselected(items=list(elsewhere))
+        items[:] = [item for item in items if item not in elsewhere]

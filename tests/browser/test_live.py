@@ -17,7 +17,7 @@ from tests.browser.conftest import elsewhere
 from tests.browser.served import serving
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.needs_browser
+pytestmark = [pytest.mark.needs_browser, pytest.mark.once("newest")]
 HOUR = 3600
 STREAM = {"LIVE": "stream", "LIVE_SECONDS": HOUR, "POLL_SECONDS": 0.1, "PERMISSION": "public"}
 PLACE = "products/trial"

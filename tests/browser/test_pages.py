@@ -10,7 +10,7 @@ import pytest
 from tests.accounts.models import Account
 from tests.browser.conftest import SHOTS, elsewhere
 
-pytestmark = pytest.mark.needs_browser
+pytestmark = [pytest.mark.needs_browser, pytest.mark.once("newest")]
 
 PAGES = (
     "", "processes", "processes/b_accounts", "metrics", "metrics/p_signups", "metrics/p_share", "metrics/p_broken",

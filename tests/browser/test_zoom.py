@@ -57,6 +57,7 @@ def test_what_is_vendored_is_what_was_published() -> None:
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_a_drag_zooms_in_and_the_range_has_an_address(site: str, opened: Opened) -> None:
     page = opened(site + METRIC)
     days = [row[0] for row in table_of(page)]
@@ -81,6 +82,7 @@ def test_a_drag_zooms_in_and_the_range_has_an_address(site: str, opened: Opened)
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_keys_and_buttons_do_all_that_a_drag_does(site: str, opened: Opened) -> None:
     page = opened(site + METRIC)
     page.locator(".kck-chart:visible svg").first.focus()
@@ -113,6 +115,7 @@ def test_keys_and_buttons_do_all_that_a_drag_does(site: str, opened: Opened) -> 
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("place", [METRIC, PROCESS])
 def test_the_cursor_says_what_the_table_says(site: str, opened: Opened, place: str) -> None:
     page = opened(site + place)
@@ -136,6 +139,7 @@ def test_the_cursor_says_what_the_table_says(site: str, opened: Opened, place: s
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_numbers_that_change_meanwhile_change_within_the_zoom(site: str, opened: Opened) -> None:
     page = opened(site + PROCESS)
     page.locator("[data-zoom=in]").click()
@@ -160,6 +164,7 @@ def test_numbers_that_change_meanwhile_change_within_the_zoom(site: str, opened:
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_without_scripts_there_is_the_picture_and_no_button(site: str, opened: Opened) -> None:
     page = opened(site + METRIC, scripts=False)
     assert page.locator(".kck-figure .kck-chart:visible svg").count() == 1
@@ -167,6 +172,7 @@ def test_without_scripts_there_is_the_picture_and_no_button(site: str, opened: O
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_dark_and_on_a_phone(site: str, opened: Opened) -> None:
     for name, place, options in (
         ("zoomed-dark", PROCESS, {"dark": True}),
@@ -180,6 +186,7 @@ def test_dark_and_on_a_phone(site: str, opened: Opened) -> None:
 
 
 @pytest.mark.needs_browser
+@pytest.mark.once("newest")
 def test_what_zooming_takes_is_light_and_comes_when_somebody_zooms(site: str, opened: Opened) -> None:
     page = opened(site + PROCESS)
     page.wait_for_load_state("networkidle")

@@ -102,7 +102,7 @@ def prepare() -> None:
 
 
 def _while_it_lasts(seconds: float) -> Iterator[None]:
-    """Go on for so long, once all are there, or until the run has seen enough; each role ends what it is in the midst of."""
+    """Go on for so long, once all are there, or until the run has seen enough; each role ends what it has begun."""
     points.stop_at("ready")
     until = time.monotonic() + seconds
     while time.monotonic() < until and not points.is_open("enough"):

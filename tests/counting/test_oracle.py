@@ -37,6 +37,7 @@ def test_whatever_is_read_equals_a_recount_whoever_writes_counts_folds_steals_or
 
 
 @pytest.mark.slow
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("mutant", oracle.MUTANTS)
 def test_the_oracle_finds_each_mutant_of_the_protocol(city: Any, mutant: str) -> None:
     for seed in range(2, 10):

@@ -32,6 +32,7 @@ def _tool(name: str, *arguments: str, code: int = 0) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 def test_25_a_whole_dump_is_exact_in_another_cluster(dumped: Path) -> None:
     with postgres.server() as server, Crew(server.url) as crew:
         _tool("pg_restore", "--no-owner", "-d", server.url, str(dumped))
@@ -44,6 +45,7 @@ def test_25_a_whole_dump_is_exact_in_another_cluster(dumped: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 @pytest.mark.parametrize("triggers", ["on", "off"])
 def test_25_data_alone_restored_under_other_triggers_is_counted_anew(dumped: Path, triggers: str) -> None:
     with postgres.server() as server, Crew(server.url) as crew:
@@ -62,6 +64,7 @@ def test_25_data_alone_restored_under_other_triggers_is_counted_anew(dumped: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 def test_back_to_zero_leaves_no_trigger_no_function_and_no_table_behind_row_225() -> None:
     left = (
         "SELECT 'trigger', tgname FROM pg_trigger WHERE tgname LIKE 'kck\\_%'"

@@ -17,7 +17,7 @@ from tests.harness.processes import Child, Crew
 from tests.harness.standby import standby
 from tests.harness.wait import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once("newest")]
 SECONDS = 12.0
 # As the standby must allow for what its primary does.
 PREPARED = {"max_prepared_transactions": 50}

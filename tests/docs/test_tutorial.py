@@ -138,6 +138,7 @@ def _drop(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_the_tutorial_does_what_it_says(follower: Follower, page: Path) -> None:
     for block in blocks(page):

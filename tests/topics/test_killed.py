@@ -50,6 +50,7 @@ def handled(key_base: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.once("oldest")
 def test_a_hundred_kills_with_every_message_sent_twice_and_shuffled_row_183(crew: Any, declared: Any) -> None:
     draw = random.Random(4)
     cache = Cache.get_instance()
