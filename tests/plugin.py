@@ -1,6 +1,4 @@
-"""Loaded before everything else (`-p tests.plugin`): a database, before Django reads its settings; and which tests are one
-suite's alone.
-"""
+"""Loaded before everything else (`-p tests.plugin`): a database, before Django reads its settings; and `--suite`."""
 
 import contextlib
 import os
