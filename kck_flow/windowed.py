@@ -128,13 +128,9 @@ class StartParameter(Parameter[datetime]):
         if value.tzinfo is None:
             raise ValueError("a naive instant")
         at = value.astimezone(UTC)
-        zone = self._dated.zone if self._dated is not None else UTC
-        local = at.astimezone(zone)
-        if (local.hour, local.minute, local.second, local.microsecond) == (0, 0, 0, 0) and (
-            # A midnight that comes twice (Havana) is the day's the first time, and an hour the second.
-            local.replace(tzinfo=zone, fold=0).astimezone(UTC) == at
-        ):
-            return local.strftime("%Y-%m-%d")
+        # A midnight that comes twice (Havana) is the day's the first time, and an hour the second.
+        if (day := Window("day", self._dated.tz if self._dated is not None else "UTC")).start_of(at) == at:
+            return day.text_of(at)
         text = at.strftime("%Y-%m-%dT%H:%M:%S")
         if at.microsecond:
             return f"{text}.{at.microsecond:06}Z"

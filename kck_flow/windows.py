@@ -17,7 +17,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CALENDAR = {"1h": "hour", "1d": "day", "1w": "week"}
-HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+HOUR, SECOND, DAY = timedelta(hours=1), timedelta(seconds=1), timedelta(days=1)
 # How often it is looked whether hours begin at another minute: no zone has changed that to and fro within it.
 _LOOK = timedelta(hours=6)
 
@@ -30,6 +30,8 @@ class Window:
         size: ``"hour" "day" "week" "month"``, or a timedelta.
         tz: Zone in which days, weeks (from Monday) and months begin; hours begin in UTC unless the zone is given. Where
             its clock is put forward or back by half an hour (Lord Howe), the hour of then is two: before, and after.
+            A day begins at the first instant of its date, once: what is put back over that (Havana, at one o'clock)
+            is of the day that had begun.
 
     Raises:
         DeclarationError: there is no such size or zone.
@@ -97,12 +99,15 @@ class Window:
         if self.size == "hour":
             return self._hour(at.astimezone(UTC))
         local = at.astimezone(self.zone)
-        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        day = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0, tzinfo=None)
+        # The clock was put back: over the beginning of a day, which was before.
+        if local.fold and first_instant(self.zone, day + DAY) <= at:
+            day += DAY
         if self.size == "week":
             day -= timedelta(days=day.weekday())
         elif self.size == "month":
             day = day.replace(day=1)
-        return day.astimezone(UTC)
+        return first_instant(self.zone, day)
 
     def _hour(self, at: datetime) -> datetime:
         # By the clock of the zone, whose offset may have minutes; an hour that comes twice is two hours.
@@ -147,15 +152,14 @@ class Window:
         if isinstance(self.size, timedelta) or self.size == "hour":
             at = datetime.fromisoformat(text if "T" in text else f"{text}T00")
             at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-        elif self.size == "week" and "W" in text:
-            at = datetime.fromisoformat(text if text.count("-") == 2 else f"{text}-1").replace(
-                tzinfo=self.zone
-            )
         else:
-            at = datetime.fromisoformat(
-                f"{text}-01" if self.size == "month" and text.count("-") == 1 else text
-            )
-            at = at.replace(tzinfo=self.zone) if at.tzinfo is None else at
+            if self.size == "week" and "W" in text:
+                text = text if text.count("-") == 2 else f"{text}-1"
+            elif self.size == "month" and text.count("-") == 1:
+                text = f"{text}-01"
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None and 2 <= at.year <= 9998:
+                at = first_instant(self.zone, at)
         if not 2 <= at.year <= 9998:
             raise ValueError(f"{text!r} is out of range")
         if self.start_of(at) != at:
@@ -181,7 +185,28 @@ class Window:
                 f"WHERE (s AT TIME ZONE '{zone.key}') - (s AT TIME ZONE 'UTC') = {offset}"
             )
             return f"(CASE WHEN {begins} = date_trunc('hour', {begins}) THEN {start} ELSE ({turn}) END)"
-        return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
+        if not _is_crooked(self.zone):
+            return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
+        # As start_of; date_trunc takes the later of two midnights, which is after what is between them.
+        by = f"AT TIME ZONE '{self.zone.key}'"
+
+        def begin(day: str) -> str:
+            usual = f"({day} {by})"
+            before = f"({usual} - '25 hours'::interval)"
+            earlier = f"(({day} AT TIME ZONE 'UTC') - (({before} {by}) - ({before} AT TIME ZONE 'UTC')))"
+            shows = f"(s {by}) >= {day} AND ((s - '1 microsecond'::interval) {by}) < {day}"
+            seconds = f"generate_series({usual} - '2 hours'::interval, {usual}, '1 second'::interval)"
+            return (
+                f"coalesce((SELECT min(s) FROM (VALUES ({usual}), ({earlier})) AS v (s) WHERE {shows}), "
+                f"(SELECT min(s) FROM {seconds} AS v (s) WHERE {shows}))"
+            )
+
+        first, following = f"date_trunc('{self.size}', n.day)", "(a.day + '1 day'::interval)"
+        return (
+            f"(SELECT {begin(first)} FROM (SELECT {at} AS at, date_trunc('day', {at} {by}) AS day) AS a "
+            f"CROSS JOIN LATERAL (SELECT CASE WHEN {begin(following)} <= a.at THEN {following} ELSE a.day END "
+            "AS day) AS n)"
+        )
 
     def text_sql(self, start: str) -> str:
         """Return SQL of how the window is spelled that begins at ``start`` (SQL), as ``text_of`` does."""
@@ -190,6 +215,46 @@ class Window:
             return f"regexp_replace({text}, '(:00){{1,2}}$', '')" if self.size == "hour" else f"{text} || 'Z'"
         form = {"day": "YYYY-MM-DD", "week": 'IYYY-"W"IW', "month": "YYYY-MM"}[self.size]
         return f"to_char({start} AT TIME ZONE '{self.zone.key}', '{form}')"
+
+
+def first_instant(zone: ZoneInfo, wall: datetime) -> datetime:
+    """Return the first instant, in UTC, at which a zone's clock shows ``wall`` (naive), or is past it where it is put
+    over it.
+    """
+    at = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    if at.astimezone(zone).replace(tzinfo=None) == wall:
+        return at
+    low = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    while at - low > SECOND:
+        middle = low + (at - low) // SECOND // 2 * SECOND
+        if middle.astimezone(zone).replace(tzinfo=None) < wall:
+            low = middle
+        else:
+            at = middle
+    return at
+
+
+@lru_cache(maxsize=1000)
+def _is_crooked(zone: ZoneInfo) -> bool:
+    """Whether some day from 2000 to 2100 begins otherwise than SQL's ``date_trunc`` says: its midnight comes twice, or
+    is skipped by a clock that is not put at it.
+    """
+    if zone.utcoffset(None) is not None:
+        return False
+    noon = datetime(1999, 12, 30, 12, tzinfo=zone)
+    while noon.year < 2101:
+        later = noon + 4 * DAY  # by its own clock: noons
+        if later.utcoffset() != noon.utcoffset():
+            for number in range(6):
+                midnight = (noon + number * DAY).replace(hour=0)
+                twice = midnight.replace(fold=1).utcoffset() != midnight.utcoffset()
+                usual = midnight.replace(fold=0).astimezone(UTC)
+                begins = first_instant(zone, midnight.replace(tzinfo=None))
+                back = midnight.replace(fold=1).astimezone(UTC) > usual
+                if begins != usual or (twice and back):
+                    return True
+        noon = later
+    return False
 
 
 def _phase(zone: ZoneInfo, at: datetime) -> timedelta:

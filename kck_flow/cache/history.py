@@ -17,6 +17,7 @@ from ..registry import registry
 from ..stock import Stock
 from ..store import records
 from ..store.session import caller
+from ..windows import first_instant
 from . import past
 
 STEPS = {
@@ -100,16 +101,15 @@ def _steps(start: datetime, end: datetime, by: str | timedelta) -> list[tuple[da
     zone = ZoneInfo(settings.TIME_ZONE or "UTC")
     local = start.astimezone(zone)
     steps: list[tuple[datetime, datetime]] = []
-    number = 0
+    number, begin = 0, start
     while True:
         # Wall-clock steps: a day is 23 or 25 hours long twice a year. From the start each time, or months
         # would drift.
-        one, two = (local.replace(tzinfo=None) + STEPS[by] * n for n in (number, number + 1))
-        begin, finish = (
-            one.replace(tzinfo=zone, fold=local.fold if number == 0 else 0),
-            two.replace(tzinfo=zone),
-        )
-        if begin.timestamp() >= end.timestamp():
-            return steps
-        steps.append((begin, finish))
         number += 1
+        finish = first_instant(zone, local.replace(tzinfo=None) + STEPS[by] * number)
+        if finish <= begin:  # it is put back
+            continue
+        steps.append((begin.astimezone(zone), finish.astimezone(zone)))
+        if finish >= end:
+            return steps
+        begin = finish

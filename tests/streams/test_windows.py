@@ -1,4 +1,4 @@
-"""Windows of an hour by the clock of a zone: they follow one another, whatever that clock does, in Python as in SQL."""
+"""Windows by the clock of a zone: they follow one another, whatever that clock does, in Python as in SQL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kck_flow.cache.history import _steps
 from kck_flow.timeframe import aligned
-from kck_flow.windows import EPOCH, HOUR, Window, as_window
+from kck_flow.windowed import StartParameter
+from kck_flow.windows import DAY, EPOCH, HOUR, Window, as_window, first_instant
 
 SEASON, SECOND, MICRO = timedelta(days=75), timedelta(seconds=1), timedelta(microseconds=1)
 # Of each zone, the last so many turns of its clock.
@@ -112,6 +114,134 @@ def test_sql_tells_the_same_hours_as_python() -> None:
                     assert Window("hour", name).start_of(at) == start, (name, at)
     assert compared[HOWE] == 18 * MOST
     assert len(compared) > 10
+
+
+@cache
+def puts() -> dict[str, list[datetime]]:
+    """Return when, from 2000 to 2037, the clocks of zones are put within two hours of a midnight; of zones alike, those
+    of one.
+    """
+    found: dict[tuple[datetime, ...], str] = {(): ""}
+    for name in ["America/Havana", "America/Goose_Bay", *sorted(available_timezones())]:
+        found.setdefault(tuple(_puts(ZoneInfo(name))), name)
+    return {name: list(of) for of, name in found.items() if of}
+
+
+def _puts(zone: ZoneInfo) -> Iterator[datetime]:
+    low = datetime(1999, 12, 1, tzinfo=UTC)
+    while low.year < 2037:
+        after = low + 10 * DAY
+        if (was := low.astimezone(zone).utcoffset()) != after.astimezone(zone).utcoffset():
+            high = after
+            while high - low > SECOND:
+                middle = low + (high - low) // SECOND // 2 * SECOND
+                same = middle.astimezone(zone).utcoffset() == was
+                low, high = (middle, high) if same else (low, middle)
+            shown = {(high + by).astimezone(zone).hour for by in (-SECOND, timedelta(0))}
+            if shown & {22, 23, 0, 1}:
+                yield high
+        low = after
+
+
+def walked(zone: ZoneInfo, at: datetime) -> tuple[datetime, datetime]:
+    """Return the beginning and the date of the day an instant is in, by a walk of minutes: a day begins as soon as the
+    clock shows its date.
+    """
+    minute = (at - 3 * DAY).replace(second=0, microsecond=0)
+    latest, begin = minute.astimezone(zone).date(), minute
+    while minute <= at:
+        if (date := minute.astimezone(zone).date()) > latest:
+            latest, begin = date, minute
+        minute += timedelta(minutes=1)
+    return begin, datetime.combine(latest, datetime.min.time())
+
+
+AROUND = [
+    timedelta(minutes=minutes) for minutes in (-181, -61, -59, -31, -1, 0, 1, 29, 31, 59, 61, 119, 121, 1441)
+]
+
+
+@pytest.mark.parametrize("name", ["America/Havana", "America/Goose_Bay", "America/Santiago", "Pacific/Apia"])
+def test_a_day_begins_as_soon_as_the_clock_shows_its_date(name: str) -> None:
+    zone, window = ZoneInfo(name), Window("day", name)
+    for turn in list(_puts(zone))[-4:]:
+        for at in (turn + by for by in AROUND):
+            begin, date = walked(zone, at)
+            assert (window.start_of(at), window.text_of(begin)) == (begin, date.strftime("%Y-%m-%d")), at
+
+
+@pytest.mark.parametrize("size", ["day", "week", "month"])
+def test_days_of_every_zone_follow_one_another_where_its_clock_is_put_near_midnight(size: Any) -> None:
+    met = 0
+    for name, known in puts().items():
+        window = Window(size, name)
+        spelled = StartParameter({size: window})
+        for turn in known[-MOST:]:
+            met += 1
+            start = window.start_of(turn - 2 * DAY)
+            for _ in range(5):
+                end = window.after(start)
+                assert start < end
+                for at in (start, start + MICRO, *(turn + by for by in AROUND), end - MICRO):
+                    if start <= at < end:
+                        assert window.start_of(at) == start, (name, at)
+                assert window.parse(window.text_of(start)) == start
+                assert spelled.parse(spelled.to_text(start)) == start
+                assert spelled.to_text(start) == start.astimezone(window.zone).strftime("%Y-%m-%d")
+                start = end
+    assert met > 300
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("size", ["day", "week", "month"])
+def test_days_begin_in_sql_where_they_do_in_python(size: Any) -> None:
+    compared: dict[str, int] = {}
+    for name, known in puts().items():
+        zone, window = ZoneInfo(name), Window(size, name)
+        instants = [
+            turn + by + extra
+            for turn in (known if size == "day" else known[-MOST:])
+            for by in AROUND
+            for extra in (timedelta(0), MICRO)
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT (extract(epoch FROM at) * 1000000)::bigint, at AT TIME ZONE %s, "
+                "(at - '1 day'::interval) AT TIME ZONE %s, (at + '1 day'::interval) AT TIME ZONE %s, "
+                f"(extract(epoch FROM {window.sql('at')}) * 1000000)::bigint, {window.text_sql(window.sql('at'))} "
+                "FROM unnest(%s::timestamptz[]) AS t (at)",
+                [name, name, name, instants],
+            )
+            for told, *shown, start, text in cursor.fetchall():
+                at = EPOCH + told * MICRO
+                # The server may know other clocks than this machine.
+                if shown == [(at + by).astimezone(zone).replace(tzinfo=None) for by in (0 * DAY, -DAY, DAY)]:
+                    compared[name] = compared.get(name, 0) + 1
+                    assert window.start_of(at) == EPOCH + start * MICRO, (name, at)
+                    assert window.text_of(EPOCH + start * MICRO) == text
+    assert compared["America/Havana"] > 100
+    assert len(compared) > 50
+
+
+def test_steps_of_a_day_are_the_windows_of_its_zone(settings: Any) -> None:
+    for name, known in puts().items():
+        settings.TIME_ZONE = name
+        window = Window("day", name)
+        for turn in known[-2:]:
+            start = window.start_of(turn - 2 * DAY)
+            begins = [start]
+            while begins[-1] < turn + 2 * DAY:
+                begins.append(window.after(begins[-1]))
+            steps = _steps(start, begins[-1], "day")
+            assert [at.astimezone(UTC) for at in (*(one for one, _ in steps), steps[-1][1])] == begins, name
+
+
+def test_a_clock_that_is_put_over_a_time_shows_it_for_the_first_time_past_it() -> None:
+    for name, wall, instant in (
+        ("America/Toronto", "1919-03-31", "1919-03-31T04:30Z"),
+        ("Pacific/Apia", "2011-12-30T08", "2011-12-30T10:00Z"),
+    ):
+        assert first_instant(ZoneInfo(name), datetime.fromisoformat(wall)) == datetime.fromisoformat(instant)
 
 
 @pytest.mark.parametrize(
