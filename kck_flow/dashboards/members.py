@@ -22,10 +22,11 @@ from ..cache.facade import Cache
 from ..definition import model_of
 from ..errors import KckFlowError
 from ..key import Key
+from ..metric import Metric
 from ..permission import VIEW, may, may_see_rows
 from ..process import Process
 from ..registry import registry
-from ..stock import Stock
+from ..stock import Flow, Stock
 from . import reading
 from .captions import caption
 from .faces import Refused
@@ -249,6 +250,31 @@ def knows_stocks(page: Any) -> bool:
     """Whether a ModelAdmin's list can be asked for the members of a stock."""
     listed = getattr(page, "kck_filters", page.list_filter) or ()
     return any(getattr(one, "parameter_name", "") == STOCK for one in listed)
+
+
+def rows_href(key: Key, user: Any) -> str:
+    """Return where the rows behind a stock's number are; empty where there are none, or the user may not see them."""
+    primer = registry.primers.get(key.key_base)
+    if not isinstance(primer, Stock):
+        return ""
+    model = primer.model if isinstance(primer.model, type) else None
+    return address("members", key) if model is not None and may_see_rows(user, model) else ""
+
+
+def why_none(key: Key, user: Any) -> str:
+    """Return why no rows are shown behind a product's number, in words; empty where they are."""
+    if rows_href(key, user):
+        return ""
+    primer = registry.primers.get(key.key_base)
+    if isinstance(primer, Stock):
+        if not isinstance(primer.model, type):
+            return _("The rows behind this number are told by the program that counts them.")
+        return _("You may not see the rows behind this number.")
+    if isinstance(primer, Flow):
+        return _("This number counts what moved, and not rows: who has moved may have moved on.")
+    if isinstance(primer, Metric):
+        return _("This number is measured: no list of rows is kept of it.")
+    return ""
 
 
 # -- a page of them

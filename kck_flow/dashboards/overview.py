@@ -17,7 +17,7 @@ from ..permission import VIEW, allows, may
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from . import reading, tiles
+from . import members, reading, tiles
 from .captions import Caption, captions, retitled
 from .pages import Page, href, short
 from .ranges import Range
@@ -108,7 +108,7 @@ def overview(user: Any, over: Range) -> Page:
         return dashboard(own, {}, user, over)
     sections, words, hidden = groups(user)
     every = list(dict.fromkeys(key for _title, _process, keys in sections for key in keys))
-    shown = _tiles(every[:MOST_TILES], over, words)
+    shown = _tiles(every[:MOST_TILES], over, words, user)
     made = [
         Group(title, [shown[key][1] for key in keys if key in shown], _process_href(process, over))
         for title, process, keys in sections
@@ -129,7 +129,11 @@ def _process_href(text: str, over: Range) -> str:
 
 
 def _tiles(
-    keys: Sequence[Key], over: Range, words: Mapping[Key, Caption], options: Mapping[Key, Panel] | None = None
+    keys: Sequence[Key],
+    over: Range,
+    words: Mapping[Key, Caption],
+    user: Any,
+    options: Mapping[Key, Panel] | None = None,
 ) -> dict[Key, tuple[reading.Shown, Tile, reading.Trend]]:
     found = reading.read(keys, words)
     trends = reading.trends(keys, over, words, found)
@@ -139,7 +143,10 @@ def _tiles(
         panel = (options or {}).get(key)
         if panel is not None and panel.options.get("title"):
             shown.caption = retitled(shown.caption, str(panel.options["title"]))
-        made[key] = shown, tiles.tile(shown, trends[key], over, href(words[key], over.given)), trends[key]
+        one = tiles.tile(shown, trends[key], over, href(words[key], over.given))
+        if over.end > over.now and not one.note:  # the number is that of now, and so are the rows
+            one.rows_href = members.rows_href(key, user)
+        made[key] = shown, one, trends[key]
     return made
 
 
@@ -245,7 +252,7 @@ def dashboard(declared: Dashboard, params: Mapping[str, Any], user: Any, over: R
         sections.append((str(section.title), keys))
     every = len(panels)
     panels = dict(list(panels.items())[:MOST_TILES])
-    shown = _tiles(list(panels), over, captions(panels), panels)
+    shown = _tiles(list(panels), over, captions(panels), user, panels)
     made = [Group(title, [shown[key][1] for key in keys if key in shown]) for title, keys in sections]
     for key, panel in panels.items():
         shown[key][1].wide = bool(panel.options.get("wide"))

@@ -14,10 +14,9 @@ from .. import wording
 from ..drawing.sheet import Annotation
 from ..key import Key
 from ..metric import Metric
-from ..permission import may, may_see_rows
+from ..permission import may
 from ..process import Process
 from ..registry import registry
-from ..stock import Flow, Stock
 from ..timeframe import TimeFrame
 from . import frames, known, members, overview, processes, reading, tiles
 from .ages import aged
@@ -88,8 +87,8 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "strip": strip(shown, detailed(user, key)),
         "deeds": known.deeds(key, user),
         "addresses": addresses(words, over),
-        "members_href": members_href(key, user),
-        "members_why": members_why(key, user),
+        "members_href": members.rows_href(key, user),
+        "members_why": members.why_none(key, user),
         "description": words.description,
         "notes": notes_text(notes, over),
     }
@@ -213,31 +212,6 @@ def addresses(words: Caption, over: Range) -> list[tuple[str, str]]:
         ("Python", f"Cache.get_instance().get({key!r})"),
         (_("Command line"), f"manage.py kck get {key}"),
     ]
-
-
-def members_href(key: Key, user: Any) -> str:
-    """Return where the rows behind a stock's number are; empty where there are none, or the user may not see them."""
-    primer = registry.primers.get(key.key_base)
-    if not isinstance(primer, Stock):
-        return ""
-    model = primer.model if isinstance(primer.model, type) else None
-    return address("members", key) if model is not None and may_see_rows(user, model) else ""
-
-
-def members_why(key: Key, user: Any) -> str:
-    """Return why no rows are shown behind a product's number, in words; empty where they are."""
-    if members_href(key, user):
-        return ""
-    primer = registry.primers.get(key.key_base)
-    if isinstance(primer, Stock):
-        if not isinstance(primer.model, type):
-            return _("The rows behind this number are told by the program that counts them.")
-        return _("You may not see the rows behind this number.")
-    if isinstance(primer, Flow):
-        return _("This number counts what moved, and not rows: who has moved may have moved on.")
-    if isinstance(primer, Metric):
-        return _("This number is measured: no list of rows is kept of it.")
-    return ""
 
 
 def detailed(user: Any, key: Key) -> bool:

@@ -38,6 +38,7 @@ class Tile:
         note: A sentence where there is nothing to show.
         spark: The picture, as SVG; empty where there is none.
         goal: The bar of the goal, as SVG, empty where there is none; ``goal_text`` in words.
+        rows_href: Where the rows behind the number are; empty where it has none, or the user may not see them.
     """
 
     key: Key
@@ -58,6 +59,7 @@ class Tile:
     goal: str = ""
     goal_text: str = ""
     href: str = ""
+    rows_href: str = ""
     wide: bool = False
     chip: str = ""
 

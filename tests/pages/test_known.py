@@ -175,3 +175,18 @@ def test_who_may_refreshes_and_invalidates_on_the_page(site: None) -> None:
         )
         assert done.status_code == 200
         assert DataProduct.objects.get(key="p_ground").invalid_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tile_leads_to_its_rows_whoever_may_see_them(site: None, client: Client, staff: Client) -> None:
+    head = Client()
+    head.force_login(User.objects.create_superuser("head"))
+    with PUBLIC, registered(Big, Placing, Orders):
+        triggers.install("default")
+        Cache.get_instance().get("p_big")
+        link = f'<a class="kck-to-rows" href="{ROOT}members/p_big"'
+        assert text_of(head.get(ROOT)).count(link) == 1
+        for other in (client, staff):  # neither may see an order
+            assert "kck-to-rows" not in text_of(other.get(ROOT))
+        # What the tile says of a range that is over is not how many rows there are now.
+        assert "kck-to-rows" not in text_of(head.get(ROOT, {"from": "2026-01-01", "to": "2026-01-31"}))

@@ -140,6 +140,7 @@ class SeedTests(TransactionTestCase):
             self.client.get("/overview.json").json()["rows"]
             + self.client.get("/products.json").json()["rows"]
         )
+        tiles = self.client.get("/").content.decode()
         followed = explained = 0
         for key in {row["key"]: None for row in rows if row["kind"] not in ("process", "action")}:
             page = self.client.get(f"/products/{key}")
@@ -153,6 +154,7 @@ class SeedTests(TransactionTestCase):
             value = Cache.get_instance().get(key)
             behind = self.client.get(link[1], follow=True).context["cl"]
             self.assertEqual(behind.result_count, value["value"], key)
+            self.assertIn(f'<a class="kck-to-rows" href="{link[1]}"', tiles)  # from the overview, in one click
             self.assertIn(f'<p class="kck-number">{value["value"]:,} ', html)
             for facet, counts in value["facets"].items():
                 for one, count in counts.items():
