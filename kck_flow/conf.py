@@ -128,6 +128,12 @@ SETTINGS: dict[str, Setting] = {
     "LIVE_CLIENTS": Setting(
         200, (int,), "Streams that a process keeps open; whoever comes then gets 503, and asks now and then."
     ),
+    "WEEK_START": Setting(
+        "monday",
+        (str,),
+        "On which day weeks begin: 'monday', 'sunday' or 'saturday'. What was counted by other weeks before is counted "
+        "anew.",
+    ),
     "CORS_ORIGINS": Setting(
         [],
         (list, tuple),
@@ -152,6 +158,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?")
 CHOICES: dict[str, tuple[Any, ...]] = {
     "REFRESH_IN_PROCESS": ("auto", True, False),
     "LIVE": ("poll", "stream", False),
+    "WEEK_START": ("monday", "sunday", "saturday"),
 }
 # A pool of nothing, a lease that is over at once: refused by a check.
 # Characters of a source's name, which an index holds.

@@ -10,12 +10,14 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from .conf import conf
 from .errors import DeclarationError
 
 UNITS = ("hour", "day", "week", "month")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _CALENDAR = {"1h": "hour", "1d": "day", "1w": "week"}
 HOUR, SECOND, DAY = timedelta(hours=1), timedelta(seconds=1), timedelta(days=1)
 # How often it is looked whether hours begin at another minute: no zone has changed that to and fro within it.
@@ -28,10 +30,10 @@ class Window:
 
     Args:
         size: ``"hour" "day" "week" "month"``, or a timedelta.
-        tz: Zone in which days, weeks (from Monday) and months begin; hours begin in UTC unless the zone is given. Where
-            its clock is put forward or back by half an hour (Lord Howe), the hour of then is two: before, and after.
-            A day begins at the first instant of its date, once: what is put back over that (Havana, at one o'clock)
-            is of the day that had begun.
+        tz: Zone in which days, weeks (from ``KCK_FLOW["WEEK_START"]`` on) and months begin; hours begin in UTC unless
+            the zone is given. Where its clock is put forward or back by half an hour (Lord Howe), the hour of then is
+            two: before, and after. A day begins at the first instant of its date, once: what is put back over that
+            (Havana, at one o'clock) is of the day that had begun.
 
     Raises:
         DeclarationError: there is no such size or zone.
@@ -104,7 +106,7 @@ class Window:
         if local.fold and first_instant(self.zone, day + DAY) <= at:
             day += DAY
         if self.size == "week":
-            day -= timedelta(days=day.weekday())
+            day -= timedelta(days=(day.weekday() - week_start()) % 7)
         elif self.size == "month":
             day = day.replace(day=1)
         return first_instant(self.zone, day)
@@ -137,15 +139,17 @@ class Window:
         return self.start_of(local.replace(tzinfo=zone))
 
     def text_of(self, start: datetime) -> str:
-        """Return how a window is spelled: ``2026-01-31``, ``2026-W05``, ``2026-01``, ``2026-01-31T10`` (in UTC)."""
+        """Return how a window is spelled: ``2026-01-31``, ``2026-W05``, ``2026-01``, ``2026-01-31T10`` (in UTC). Weeks
+        that do not begin on Mondays are not those of ISO 8601: they are spelled by their first day.
+        """
         if isinstance(self.size, timedelta) or self.size == "hour":
             text = start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
             return text.removesuffix(":00").removesuffix(":00") if self.size == "hour" else f"{text}Z"
         local = start.astimezone(self.zone)
-        if self.size == "week":
+        if self.size == "week" and not week_start():
             year, week, _ = local.isocalendar()
             return f"{year:04}-W{week:02}"
-        return local.strftime("%Y-%m-%d" if self.size == "day" else "%Y-%m")
+        return local.strftime("%Y-%m" if self.size == "month" else "%Y-%m-%d")
 
     def parse(self, text: str) -> datetime:
         """Return the beginning of the window that ``text`` spells. Raises ValueError: it spells none."""
@@ -154,6 +158,10 @@ class Window:
             at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
         else:
             if self.size == "week" and "W" in text:
+                if week_start():
+                    raise ValueError(
+                        f"weeks begin on {conf.WEEK_START.title()}: write its first day, not {text!r}"
+                    )
                 text = text if text.count("-") == 2 else f"{text}-1"
             elif self.size == "month" and text.count("-") == 1:
                 text = f"{text}-01"
@@ -185,10 +193,14 @@ class Window:
                 f"WHERE (s AT TIME ZONE '{zone.key}') - (s AT TIME ZONE 'UTC') = {offset}"
             )
             return f"(CASE WHEN {begins} = date_trunc('hour', {begins}) THEN {start} ELSE ({turn}) END)"
+        by, ahead = f"AT TIME ZONE '{self.zone.key}'", ""
+        if self.size == "week" and week_start():  # to date_trunc, it is always Monday
+            ahead = f"'{7 - week_start()} days'::interval"
         if not _is_crooked(self.zone):
+            if ahead:
+                return f"((date_trunc('week', ({at} {by}) + {ahead}) - {ahead}) {by})"
             return f"date_trunc('{self.size}', {at}, '{self.zone.key}')"
         # As start_of; date_trunc takes the later of two midnights, which is after what is between them.
-        by = f"AT TIME ZONE '{self.zone.key}'"
 
         def begin(day: str) -> str:
             usual = f"({day} {by})"
@@ -202,6 +214,8 @@ class Window:
             )
 
         first, following = f"date_trunc('{self.size}', n.day)", "(a.day + '1 day'::interval)"
+        if ahead:
+            first = f"(date_trunc('week', n.day + {ahead}) - {ahead})"
         return (
             f"(SELECT {begin(first)} FROM (SELECT {at} AS at, date_trunc('day', {at} {by}) AS day) AS a "
             f"CROSS JOIN LATERAL (SELECT CASE WHEN {begin(following)} <= a.at THEN {following} ELSE a.day END "
@@ -214,6 +228,8 @@ class Window:
             text = f"to_char({start} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')"
             return f"regexp_replace({text}, '(:00){{1,2}}$', '')" if self.size == "hour" else f"{text} || 'Z'"
         form = {"day": "YYYY-MM-DD", "week": 'IYYY-"W"IW', "month": "YYYY-MM"}[self.size]
+        if self.size == "week" and week_start():
+            form = "YYYY-MM-DD"
         return f"to_char({start} AT TIME ZONE '{self.zone.key}', '{form}')"
 
 
@@ -232,6 +248,11 @@ def first_instant(zone: ZoneInfo, wall: datetime) -> datetime:
         else:
             at = middle
     return at
+
+
+def week_start() -> int:
+    """Return the day on which weeks begin, 0 for Monday to 6 for Sunday."""
+    return WEEKDAYS.index(conf.WEEK_START)
 
 
 @lru_cache(maxsize=1000)

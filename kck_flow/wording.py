@@ -162,7 +162,7 @@ def instant(at: datetime | None, now: datetime | None = None) -> str:
 
 
 def period(start: datetime, by: str | timedelta | None, zone: Any = None) -> str:
-    """Return what a step of a series is called: a day, the Monday of a week, a month, an hour."""
+    """Return what a step of a series is called: a day, the first of a week, a month, an hour."""
     local = start.astimezone(zone or timezone.get_current_timezone())
     if by == "month":
         return str(formats.date_format(local, "YEAR_MONTH_FORMAT"))

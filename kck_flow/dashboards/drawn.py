@@ -20,6 +20,7 @@ from ..drawing.summary import Bucket, summary
 from ..drawing.table import Table, table
 from ..key import Key
 from ..store.annotations import within
+from ..windows import week_start
 from . import zooming
 from .captions import Caption
 from .ranges import Range
@@ -61,6 +62,7 @@ def sheet_of(
         theme=theme or None,  # type: ignore[arg-type]
         tab_stop=not theme,
         zone=over.zone,
+        week_start=week_start(),
         number=words.number,
         tick=_tick,
         moment=lambda start, end: moment(start, end, over.by),

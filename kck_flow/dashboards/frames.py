@@ -14,6 +14,7 @@ from ..drawing.sheet import Sheet
 from ..key import Key
 from ..streams import frames
 from ..timeframe import TimeFrame
+from ..windows import week_start
 from . import overview
 from .captions import caption
 from .drawn import NARROW_WIDTH, moment
@@ -65,6 +66,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
             width=width,
             theme=theme or None,  # type: ignore[arg-type]
             zone=over.zone,
+            week_start=week_start(),
             moment=lambda start, end: moment(start, end, "hour"),
             gettext=_,
         )

@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
 from django.conf import settings
+from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import wording
-from ..windows import UNITS, Window
+from ..windows import UNITS, Window, week_start
 
 # As many steps a chart has at most: what is finer than a screen's pixels is asked for by a shorter range.
 MOST_STEPS: Final = 10_000
@@ -162,7 +163,8 @@ class Range:
     @property
     def zone_text(self) -> str:
         """Return the zone and the beginning of the week, as each page prints them."""
-        return _("%(zone)s · weeks start Monday") % {"zone": self.zone.key}
+        day = WEEKDAYS[week_start()]
+        return _("%(zone)s · weeks start %(day)s") % {"zone": self.zone.key, "day": day}
 
     def is_over(self, end: datetime) -> bool:
         """Whether a step that ends so is over."""

@@ -245,3 +245,26 @@ def test_29_a_stock_by_a_joined_country_is_recounted_on_schedule_and_says_so_whi
             ByCountry.capture = None
     reading.forget()
     triggers.install("default")
+
+
+@committed
+@pytest.mark.parametrize("zone", ["America/New_York", "America/Havana"])
+def test_weekly_flows_begin_where_the_projects_weeks_do(cache: Cache, settings: Any, zone: str) -> None:
+    settings.KCK_FLOW = {**getattr(settings, "KCK_FLOW", {}), "WEEK_START": "sunday"}
+
+    class Weekly(Flow):
+        key_base, sources, sinks, at = "arriving_weekly", [None], [Trial], "joined_at"
+        window, tz = "week", zone
+
+    sunday = datetime.fromisoformat("2026-11-01").replace(tzinfo=ZoneInfo(zone))  # of 25 hours
+    with registered(Weekly):
+        triggers.install("default")
+        sql("UPDATE kck_generation SET made_at = '2025-01-01Z' WHERE key_base = 'arriving_weekly'")
+        begins = sunday.astimezone(UTC)
+        hours = [begins + timedelta(hours=number) for number in range(-3, 7 * 24 + 3)]
+        Account.objects.bulk_create([Account(state="trial", joined_at=at) for at in hours])
+        for _ in range(2):
+            assert cache.get("arriving_weekly/2026-11-01")["value"] == 7 * 24 + 1
+            points = cache.series("arriving_weekly", begins - timedelta(days=1), begins + timedelta(days=8))
+            assert [point.value for point in points] == [3, 7 * 24 + 1, 2]
+            fold()

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 
 from kck_flow import Metric
 from kck_flow.models import ConfiguredMetric
@@ -233,3 +234,21 @@ def test_what_was_noted_stands_in_the_chart_and_below_it(history: Any, staff: Cl
     assert html.count("The price changed") >= 3  # for a desk, for a phone, and in words
     assert "Of another" not in html
     assert "Long ago" not in html
+
+
+@pytest.mark.parametrize(("begins", "name"), [("monday", "Monday"), ("sunday", "Sunday")])
+def test_weeks_begin_where_the_project_says_and_the_page_says_it(
+    history: Any, staff: Client, begins: str, name: str
+) -> None:
+    asked = {"by": "week", "range": "90d", "tz": "UTC"}
+    with override_settings(KCK_FLOW={"WEEK_START": begins}):
+        assert f"UTC · weeks start {name}" in text_of(staff.get(f"{ROOT}metrics/p_signups", asked))
+        rows = staff.get(f"{ROOT}metrics/p_signups.json", asked).json()["rows"]
+    whole = 0
+    for row in rows:
+        start = datetime.fromisoformat(row["start"])
+        assert start.strftime("%A") == name
+        if row["value"] is not None and row["complete"]:
+            days = [(start + number * DAY).day for number in range(7)]
+            whole += int(row["value"]) == sum(20 + day % 7 for day in days)
+    assert whole >= 8

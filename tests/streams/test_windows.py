@@ -170,7 +170,20 @@ def test_a_day_begins_as_soon_as_the_clock_shows_its_date(name: str) -> None:
             assert (window.start_of(at), window.text_of(begin)) == (begin, date.strftime("%Y-%m-%d")), at
 
 
-@pytest.mark.parametrize("size", ["day", "week", "month"])
+WEEKS = {"week": "monday", "week from Sunday": "sunday", "week from Saturday": "saturday"}
+
+
+@pytest.fixture
+def size(request: Any, settings: Any) -> Any:
+    """The size of windows, where weeks begin as it says."""
+    settings.KCK_FLOW = {"WEEK_START": WEEKS.get(request.param, "monday")}
+    return request.param.split()[0]
+
+
+SIZES = pytest.mark.parametrize("size", ["day", *WEEKS, "month"], indirect=True)
+
+
+@SIZES
 def test_days_of_every_zone_follow_one_another_where_its_clock_is_put_near_midnight(size: Any) -> None:
     met = 0
     for name, known in puts().items():
@@ -193,7 +206,7 @@ def test_days_of_every_zone_follow_one_another_where_its_clock_is_put_near_midni
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("size", ["day", "week", "month"])
+@SIZES
 def test_days_begin_in_sql_where_they_do_in_python(size: Any) -> None:
     compared: dict[str, int] = {}
     for name, known in puts().items():
@@ -221,6 +234,26 @@ def test_days_begin_in_sql_where_they_do_in_python(size: Any) -> None:
                     assert window.text_of(EPOCH + start * MICRO) == text
     assert compared["America/Havana"] > 100
     assert len(compared) > 50
+
+
+@pytest.mark.parametrize(
+    ("named", "begins"), [("monday", "2026-03-09"), ("sunday", "2026-03-08"), ("saturday", "2026-03-07")]
+)
+def test_weeks_begin_on_the_day_that_the_project_says(settings: Any, named: str, begins: str) -> None:
+    settings.KCK_FLOW = {"WEEK_START": named}
+    window = Window("week", "America/New_York")
+    start = window.start_of(datetime(2026, 3, 11, 12, tzinfo=UTC))
+    assert start == Window("day", "America/New_York").day(begins)
+    assert (window.after(start) - start) / HOUR == (
+        168 if named == "monday" else 167
+    )  # clocks were put on the 8th
+    assert window.text_of(start) == ("2026-W11" if named == "monday" else begins)
+    assert window.parse(begins) == window.parse(window.text_of(start)) == start
+    if named != "monday":
+        with pytest.raises(
+            ValueError, match=f"weeks begin on {named.title()}: write its first day, not '2026-W11'"
+        ):
+            window.parse("2026-W11")
 
 
 def test_steps_of_a_day_are_the_windows_of_its_zone(settings: Any) -> None:

@@ -154,7 +154,8 @@ class SeedTests(TransactionTestCase):
             value = Cache.get_instance().get(key)
             behind = self.client.get(link[1], follow=True).context["cl"]
             self.assertEqual(behind.result_count, value["value"], key)
-            self.assertIn(f'<a class="kck-to-rows" href="{link[1]}"', tiles)  # from the overview, in one click
+            # From the overview, too, in one click.
+            self.assertIn(f'<a class="kck-to-rows" href="{link[1]}"', tiles)
             self.assertIn(f'<p class="kck-number">{value["value"]:,} ', html)
             for facet, counts in value["facets"].items():
                 for one, count in counts.items():
