@@ -51,9 +51,12 @@ class Site:
     Args:
         flow: Its KCK_FLOW.
         name: What its connections are called in the database.
+        settings: The module of its settings.
     """
 
-    def __init__(self, flow: dict[str, Any], name: str = "living") -> None:
+    def __init__(
+        self, flow: dict[str, Any], name: str = "living", settings: str = "tests.browser.living"
+    ) -> None:
         import json
 
         from tests.harness.processes import database_url_of
@@ -61,7 +64,7 @@ class Site:
         url = database_url_of("default")
         self.name, self.port, self.daemon = name, free_port(), None
         self.env = {
-            "DJANGO_SETTINGS_MODULE": "tests.browser.living",
+            "DJANGO_SETTINGS_MODULE": settings,
             "DATABASE_URL": f"{url}{'&' if '?' in url else '?'}application_name={name}",
             "PYTHONUNBUFFERED": "1",
             "KCK_TEST_FLOW": json.dumps(flow),
@@ -91,9 +94,9 @@ class Site:
 
 
 @contextmanager
-def serving(flow: dict[str, Any]) -> Iterator[Site]:
+def serving(flow: dict[str, Any], settings: str = "tests.browser.living") -> Iterator[Site]:
     """A site, until the end of the block."""
-    site = Site(flow, f"living-{uuid.uuid4().hex[:8]}")
+    site = Site(flow, f"living-{uuid.uuid4().hex[:8]}", settings)
     site.start()
     try:
         yield site
