@@ -400,6 +400,11 @@ _PAGES: Final = (
 _SERIES: Final = (
     *_PAGES,
     _query("order", {"type": "string", "enum": [*series.ORDERS]}, "The oldest or the newest first."),
+    _query(
+        "facet",
+        {"type": "string", "pattern": "^[^=]+=.+$", "examples": ["plan=pro"]},
+        "One facet value of a stock or a flow; facet.plan=pro is the same.",
+    ),
 )
 _Q: Final = _query("q", {"type": "string"}, "What key or label have in them.")
 _FORM: Final = (

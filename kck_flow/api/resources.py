@@ -31,7 +31,7 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
         request,
         face,
         build,
-        known=(*ranges.PARAMETERS, "split", "limit", "next", "order"),
+        known=(*ranges.PARAMETERS, "split", "facet", "limit", "next", "order"),
         frame=frame_of(request, "products"),
         methods=writes.METHODS,
     )
@@ -49,4 +49,4 @@ def _read(request: HttpRequest, key: Any, face: str) -> Page:
         return values.page(key, face, request.META.get("HTTP_IF_NONE_MATCH", ""), extras)
     series.refuse_elsewhere(request, face)
     user = user_of(request)
-    return product.page(key, user, range_of(request), "products", request.GET.get("split", ""))
+    return product.page(key, user, range_of(request), "products", request.GET.get("split", ""), request.GET)

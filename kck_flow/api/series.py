@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from .. import clock, spread
 from ..cache.facade import Cache
 from ..cache.measured import metric_of
-from ..dashboards import faces, ranges, reading
+from ..dashboards import faces, ranges, reading, sliced
 from ..dashboards.faces import Refused
 from ..dashboards.pages import Page, address, point_row
 from ..entry import Point
@@ -40,7 +40,7 @@ from . import values
 
 COLUMNS: Final = ("start", "end", "value", "complete")
 # Any of them asks for a series; without them an address gives the value.
-ASKING: Final = ("range", "from", "to", "by", "complete", "limit", "next", "order")
+ASKING: Final = ("range", "from", "to", "by", "complete", "facet", "limit", "next", "order")
 ORDERS: Final = ("asc", "desc")
 LIMIT, MOST = 1000, 10_000
 _STEP: Final = timedelta(microseconds=1)
@@ -58,6 +58,7 @@ class Asked:
         after: Where the page before ended: ascending, from there on; descending, what lies before. None at the outset.
         bound: The largest id of a record that counts.
         until_now: Whether it ends now, rather than at an instant that was asked for or that a page before saw.
+        facet: The facet value that it is of, or None for all.
     """
 
     start: datetime
@@ -70,11 +71,14 @@ class Asked:
     bound: int = 0
     after: datetime | None = None
     until_now: bool = False
+    facet: sliced.Slice | None = None
 
 
 def is_asked_for(request: HttpRequest) -> bool:
     """Whether a request wants a series, rather than a value."""
-    return any(name in request.GET for name in ASKING)
+    return any(name in request.GET for name in ASKING) or any(
+        name.startswith("facet.") for name in request.GET
+    )
 
 
 def refuse_elsewhere(request: HttpRequest, face: str) -> None:
@@ -101,6 +105,8 @@ def page(request: HttpRequest, key: Key, face: str) -> Page:
     assert primer is not None
     asked = read(request, primer, key)
     shown = reading.read([key])[key]
+    if asked.facet is not None:
+        shown = sliced.shown(shown, asked.facet)
     words = shown.caption
     made = Page(
         "product.html",
@@ -110,6 +116,7 @@ def page(request: HttpRequest, key: Key, face: str) -> Page:
             "key": str(key),
             "label": words.label,
             "kind": words.kind,
+            **({"facet": {asked.facet.name: asked.facet.text}} if asked.facet is not None else {}),
             "unit": words.unit or None,
             "unit_plural": words.unit_plural or None,
             "state": shown.state,
@@ -200,6 +207,7 @@ def read(request: HttpRequest, primer: Primer, key: Key) -> Asked:
         ranges.flag(given.get("complete", "")),
         order == "desc",
         limit,
+        facet=sliced.asked_for(key, given),
     )
     _refuse_by(primer, asked.by)
     if given.get("next"):
@@ -366,9 +374,17 @@ def _window(key: Key, primer: Primer, by: str | None) -> Window | None:
     return Window(by) if by is not None else None
 
 
+def _read(key: Key, start: datetime, end: datetime, asked: Asked) -> list[Point]:
+    """Read what a product was in a part of a range, or one of its facet values."""
+    cache = Cache.get_instance()
+    if asked.facet is None:
+        return cache.series(str(key), start, end, asked.by)
+    return sliced.points(cache.series(str(key), start, end, asked.by, asked.facet.name), asked.facet)
+
+
 def _stepped(key: Key, asked: Asked, window: Window, limit: int) -> tuple[list[Point], datetime | None]:
     """Read as many steps as a page has."""
-    cache, low = Cache.get_instance(), window.start_of(asked.start)
+    low = window.start_of(asked.start)
     if asked.newest_first:
         high = asked.after or window.after(window.start_of(asked.end - _STEP))
         start = high
@@ -376,7 +392,7 @@ def _stepped(key: Key, asked: Asked, window: Window, limit: int) -> tuple[list[P
             if start <= low:
                 break
             start = window.start_of(start - _STEP)
-        points = cache.series(str(key), start, min(high, asked.end), asked.by)
+        points = _read(key, start, min(high, asked.end), asked)
         return list(reversed(points)), start if start > low else None
     start = asked.after or low
     high = start
@@ -386,12 +402,12 @@ def _stepped(key: Key, asked: Asked, window: Window, limit: int) -> tuple[list[P
         high = window.after(high)
     if start >= asked.end:
         return [], None
-    return cache.series(str(key), start, min(high, asked.end), asked.by), high if high < asked.end else None
+    return _read(key, start, min(high, asked.end), asked), high if high < asked.end else None
 
 
 def _loose(key: Key, asked: Asked, limit: int) -> tuple[list[Point], datetime | None]:
     """Read what a stock held: a point for each of its records."""
-    points = Cache.get_instance().series(str(key), asked.start, asked.end)
+    points = _read(key, asked.start, asked.end, replace(asked, by=None))
     points = [one for one in points if asked.start <= one.start < asked.end]
     if asked.newest_first:
         points = [one for one in reversed(points) if asked.after is None or one.start < asked.after]

@@ -68,6 +68,7 @@ class Asked(Schema):
     by: Literal["hour", "day", "week", "month"] | None = None
     tz: str | None = None
     complete: str | None = Field(None, description="1: only steps that are over")
+    facet: str | None = Field(None, description="One facet value of a stock or a flow, such as plan=pro")
     limit: int | None = Field(None, ge=1, description="How many rows")
     next: str | None = Field(None, description="Where the rows go on, as the answer before said")
     order: str | None = None

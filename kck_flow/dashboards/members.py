@@ -153,15 +153,16 @@ class Members:
         for one in known_values:
             if one == value and type(one) is type(value):
                 return one
-        return next((one for one in known_values if _as_text(one) == _as_text(value)), value)
+        return next((one for one in known_values if as_text(one) == as_text(value)), value)
 
 
 def _strong(text: str) -> Any:
     return format_html("<strong>{}</strong>", text)
 
 
-def _as_text(value: Any) -> str:
-    return json.dumps(value, default=str) if not isinstance(value, str) else value
+def as_text(value: Any) -> str:
+    """Return a facet value as an address has it: a text as it is, unless it is empty; anything else as JSON."""
+    return json.dumps(value, default=str) if not isinstance(value, str) or not value else value
 
 
 def facet_text(value: Any) -> str:
@@ -252,13 +253,17 @@ def knows_stocks(page: Any) -> bool:
     return any(getattr(one, "parameter_name", "") == STOCK for one in listed)
 
 
-def rows_href(key: Key, user: Any) -> str:
-    """Return where the rows behind a stock's number are; empty where there are none, or the user may not see them."""
+def rows_href(key: Key, user: Any, facets: Mapping[str, str] | None = None) -> str:
+    """Return where the rows behind a stock's number are, or behind that of a facet value (as parameters of an address);
+    empty where there are none, or the user may not see them.
+    """
     primer = registry.primers.get(key.key_base)
     if not isinstance(primer, Stock):
         return ""
     model = primer.model if isinstance(primer.model, type) else None
-    return address("members", key) if model is not None and may_see_rows(user, model) else ""
+    if model is None or not may_see_rows(user, model):
+        return ""
+    return address("members", key, **(facets or {}))
 
 
 def why_none(key: Key, user: Any) -> str:
@@ -374,7 +379,7 @@ def page(found: Members, user: Any, limit: int | None, token: str, *, exactly: b
 
 def given(facets: Mapping[str, Any]) -> dict[str, str]:
     """Return facet values as parameters of an address."""
-    return {f"facet.{name}": _as_text(value) for name, value in facets.items()}
+    return {f"facet.{name}": as_text(value) for name, value in facets.items()}
 
 
 def _all(columns: list[str], rows: Any, fields: Sequence[Any]) -> Iterator[list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..permission import may
 from ..process import Process
 from ..registry import registry
 from ..timeframe import TimeFrame
-from . import frames, known, members, overview, processes, reading, tiles
+from . import frames, known, members, overview, processes, reading, sliced, tiles
 from .ages import aged
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
@@ -34,17 +34,22 @@ _FACTS = (
 )  # fmt: skip
 
 
-def page(key: Key, user: Any, over: Range, place: str, split: str) -> Page:
+def page(
+    key: Key, user: Any, over: Range, place: str, split: str, asked: Mapping[str, Any] | None = None
+) -> Page:
     """Return the page of a product.
 
     Args:
         place: Under which the address stands: ``processes, metrics, products, frames``.
         split: The facet by which a process is split; empty for none.
+        asked: The parameters of the address: which facet value is asked for.
 
     Raises:
+        BadParameter: it has no such facet.
         Refused: it is not what that place is about, or has nothing to give.
     """
     primer = registry.primers.get(key.key_base)
+    one = sliced.asked_for(key, asked or {})
     if place == "processes":
         if not isinstance(primer, Process):
             raise Refused(404, "Not found", f"{str(key)!r} is no process. Its page is {href(caption(key))}.")
@@ -57,7 +62,7 @@ def page(key: Key, user: Any, over: Range, place: str, split: str) -> Page:
         return frames.page(key, primer, over)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
-    return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html")
+    return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html", one)
 
 
 def _ageless(told: Any) -> Any:
@@ -70,12 +75,20 @@ def _ageless(told: Any) -> Any:
 # -- a series
 
 
-def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
-    """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it."""
+def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Slice | None = None) -> Page:
+    """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it; or
+    one facet value of it.
+    """
     shown = reading.read([key])[key]
+    if one is not None:
+        shown = sliced.shown(shown, one)
     words = shown.caption
-    trend = reading.trends([key], over, {key: words}, {key: shown})[key]
-    tile = tiles.tile(shown, trend, over, href(words, over.given))
+    if one is None:
+        trend = reading.trends([key], over, {key: words}, {key: shown})[key]
+    else:
+        trend = sliced.trend(shown, one, over)
+    here = {**over.given, **(one.given if one is not None else {})}
+    tile = tiles.tile(shown, trend, over, href(words, here))
     notes = notes_of([key], over)
     chart = chart_of(words, trend, over, notes=notes)
     context: dict[str, Any] = {
@@ -86,8 +99,8 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
         "chart": chart,
         "strip": strip(shown, detailed(user, key)),
         "deeds": known.deeds(key, user),
-        "addresses": addresses(words, over),
-        "members_href": members.rows_href(key, user),
+        "addresses": addresses(words, here),
+        "members_href": members.rows_href(key, user, one.given if one is not None else {}),
         "members_why": members.why_none(key, user),
         "description": words.description,
         "notes": notes_text(notes, over),
@@ -95,7 +108,8 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     if template == "product.html":
         context |= known.about(key, user, detailed(user, key), shown.value)
         context["strip"] = strip(shown, detailed(user, key), context.get("why_next", ""))
-        _link_facets(context["facets"], key, bool(context["members_href"]))
+        context["slices"] = sliced.choices(context["facets"], one)
+        _link_facets(context["facets"], words, over, bool(context["members_href"]))
     return Page(
         template,
         words.label,
@@ -118,6 +132,7 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
             "fresh_until": shown.soft_expires_at or shown.hard_expires_at,
             "value": tiles.headline(shown, trend, over),
             "before": trend.before,
+            "facet": {one.name: one.text} if one is not None else None,
             **overview.range_meta(over),
         },
         context=context,
@@ -138,13 +153,16 @@ def series_page(key: Key, user: Any, over: Range, template: str) -> Page:
     )
 
 
-def _link_facets(facets: list[dict[str, Any]], key: Key, may_be_seen: bool) -> None:
-    """Have each value of a stock's facets lead to the rows that it counts."""
+def _link_facets(facets: list[dict[str, Any]], words: Caption, over: Range, may_be_seen: bool) -> None:
+    """Have each value of a facet lead to how it went, and the number of a stock's to the rows that it counts."""
     for facet in facets:
         for row in facet["rows"]:
             value = row.pop("is", None)
-            if value is not None and may_be_seen:
-                row["href"] = address("members", key, **members.given(value))
+            if value is not None:
+                asked = members.given(value)
+                row["href"] = href(words, {**over.given, **asked})
+                if may_be_seen:
+                    row["rows_href"] = address("members", words.key, **asked)
 
 
 def local(at: datetime, over: Range) -> datetime:
@@ -200,14 +218,14 @@ def notes_text(notes: Sequence[Annotation], over: Range) -> list[tuple[str, str]
     return found
 
 
-def addresses(words: Caption, over: Range) -> list[tuple[str, str]]:
+def addresses(words: Caption, here: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return where else a product is to be had, (what, text to copy) each."""
     place = place_of(words)
     key = str(words.key)
     return [
-        ("JSON", address(place, key, "json", **over.given)),
-        ("CSV", address(place, key, "csv", **over.given)),
-        ("SVG", address(place, key, "svg", **over.given)),
+        ("JSON", address(place, key, "json", **here)),
+        ("CSV", address(place, key, "csv", **here)),
+        ("SVG", address(place, key, "svg", **here)),
         (_("Template"), f'{{% load kck_flow %}}{{% kck_value "{key}" %}}'),
         ("Python", f"Cache.get_instance().get({key!r})"),
         (_("Command line"), f"manage.py kck get {key}"),

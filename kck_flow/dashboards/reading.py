@@ -282,9 +282,9 @@ def trends(
     if offlows:
         points.update(flows.series_many(offlows, over.first, over.until, over.by))
     if ofstocks:
-        steps = _steps(over)
+        steps = steps_of(over)
         points.update(past.series_many(ofstocks, over.first, over.until, steps))
-    return {key: _trend(words[key], points[key], over, (current or {}).get(key)) for key in keys}
+    return {key: trend_of(words[key], points[key], over, (current or {}).get(key)) for key in keys}
 
 
 def _metrics(asked: list[tuple[Key, Metric]], over: Range) -> dict[Key, Sequence[Point] | Exception]:
@@ -302,7 +302,8 @@ def _metrics(asked: list[tuple[Key, Metric]], over: Range) -> dict[Key, Sequence
     return found
 
 
-def _steps(over: Range) -> list[tuple[datetime, datetime]]:
+def steps_of(over: Range) -> list[tuple[datetime, datetime]]:
+    """Return the steps of a range and of the older one, (beginning, end) each."""
     window, at, found = over.window, over.first, []
     while at < over.until:
         after = window.after(at)
@@ -328,9 +329,10 @@ def _one(key: Key, over: Range) -> Sequence[Point] | Exception:
         return error
 
 
-def _trend(
+def trend_of(
     words: Caption, found: Sequence[Point] | Exception, over: Range, shown: Shown | None = None
 ) -> Trend:
+    """Return the trend that points make, those of a range and of the older one; or why there are none."""
     if isinstance(found, Exception):
         return Trend(problem=str(found))
     numbers = [
@@ -353,7 +355,7 @@ def _trend(
     if over.end > over.now:
         told = [lasting(one, shown) if is_in_progress(one, over.now) else one for one in points]
     number = rolled([one.value for one in told], words.rollup)
-    if before is None or not older:
+    if all(one.value is None for one in older):  # nothing to be drawn beside it, nor told of it
         return Trend(told, (), number)
     return Trend(told, older, number, _older(words, points, older, over))
 

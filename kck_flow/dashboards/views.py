@@ -103,10 +103,11 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
         def build(asked: str) -> Page:
             user = user_of(request)
             found = key_of(key, user, asked)
-            return product.page(found, user, range_of(request), place, request.GET.get("split", ""))
+            split = request.GET.get("split", "")
+            return product.page(found, user, range_of(request), place, split, request.GET)
 
         return faces.respond(
-            request, face, build, known=(*ranges.PARAMETERS, "split"), frame=frame_of(request, place)
+            request, face, build, known=(*ranges.PARAMETERS, "split", "facet"), frame=frame_of(request, place)
         )
 
     return show
@@ -202,7 +203,13 @@ def frame_of(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any
             "named_ranges": ranges.NAMED,
             "steps": ranges.STEPS,
             "compares": ranges.COMPARE,
-            "kept": [(name, value) for name, value in given.items() if name not in ranges.PARAMETERS],
+            "kept": [
+                (name, value)
+                for name, value in given.items()
+                if name not in ranges.PARAMETERS
+                # The form says itself which facet value it is.
+                and not (page.context.get("slices") and name.partition(".")[0] == "facet")
+            ],
             "theme": theme,
             "other_theme": "light" if theme == "dark" else "dark",
             "face_links": [

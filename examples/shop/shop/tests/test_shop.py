@@ -160,7 +160,9 @@ class SeedTests(TransactionTestCase):
             for facet, counts in value["facets"].items():
                 for one, count in counts.items():
                     there = f"{link[1]}?facet.{facet}={one}"
-                    self.assertIn(f'<a href="{there}">{one}</a>', html)
+                    self.assertIn(f'<a href="{there}">{count:,}</a>', html)
+                    over_time = self.client.get(f"/products/{key}.json?facet.{facet}={one}&by=month").json()
+                    self.assertEqual(over_time["rows"][-1]["value"], count, (key, facet, one))
                     listed = self.client.get(there, follow=True).context["cl"]
                     self.assertEqual(listed.result_count, count, (key, facet, one))
             followed += 1
