@@ -5,7 +5,8 @@
 #                      frames of a week, replays the year, compares both with plain SQL; ends
 #   make prove         the bus example: kills generator and consumers again and again; exits 1 unless what was sent is
 #                      what was counted (PROVE_ARGS="--rate 2000/s --seconds 300 --kills 100")
-#   make test          the tests; ends by saying what this machine could not test (PYTEST_ARGS="-k key -x")
+#   make test          the tests; ends by saying what this machine could not test (PYTEST_ARGS="-k key -x",
+#                      EXAMPLES="shop")
 #   make lint          style, layers, types, missing migrations
 #   make docs          the documentation, into docs/_build/html
 #   make bench         the measurements, into benchmarks/RESULTS.md (BENCH_ARGS="--only S1")
@@ -19,6 +20,7 @@ VENV ?= .venv
 WITH ?=
 ONCE ?=
 PYTEST_ARGS ?=
+EXAMPLES ?= flights bus shop desk
 BENCH_ARGS ?=
 PROVE_ARGS ?=
 
@@ -48,10 +50,9 @@ test: $(VENV)/.test-installed $(VENV)/.flights-installed
 # The examples' own tests first, so that what was left out is the last thing to be read.
 test-with-database:
 	@status=0; \
-	$(BIN)/python examples/flights/manage.py test flights --noinput || status=1; \
-	$(BIN)/python examples/bus/manage.py test bus --noinput || status=1; \
-	$(BIN)/python examples/shop/manage.py test shop --noinput || status=1; \
-	$(BIN)/python examples/desk/manage.py test desk --noinput || status=1; \
+	for example in $(EXAMPLES); do \
+		$(BIN)/python examples/$$example/manage.py test $$example --noinput || status=1; \
+	done; \
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || status=1; \
 	exit $$status
 
