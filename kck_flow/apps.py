@@ -15,6 +15,7 @@ class KckFlowConfig(AppConfig):
         from . import (
             checks,  # noqa: F401  (importing registers them)
             configured,
+            deployment,  # noqa: F401  (likewise)
         )
         from .changes import capture, rows, tracking, triggers
         from .registry import registry

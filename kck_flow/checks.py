@@ -6,7 +6,7 @@ column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_F
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
 E015 a time frame is · E016 a metric is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no
 trigger can follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose
-foreign key overlooks some · W005 streams under WSGI
+foreign key overlooks some · W005 streams under WSGI. Before a deployment there are two more: ``deployment``.
 """
 
 from __future__ import annotations

@@ -228,6 +228,16 @@ def _walk(walk: Walk, folder: Path, wheel: Path, url: str) -> None:
         ),
     )
 
+    def deployed() -> str:
+        command = [*map(str, manage), "check", "--deploy"]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+        told = re.findall(r"kck_flow\.W\d+", done.stderr)
+        if told != ["kck_flow.W006", "kck_flow.W007"]:
+            raise Tried(f"it warned of {told}: {done.stderr}")
+        return "two warnings of ours: " + ", ".join(told)
+
+    walk.step("manage.py check --deploy", deployed)
+
 
 @contextmanager
 def _serving(manage: list[str | Path], project: Path) -> Iterator[str]:

@@ -33,6 +33,8 @@ from kck_flow.conf import SETTINGS, conf
 from kck_flow.errors import DeclarationError
 from kck_flow.primer import where
 from kck_flow.registry import Registry, registry
+from kck_flow.store import workers
+from kck_flow.store.session import caller
 from tests.core.conftest import Declared
 from tests.harness.daemons import ROOT
 from tests.shop.models import Author, Book, Order
@@ -281,6 +283,40 @@ def test_a_message_names_its_primer_once(wrongly: Callable[..., list[Error]]) ->
     (error,) = wrongly(soft_expire=300)
     assert str(error).count("Wrong") == 1
     assert str(error).count(__file__) == 1
+
+
+def _told_before_deployment() -> dict[str, str]:
+    told = checks.run_checks(tags=["kck"], include_deployment_checks=True)
+    return {str(one.id): str(one.hint) for one in told if str(one.id) > "kck_flow.W005"}
+
+
+@pytest.mark.django_db
+def test_before_a_deployment_two_things_are_told_that_nobody_decided(
+    settings: Any, declare: Declared
+) -> None:
+    declare("a_product", 1)
+    settings.KCK_FLOW = {}
+    found = _told_before_deployment()
+    assert list(found) == ["kck_flow.W006", "kck_flow.W007"]
+    for hint in found.values():
+        told = [word.strip(".:") for word in hint.split() if word.startswith("docs/")]
+        assert told
+        assert (ROOT / told[0]).is_file(), "it leads to the page that helps"
+    workers.register(
+        caller("default"),
+        host="here",
+        pid=1,
+        version="",
+        lanes=[],
+        products=None,
+        executor="own",
+        concurrency=1,
+        mode="",
+    )
+    assert list(_told_before_deployment()) == ["kck_flow.W007"]
+    settings.KCK_FLOW = {"RUN_RETENTION_DAYS": 30}
+    assert _told_before_deployment() == {}
+    assert not [one for one in checks.run_checks(tags=["kck"]) if str(one.id) > "kck_flow.W005"]
 
 
 @pytest.mark.parametrize("source", ["first_data_product", Order])
