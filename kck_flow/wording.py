@@ -152,13 +152,16 @@ def day(at: datetime, *, year: bool = False) -> str:
 
 
 def instant(at: datetime | None, now: datetime | None = None) -> str:
-    """Return an instant in the active zone: the time alone where it is of the day of ``now``, else with its date."""
+    """Return an instant in the active zone: the time alone where it is of the day of ``now``, else with its date, and
+    with its year where that is not the year of ``now``.
+    """
     if at is None:
         return MISSING
-    local = timezone.localtime(at)
-    if now is not None and timezone.localtime(now).date() == local.date():
-        return str(formats.time_format(local, "H:i"))
-    return f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {formats.time_format(local, 'H:i')}"
+    local, here = timezone.localtime(at), timezone.localtime(now) if now is not None else None
+    time = str(formats.time_format(local, "H:i"))
+    if here is not None and here.date() == local.date():
+        return time
+    return f"{day(local, year=here is None or here.year != local.year)}, {time}"
 
 
 def period(start: datetime, by: str | timedelta | None, zone: Any = None) -> str:
