@@ -67,6 +67,8 @@ def test_26_reads_on_a_hot_standby_are_exact_while_the_primary_is_under_load(
         assert psql(follower.url, "SELECT pg_is_in_recovery()") == "t"
         roles: list[Child] = [writing.spawn(oracle.writer, SECONDS, 100 + number) for number in range(3)]
         roles += [writing.spawn(role, SECONDS, 7) for role in (oracle.computer, oracle.folder, oracle.thief)]
+        for child in roles:
+            child.go("ready")
         readers = [reading.spawn(follow, SECONDS, number) for number in range(2)]
         report = oracle.Report()
         for child in (*roles, *readers):
