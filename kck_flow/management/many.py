@@ -27,6 +27,8 @@ from ..store.session import Session, caller
 from .arguments import domain_of, is_action
 
 LOOK = 1000
+# So long after Ctrl-C a command may go on waiting.
+SIGNAL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,18 @@ def each(keys: Sequence[Key], compute: Callable[[Key], Entry], *, concurrency: i
     for number in range(min(concurrency, len(keys))):
         threading.Thread(target=work, name=f"kck-many-{number}", daemon=True).start()
     for _ in keys:
-        yield done.get()
+        yield _got(done)
+
+
+def _got(done: queue.SimpleQueue[Done]) -> Done:
+    """Wait for what is done next. A signal that comes as the wait begins is not seen before its end: it ends soon, or
+    Ctrl-C would be heard when a product is done, which may take an hour.
+    """
+    while True:
+        try:
+            return done.get(timeout=SIGNAL_SECONDS)
+        except queue.Empty:
+            continue
 
 
 def _one(key: Key, compute: Callable[[Key], Entry]) -> Done:

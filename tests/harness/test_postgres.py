@@ -19,6 +19,7 @@ import postgres
 from tests.harness.daemons import ROOT, Daemon
 from tests.harness.wait import until
 
+pytestmark = pytest.mark.once("newest")
 TOOL = [sys.executable, str(ROOT / "tools" / "postgres.py")]
 
 # What the tool runs for us: it tells its URL, asks the database something and, when told to end, asks again.

@@ -19,7 +19,7 @@ from tests.harness.wait import until
 from tests.sources.bridging import POINTS, bring
 from tests.sources.senders import send_amqp, send_nats, send_redis
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once("oldest")]
 
 
 @dataclass
