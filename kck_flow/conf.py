@@ -131,8 +131,8 @@ SETTINGS: dict[str, Setting] = {
     "WEEK_START": Setting(
         "monday",
         (str,),
-        "On which day weeks begin: 'monday', 'sunday' or 'saturday'. What was counted by other weeks before is counted "
-        "anew.",
+        "On which day weeks begin: 'monday', 'sunday' or 'saturday'. To be decided early: flows that count by the week "
+        "begin anew where it changes.",
     ),
     "CORS_ORIGINS": Setting(
         [],
