@@ -87,7 +87,7 @@ def test_a_hundred_kills_with_every_message_sent_twice_and_shuffled_row_183(crew
     under_fire = handled("sums")
     send_many(waiting)
     drained(crew)
-    assert 0 < under_fire
+    assert under_fire > 0
     assert number >= BACKLOG
     assert Outbox.objects.count() == len(sent) == number
     for size, window in (("1m", timedelta(minutes=1)), ("1h", timedelta(hours=1))):
