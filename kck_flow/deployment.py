@@ -28,11 +28,12 @@ def check_deployment(**_: Any) -> list[CheckMessage]:
     if confs.problems() or not registry.unique():
         return []
     found: list[CheckMessage] = []
+    living: int | None = None
     try:
         living = workers.living(caller(str(conf.DATABASES[0])), conf.WORKER_SEEN_SECONDS)
     except (DatabaseError, StoreUnavailable):
-        living = 1  # where the database is not, such as where images are built, nobody can tell
-    if not living:
+        pass  # where the database is not, such as where images are built, nobody can tell
+    if living == 0:
         found.append(
             Warning(
                 f"No worker was seen in the last {conf.WORKER_SEEN_SECONDS:g} s: nothing is refreshed on schedule, and "

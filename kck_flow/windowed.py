@@ -107,7 +107,9 @@ class StartParameter(Parameter[datetime]):
     """Which window is meant: by its first instant."""
 
     def __init__(self, sizes: Mapping[str, Window]) -> None:
-        self._dated = next((window for window in sizes.values() if window.is_dated), None)
+        dated = next((window for window in sizes.values() if window.is_dated), None)
+        # Its days are spelled as dates. Made once: keys are built for each message.
+        self._day = Window("day", dated.tz if dated is not None else "UTC")
         self.expected = "the first instant of a window, such as 2026-01-31T10 or 2026-01-31"
         # Left out, it is all of them: ``cache.series("weather/JFK", …)``.
         super().__init__("window", default=None)
@@ -120,7 +122,7 @@ class StartParameter(Parameter[datetime]):
                 raise ValueError(f"{text!r} is out of range")
             return at
         # A date, a week or a month, as the size that has such days says.
-        return (self._dated or Window("day", "UTC")).day(text)
+        return self._day.day(text)
 
     def to_text(self, value: Any) -> str:
         if not isinstance(value, datetime):
@@ -129,8 +131,8 @@ class StartParameter(Parameter[datetime]):
             raise ValueError("a naive instant")
         at = value.astimezone(UTC)
         # A midnight that comes twice (Havana) is the day's the first time, and an hour the second.
-        if (day := Window("day", self._dated.tz if self._dated is not None else "UTC")).start_of(at) == at:
-            return day.text_of(at)
+        if self._day.start_of(at) == at:
+            return self._day.text_of(at)
         text = at.strftime("%Y-%m-%dT%H:%M:%S")
         if at.microsecond:
             return f"{text}.{at.microsecond:06}Z"

@@ -257,13 +257,13 @@ def week_start() -> int:
 
 @lru_cache(maxsize=1000)
 def _is_crooked(zone: ZoneInfo) -> bool:
-    """Whether some day from 2000 to 2100 begins otherwise than SQL's ``date_trunc`` says: its midnight comes twice, or
-    is skipped by a clock that is not put at it.
+    """Whether some day from 2000 to 2037 begins otherwise than SQL's ``date_trunc`` says: its midnight comes twice, or
+    is skipped by a clock that is not put at it. From 2038 on the rules of a zone are those of the years before.
     """
     if zone.utcoffset(None) is not None:
         return False
     noon = datetime(1999, 12, 30, 12, tzinfo=zone)
-    while noon.year < 2101:
+    while noon.year < 2038:
         later = noon + 4 * DAY  # by its own clock: noons
         if later.utcoffset() != noon.utcoffset():
             for number in range(6):

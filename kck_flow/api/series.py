@@ -39,8 +39,8 @@ from ..windows import UNITS, Window
 from . import values
 
 COLUMNS: Final = ("start", "end", "value", "complete")
-# Any of them asks for a series; without them an address gives the value.
-ASKING: Final = ("range", "from", "to", "by", "complete", "facet", "limit", "next", "order")
+# Any of them asks for a series, and so does a facet value; without them an address gives the value.
+ASKING: Final = ("range", "from", "to", "by", "complete", "limit", "next", "order")
 ORDERS: Final = ("asc", "desc")
 LIMIT, MOST = 1000, 10_000
 _STEP: Final = timedelta(microseconds=1)
@@ -76,9 +76,7 @@ class Asked:
 
 def is_asked_for(request: HttpRequest) -> bool:
     """Whether a request wants a series, rather than a value."""
-    return any(name in request.GET for name in ASKING) or any(
-        name.startswith("facet.") for name in request.GET
-    )
+    return any(name in request.GET for name in ASKING) or bool(sliced.given(request.GET))
 
 
 def refuse_elsewhere(request: HttpRequest, face: str) -> None:

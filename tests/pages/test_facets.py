@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.test import Client
 from django.test.utils import override_settings
 
-from kck_flow import Cache, Facet, Flow, Stock
+from kck_flow import Cache, Facet, Flow, Stock, every
 from kck_flow.changes import triggers
 from kck_flow.testing import freeze_time, registered, reset, run_worker
 from tests.pages.conftest import DAY, NOW, ROOT
@@ -96,30 +96,37 @@ def test_its_faces_say_the_same(orders: Any, client: Client) -> None:
         assert client.get(f"{ROOT}products/{key}.json?facet.state=sent").json()["rows"]
 
 
-def test_a_facet_value_that_was_recorded_is_followed(orders: Any, client: Client) -> None:
-    with freeze_time(NOW) as clock:
-        cache = Cache.get_instance()
-        for day in range(3):
-            clock.set(NOW + DAY * day)
-            Order.objects.create(customer=orders, state="sent", cents=1)
-            cache.refresh("f_open")
-            run_worker()
-        told = cache.series("f_open", NOW - DAY, NOW + DAY * 2, by="day", facet="state")
-        expected = [one.value.get("sent", 0) if one.value is not None else None for one in told]
-        rows = client.get(
-            f"{ROOT}products/f_open.json",
-            {
-                "facet.state": "sent",
-                "from": (NOW - DAY).isoformat(),
-                "to": (NOW + DAY * 2).isoformat(),
-                "by": "day",
-            },
-        ).json()["rows"]
-        held = {datetime.fromisoformat(row["start"]): row["value"] for row in rows}
-        for one, value in zip(told, expected, strict=True):
-            if one.complete and one.start in held:
-                assert held[one.start] == value
-        assert rows[-1]["value"] == 5
+class Kept(Stock):
+    key_base, model, schedule, permission = "f_kept", Order, every(days=1), "public"
+    facets = [Facet("state")]
+
+
+def test_a_facet_value_that_was_recorded_is_followed(site: None, client: Client) -> None:
+    reset()
+    midnight = NOW.replace(hour=0, minute=0)
+    with registered(Kept), freeze_time(midnight - timedelta(hours=2)) as clock:
+        triggers.install("default")
+        run_worker(["f_kept"])  # puts the schedule in force
+        customer = Customer.objects.create(name="x")
+        for day in range(4):
+            Order.objects.create(customer=customer, state="sent", cents=1)
+            Order.objects.create(customer=customer, state="open", cents=1)
+            clock.set(midnight + DAY * day + timedelta(minutes=1))
+            run_worker(["f_kept"])  # what there is as a day begins
+        Order.objects.create(customer=customer, state="sent", cents=1)
+        asked = {"facet.state": "sent", "from": "2026-03-10", "to": "2026-03-13", "by": "day"}
+        rows = client.get(f"{ROOT}products/f_kept.json", asked).json()["rows"]
+        # As each began; the last day is in progress: what there is now.
+        assert [(row["value"], row["complete"]) for row in rows] == [
+            (1, True),
+            (2, True),
+            (3, True),
+            (5, False),
+        ]
+        page = text_of(client.get(f"{ROOT}products/f_kept", asked))
+        table = page[page.index("<tbody") : page.index("</tbody>")]
+        assert re.findall(r'<td class="kck-right">(\d+)', table) == ["1", "2", "3", "5"]
+    reset()
 
 
 def test_its_number_leads_to_its_rows(orders: Any) -> None:

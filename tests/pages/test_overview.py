@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext, override_settings
 from kck_flow import Metric
 from kck_flow.models import ConfiguredMetric
 from kck_flow.refresh import collecting
-from tests.pages.conftest import DAY, ROOT
+from tests.pages.conftest import DAY, NOW, ROOT
 
 pytestmark = pytest.mark.django_db
 
@@ -248,7 +248,8 @@ def test_weeks_begin_where_the_project_says_and_the_page_says_it(
     for row in rows:
         start = datetime.fromisoformat(row["start"])
         assert start.strftime("%A") == name
-        if row["value"] is not None and row["complete"]:
-            days = [(start + number * DAY).day for number in range(7)]
-            whole += int(row["value"]) == sum(20 + day % 7 for day in days)
+        days = [start + number * DAY for number in range(7)]
+        if row["complete"] and start > NOW - DAY * 69:
+            assert int(row["value"]) == sum(20 + day.day % 7 for day in days)
+            whole += 1
     assert whole >= 8
