@@ -71,7 +71,9 @@ def lines(
     axes.draw_legend(board, rows, lambda place, x, y: line_key(board, series[place], place, x, y))
     placed = [places_of(one, plot) for one in traces]
     axes.draw_notes(board, plot, annotations, break_places(traces, placed), lanes)
-    draw_gaps(board, plot, traces, placed)
+    # What the older range lacks is told by its line; on this one's axis it would be this one's lack.
+    own = [place for place, one in enumerate(series) if not one.compares] or range(len(series))
+    draw_gaps(board, plot, [traces[place] for place in own], [placed[place] for place in own])
     for place in sorted(range(len(series)), key=lambda at: (not series[at].compares, -at)):
         draw_line(
             board, plot, series[place], place, traces[place], placed[place], area=len(series) == 1 and zero

@@ -191,6 +191,15 @@ def test_a_gap_of_one_in_ten_thousand_is_seen() -> None:
     assert mark[-1][0] - mark[0][0] >= 2
 
 
+def test_what_an_older_range_lacks_is_no_gap_of_this_one() -> None:
+    whole, broken = points([1, 2, 3, 4]), points([None, None, 5, None])
+    older = lines([Series("a", whole), Series("before", broken, compares=True)], Sheet())
+    assert not list(paths(parsed(older), "kck-gap"))
+    this = lines([Series("a", broken), Series("before", whole, compares=True)], Sheet())
+    alone = lines([Series("before", broken, compares=True)], Sheet())
+    assert all(len(list(paths(parsed(svg), "kck-gap"))) == 1 for svg in (this, alone))
+
+
 def test_what_stands_alone_between_gaps_is_a_dot() -> None:
     root = parsed(lines([Series("a", points([1, None, 5, None, 2, 3]))], Sheet()))
     dots = [corner for data in paths(root, "kck-dot") for line in corners(data) for corner in line]
