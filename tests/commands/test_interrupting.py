@@ -25,6 +25,8 @@ def test_a_signal_that_does_not_wake_the_wait_is_heard_before_a_product_is_done(
 
     keys = [Key(name, name, {}) for name in ("a", "b")]
     late = [threading.Timer(0.5, interrupt), threading.Timer(10, done.set)]
+    # Whatever started us may have made us deaf to Ctrl-C, as a shell does with what runs in its background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     for one in late:
         one.start()
     try:
@@ -32,6 +34,7 @@ def test_a_signal_that_does_not_wake_the_wait_is_heard_before_a_product_is_done(
             next(each(keys, compute))
         assert not done.is_set(), "it was heard when a product was done"
     finally:
+        signal.signal(signal.SIGINT, before)
         done.set()
         for one in late:
             one.cancel()
