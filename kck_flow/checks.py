@@ -4,13 +4,15 @@ E001 a primers module cannot be imported · E002 two primers share a name · E00
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
-E015 a time frame is · E016 a metric is · W001 an attribute of a primer that is probably misspelt · W002 a stock that no
-trigger can follow · W003 a stock or flow that sees only what this application saves · W004 a model of events whose
-foreign key overlooks some · W005 streams under WSGI. Before a deployment there are two more: ``deployment``.
+E015 a time frame is · E016 a metric is · E017 a dashboard is · W001 an attribute of a primer that is probably
+misspelt · W002 a stock that no trigger can follow · W003 a stock or flow that sees only what this application saves ·
+W004 a model of events whose foreign key overlooks some · W005 streams under WSGI. Before a deployment there are two
+more: ``deployment``.
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,10 +24,12 @@ from django.db import router
 from . import conf as confs
 from . import definition, histories, spelling
 from .conf import conf
+from .dashboard import Dashboard, Panel
 from .errors import DeclarationError, InvalidKey
 from .metric import Metric
 from .mistakes import misspelt, problems
 from .parameter import ModelParameter
+from .permission import RULES, problem
 from .primer import On, Primer, names_of, where
 from .process import Process
 from .registry import home_of, registry
@@ -78,7 +82,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 @register(TAG)
 def check_primers(**_: Any) -> list[CheckMessage]:
-    """E001 to E003, E005 to E007, E009 to E016, W001 to W004: what the apps declare."""
+    """E001 to E003, E005 to E007, E009 to E017, W001 to W004: what the apps declare."""
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
@@ -150,6 +154,8 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             )
         if not confs.problems():
             found.extend(_databases(primer))
+    for dashboard in registry.dashboards.values():
+        found.extend(_dashboard(dashboard))
     cycle = registry.cycle()
     if cycle:
         places = ", ".join(f"{name} ({registry.primers[name].where()})" for name in dict.fromkeys(cycle))
@@ -162,6 +168,52 @@ def check_primers(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+def _dashboard(dashboard: Dashboard) -> Iterator[CheckMessage]:
+    """E017: what the panels of a dashboard show, how, and who may see it."""
+    who = f"{type(dashboard).__module__}.{type(dashboard).__qualname__}"
+    params = {one.name: one for one in dashboard.parameters}
+    for section in dashboard.sections:
+        for panel in section.panels:
+            for wrong in _wrong_in_panel(panel, params):
+                yield Error(
+                    f"{dashboard.where()}: {panel!r}: {wrong}",
+                    hint="Correct the panel; the page shows the others meanwhile.",
+                    obj=who,
+                    id="kck_flow.E017",
+                )
+    wrong = problem(dashboard.permission)
+    if wrong:
+        yield Error(
+            f"{dashboard.where()}: {wrong}.",
+            hint=f"Give one of {', '.join(RULES)}, a permission such as 'shop.view_order', or a function.",
+            obj=who,
+            id="kck_flow.E017",
+        )
+
+
+def _wrong_in_panel(panel: Panel, params: Mapping[str, Any]) -> list[str]:
+    if panel.key in registry.primers:
+        return list(registry.wrong_panel(panel.key, panel.show, panel.options, params).values())
+    try:
+        asked = {name for _text, name, *_rest in string.Formatter().parse(panel.key) if name is not None}
+    except ValueError as error:
+        return [f"{panel.key!r} is no key: {error}."]
+    unknown = [name for name in asked if name not in params]
+    if unknown:
+        known = ", ".join(params) or "none"
+        return [f"{{{unknown[0]}}} is no parameter of the dashboard. It has: {known}."]
+    base = panel.key.partition("/")[0]
+    if "{" in base:
+        return []  # which product it is, its page says
+    wrong = list(registry.wrong_panel(base, panel.show, panel.options).values())
+    if not wrong and not asked:
+        try:
+            registry.key(panel.key)
+        except InvalidKey as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def _keys(primer: Primer) -> Iterator[CheckMessage]:

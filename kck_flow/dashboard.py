@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from .errors import DeclarationError
@@ -23,6 +24,22 @@ OPTIONS: Final[Mapping[str, str]] = {
     "wide": "true: over the whole width",
 }
 _COMPARE: Final = ("previous", "year", "none")
+# What can show a kind of product ("auto" is the first), and which options each has beside "title" and "wide".
+_SERIES: Final = ("number", "line", "bars", "table", "value")
+_FITS: Final[Mapping[str, tuple[str, ...]]] = {
+    "process": ("diagram", "flows", "table"),
+    "frame": (*_SERIES, "coverage"),
+}
+_TAKES: Final[Mapping[str, tuple[str, ...]]] = {
+    "number": ("by", "last", "compare", "goal"),
+    "line": ("by", "last", "compare", "goal", "facet"),
+    "bars": ("by", "last", "goal", "facet"),
+    "table": ("by", "last", "compare", "facet"),
+    "value": (),
+    "diagram": ("by", "last", "facet"),
+    "flows": ("by", "last"),
+    "coverage": ("by", "last"),
+}
 
 
 class Panel:
@@ -31,8 +48,10 @@ class Panel:
     Args:
         key: A key, or a key base whose parameters the dashboard has by the same names. ``{name}`` in it is a parameter
             of the dashboard.
-        show: ``number, line, bars, flows, diagram, table, value, coverage``; what fits the product where not given.
-        options: ``title, by, last, facet, compare, goal, wide``.
+        show: ``number, line, bars, table, value``; of a time frame ``coverage``, too; of a process ``diagram, flows,
+            table``. What fits the product where not given: a number, of a process its diagram.
+        options: ``title``; ``by`` and ``last``, a range of its own instead of the page's; ``compare``; ``facet``, to
+            split it by; ``goal``; ``wide``, over the whole width.
 
     Raises:
         DeclarationError: there is no such way to show it, or no such option.
@@ -136,6 +155,36 @@ def wrong_options(given: Mapping[str, Any]) -> dict[str, str]:
             or (name == "compare" and value not in _COMPARE)
             or (name in ("title", "facet") and not isinstance(value, str))
             or (name == "wide" and not isinstance(value, bool))
+            or (name == "goal" and (isinstance(value, bool) or not isinstance(value, (int, float, Decimal))))
         ):
             found[name] = f"{value!r} is none: give {OPTIONS[name]}."
     return found
+
+
+def show_of(kind: str, show: str) -> str:
+    """Return how a kind of product is shown.
+
+    Args:
+        kind: ``process``, ``frame``, or any other.
+        show: As the panel says it; ``auto`` is what fits.
+
+    Raises:
+        ValueError: that does not show this kind of product.
+    """
+    fits = _FITS.get(kind, _SERIES)
+    if show == "auto":
+        return fits[0]
+    if show not in fits:
+        named = {"process": "A process", "frame": "A time frame"}.get(kind, "This product")
+        raise ValueError(f"{named} is shown as {', '.join(fits)}; not as {show!r}.")
+    return show
+
+
+def idle_options(show: str, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return a sentence for each option that a panel has no use for, shown as it is (not ``auto``), by name."""
+    takes = ("title", "wide", *_TAKES[show])
+    return {
+        name: f"{name} means nothing where a product is shown as {show}, which has: {', '.join(takes)}."
+        for name in given
+        if name in OPTIONS and name not in takes
+    }

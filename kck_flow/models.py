@@ -645,13 +645,15 @@ class ConfiguredPanel(models.Model):
             self.key = str(registry.key(self.key))
         except KckFlowError as error:
             raise ValidationError({"key": str(error)}) from None
-        if registry.key(self.key).key_base not in registry.primers:
-            raise ValidationError({"key": registry.unknown(registry.key(self.key).key_base)})
         if not isinstance(self.options, dict):
             raise ValidationError({"options": f"The options are an object, not {self.options!r}."})
         wrong = wrong_options(self.options)
         if wrong:
             raise ValidationError({"options": [f"{name}: {said}" for name, said in wrong.items()]})
+        if self.show in SHOWS:  # else its own field says so
+            unfit = registry.wrong_panel(registry.key(self.key).key_base, self.show, self.options)
+            if unfit:
+                raise ValidationError(unfit)
 
 
 class Annotation(models.Model):

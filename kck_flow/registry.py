@@ -13,7 +13,7 @@ import os
 import threading
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from django.db import router
 from . import counting
 from . import key as keys
 from .conf import conf
-from .dashboard import Dashboard
+from .dashboard import Dashboard, idle_options, show_of
 from .entry import Change
 from .errors import DeclarationError, UnknownPrimer
 from .key import Key
@@ -31,6 +31,7 @@ from .metric import MetricType
 from .primer import On, Primer, names_of, where
 from .process import Process
 from .stock import Flow, Stock
+from .timeframe import TimeFrame
 from .tracked import tracked_model
 
 if TYPE_CHECKING:
@@ -150,6 +151,49 @@ class Registry:
             return None
         self.dashboards[declared.slug] = made
         return made
+
+    def wrong_panel(
+        self, key_base: str, show: str, options: Mapping[str, Any], params: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """Return what is wrong with showing a product so: a sentence each, by ``key``, ``show`` or ``options``.
+
+        Args:
+            params: The names of the parameters that its dashboard has; None where the key says all.
+        """
+        primer = self.primers.get(key_base) or self.demand(key_base)
+        if primer is None:
+            return {"key": self.unknown(key_base)}
+        wrong: dict[str, str] = {}
+        if params is not None:
+            lacks = [one.name for one in primer.parameters if not one.has_default and one.name not in params]
+            if lacks:
+                wrong["key"] = (
+                    f"{key_base!r} needs {', '.join(map(repr, lacks))}, which the dashboard has no parameter for."
+                )
+        kind = "process" if isinstance(primer, Process) else "frame" if isinstance(primer, TimeFrame) else ""
+        try:
+            idle = idle_options(show_of(kind, show), options)
+        except ValueError as error:
+            return wrong | {"show": str(error)}
+        facet = options.get("facet")
+        if isinstance(facet, str) and "facet" not in idle:
+            known = self.facets_of(primer)
+            if facet not in known:
+                idle["facet"] = (
+                    f"{key_base!r} has no facet {facet!r}. Its facets are: {', '.join(known) or 'none'}."
+                )
+        return wrong | ({"options": " ".join(idle.values())} if idle else {})
+
+    def facets_of(self, primer: Primer) -> list[str]:
+        """Return the names of a stock's or flow's facets, of a process those of its parts; none of other products."""
+        if isinstance(primer, Process):
+            try:
+                parts = [one for side in self.parts(primer) for one in side]
+            except DeclarationError:
+                return []  # told by the checks
+        else:
+            parts = [primer] if isinstance(primer, (Stock, Flow)) else []
+        return list(dict.fromkeys(facet.name for one in parts for facet in one.facets))
 
     def no_metric_type(self, name: str) -> str:
         """Return the sentence for a type of metric that nobody declares."""

@@ -28,6 +28,7 @@ from .reading import Trend
 
 WIDTH, HEIGHT = 960, 300
 NARROW_WIDTH, NARROW_HEIGHT = 360, 240
+HALF_WIDTH, HALF_HEIGHT = 560, 260  # where two stand beside each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,16 @@ def chart_of(
     notes: Sequence[Annotation] = (),
     theme: str = "",
     width: int = WIDTH,
+    height: int = HEIGHT,
+    show: str = "",
 ) -> Chart:
-    """Return the chart of one product over a range: bars of what is added up, a line of what is held."""
-    sheet = sheet_of(words, over, f"c{words.key.digest.hex[:10]}", theme=theme, width=width)
+    """Return the chart of one product over a range: bars of what is added up, a line of what is held.
+
+    Args:
+        show: ``bars`` or ``line``, whatever it is.
+    """
+    as_bars = show == "bars" or (show != "line" and words.rollup == "sum")
+    sheet = sheet_of(words, over, f"c{words.key.digest.hex[:10]}", theme=theme, width=width, height=height)
     series = [Series(words.label, trend.points)]
     if trend.older:
         series.append(Series(over.compared_text, trend.older, compares=True))
@@ -93,7 +101,7 @@ def chart_of(
     goal = Goal(words.goal, _("goal %(goal)s") % {"goal": words.number(words.goal)}) if aimed else None
 
     def draw(on: Sheet) -> str:
-        if words.rollup == "sum":
+        if as_bars:
             # An older range beside each bar would be a picture of neither.
             return bars(series[:1], on, goal=goal, annotations=notes)
         return lines(
@@ -106,7 +114,7 @@ def chart_of(
 
     if theme:
         return Chart(draw(sheet), "", sentence, table(series, sheet))
-    kind = zooming.BAR if words.rollup == "sum" else zooming.LINE
+    kind = zooming.BAR if as_bars else zooming.LINE
     shown = [(zooming.OLDER if one.compares else kind, one) for one in series]
     points = zooming.points(shown, over, form=words.form, goal=goal, notes=notes)
     return Chart(draw(sheet), draw(narrowed(sheet)), sentence, table(series, sheet), points)

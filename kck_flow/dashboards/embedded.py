@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch
@@ -12,21 +12,17 @@ from django.utils.safestring import SafeString, mark_safe
 
 from .. import clock, wording
 from ..cache.facade import Cache
-from ..codec import encode_plain
-from ..drawing.bars import bars
+from ..dashboard import SHOWS as SHOWS
 from ..drawing.charts import sparkline
-from ..drawing.lines import lines
-from ..drawing.sheet import Series, Sheet
+from ..drawing.sheet import Sheet
 from ..key import Key
 from ..permission import VIEW, may
 from ..registry import registry
-from . import drawn, ranges, reading, tiles
+from . import pieces, ranges, reading
+from .captions import Caption
 from .pages import href
 from .ranges import Range
 from .reading import Shown, Trend
-
-SHOWS: Final = ("auto", "number", "line", "bars", "table", "value")
-_LETTER: Final = {"hour": "h", "day": "d", "week": "w", "month": "m"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +46,9 @@ def over_of(last: Any = None, by: str = "", compare: str = "none") -> tuple[str,
         ValueError: there is no such range.
     """
     by = by or "day"
-    if by not in _LETTER:
-        raise ValueError(f"by is one of {', '.join(_LETTER)}, not {by!r}.")
-    named = f"{30 if last is None else last}{_LETTER[by]}"
+    if by not in pieces.LETTER:
+        raise ValueError(f"by is one of {', '.join(pieces.LETTER)}, not {by!r}.")
+    named = f"{30 if last is None else last}{pieces.LETTER[by]}"
     _range(named, by, compare)
     return named, by, compare
 
@@ -134,7 +130,7 @@ class Reads:
         words = shown.caption if shown is not None else None
         if shown is not None and not shown.has_value:
             return str(wording.STATES[shown.state])
-        return value_text(value, words, unit)
+        return pieces.value_text(value, words, unit)
 
     def spark(self, ask: Ask, theme: str = "") -> SafeString:
         """Return how a product went, as a small picture; empty where there is nothing to be drawn."""
@@ -154,72 +150,44 @@ class Reads:
         return mark_safe(f'<span class="kck-spark">{sparkline(trend.points, sheet)}</span>')
 
     def panel(self, ask: Ask, show: str, options: Mapping[str, Any]) -> str:
-        """Return a panel: a number with its change and its picture, a chart with its sentence and table, a table alone,
-        or a value.
+        """Return a panel as a dashboard has it: a number with its change and its picture, a chart with its sentence and
+        table, a table alone, a value, a process's diagram, the coverage of a stream.
 
         Args:
             show: One of ``SHOWS``.
-            options: ``title, goal, theme``.
+            options: ``title, goal, facet, theme``.
+
+        Raises:
+            ValueError: that does not show this kind of product, or it has no such facet.
         """
         shown = self.of(ask)
         if shown is None:
             return ""
-        if options.get("title") or options.get("goal") is not None:
-            goal = options.get("goal", shown.caption.goal)
-            shown = replace(
-                shown,
-                caption=replace(shown.caption, label=options.get("title") or shown.caption.label, goal=goal),
-            )
-        trend = self.trends.get(ask, Trend())
-        over = self.over(ask.over or over_of())
-        context: dict[str, Any] = {
-            "shown": shown,
-            "label": shown.caption.label,
-            "href": _href(shown),
-            "state": shown.state,
-            "chip": tiles.state_text(shown),
-            "show": show,
-        }
-        if show in ("auto", "number"):
-            context["tile"] = tiles.tile(shown, trend, over, "")
-            context["spark"] = self.spark(ask, str(options.get("theme", "")))
-        elif show == "value":
-            context["value"] = self.text(ask, unit=True)
-        else:
-            chart = drawn.chart_of(shown.caption, trend, over, theme=str(options.get("theme", "")))
-            context["table"] = chart.table
-            context["sentence"] = chart.sentence
-            context["note"] = tiles.nothing_text(shown, trend) if not trend.points else ""
-            if show != "table":
-                context["svg"] = self._redrawn(
-                    shown, trend, over, show, chart.svg, str(options.get("theme", ""))
-                )
-        return render_to_string("kck_flow/embedded.html", context)
-
-    def _redrawn(self, shown: Shown, trend: Trend, over: Range, show: str, svg: str, theme: str) -> str:
-        """Return a chart as bars or a line, whichever is asked for."""
-        if show == ("bars" if shown.caption.rollup == "sum" else "line"):
-            return svg
-        sheet = drawn.sheet_of(shown.caption, over, self._id(), theme=theme)
-        series = [Series(shown.caption.label, trend.points)]
-        return bars(series, sheet) if show == "bars" else lines(series, sheet)
+        theme = str(options.get("theme") or "")
+        own = {name: options[name] for name in ("title", "goal", "facet") if options.get(name) is not None}
+        wrong = registry.wrong_panel(ask.key.key_base, show, own) if shown.caption.primer is not None else {}
+        if wrong:
+            raise ValueError(" ".join(wrong.values()))
+        slug = self._id()
+        piece = pieces.piece_of(
+            pieces.Ask(ask.key, show, self.over(ask.over or over_of()), own),
+            shown,
+            self.trends.get(ask, Trend()),
+            self.user,
+            slug=slug,
+            suffix=slug,
+            theme=theme,
+            phone=False,
+            link=_href,
+        )
+        spark = self.spark(ask, theme) if piece.tile is not None else ""
+        return render_to_string(
+            "kck_flow/embedded.html", {"piece": piece, "tile": piece.tile, "spark": spark}
+        )
 
     def _id(self) -> str:
         self.drawn += 1
         return f"kt{self.drawn}"
-
-
-def value_text(value: Any, words: Any, unit: bool) -> str:
-    """Return a value as people read it: numbers as their product has them, texts as they are, the rest as JSON."""
-    if isinstance(value, Mapping) and reading.number_of(value) is not None:
-        value = reading.number_of(value)
-    if value is None:
-        return wording.MISSING
-    if words is not None and reading.number_of(value) is not None:
-        return str(words.with_unit(value) if unit else words.number(value))
-    if isinstance(value, str):
-        return value
-    return encode_plain(value)
 
 
 def key_of(text: Any) -> Key:
@@ -227,8 +195,8 @@ def key_of(text: Any) -> Key:
     return registry.key(text if isinstance(text, Key) else str(text))
 
 
-def _href(shown: Shown) -> str:
+def _href(words: Caption, _over: Range) -> str:
     try:
-        return href(shown.caption)
+        return href(words)
     except NoReverseMatch:
         return ""

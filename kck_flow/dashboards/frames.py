@@ -15,7 +15,6 @@ from ..key import Key
 from ..streams import frames
 from ..timeframe import TimeFrame
 from ..windows import week_start
-from . import overview
 from .captions import caption
 from .drawn import NARROW_WIDTH, moment
 from .pages import Page, address
@@ -77,7 +76,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
         words.label,
         columns=COLUMNS,
         rows=told,
-        meta={"key": str(key), "label": words.label, "kind": "frame", **overview.range_meta(over)},
+        meta={"key": str(key), "label": words.label, "kind": "frame", **over.told()},
         context={
             "words": words,
             "description": words.description,

@@ -20,9 +20,9 @@ from ..primer import Primer
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from . import overview, reading
+from . import reading
 from .captions import Caption, captions
-from .drawn import flows_chart, notes_of, sheet_of
+from .drawn import HEIGHT, WIDTH, flows_chart, notes_of, sheet_of
 from .faces import Refused
 from .pages import Page, href, point_row
 from .ranges import BadParameter, Range
@@ -33,11 +33,14 @@ _Lines = Sequence[tuple[str, Sequence[Point]]]
 MOST_VALUES = 8  # of a facet: the rest is "other"
 
 
-def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page:
+def page(
+    key: Key, process: Process, user: Any, over: Range, split: str, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Page:
     """Return a process over a range.
 
     Args:
         split: By which facet; empty for none.
+        size: Width and height of its chart on a desk.
 
     Raises:
         Refused: not all of it is captured, or the range does not fit its windows.
@@ -59,7 +62,15 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
     sentence = _sentence(main, told, words, over)
     into = _("Into and out of %(label)s") % {"label": words[main].label}
     sheet = replace(
-        sheet_of(mine, over, f"f{key.digest.hex[:10]}", title=f"{mine.label}: {into}"), description=sentence
+        sheet_of(
+            mine,
+            over,
+            f"f{key.digest.hex[:10]}",
+            width=size[0],
+            height=size[1],
+            title=f"{mine.label}: {into}",
+        ),
+        description=sentence,
     )
     id = f"d{key.digest.hex[:10]}"
     boxes, pipes = drawn_parts(stocks, flows, told, words, over)
@@ -88,7 +99,7 @@ def page(key: Key, process: Process, user: Any, over: Range, split: str) -> Page
             "balanced": told["balanced"],
             "stocks": told["stocks"],
             "flows": told["flows"],
-            **overview.range_meta(over),
+            **over.told(),
         },
         context={
             "mine": mine,

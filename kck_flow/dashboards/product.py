@@ -18,7 +18,7 @@ from ..permission import may
 from ..process import Process
 from ..registry import registry
 from ..timeframe import TimeFrame
-from . import frames, known, members, overview, processes, reading, sliced, tiles
+from . import frames, known, members, processes, reading, sliced, tiles
 from .ages import aged
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
@@ -133,7 +133,7 @@ def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Sli
             "value": tiles.headline(shown, trend, over),
             "before": trend.before,
             "facet": {one.name: one.text} if one is not None else None,
-            **overview.range_meta(over),
+            **over.told(),
         },
         context=context,
         picture=lambda theme, width: chart_of(words, trend, over, notes=notes, theme=theme, width=width).svg,

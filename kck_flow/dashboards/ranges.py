@@ -166,6 +166,19 @@ class Range:
         day = WEEKDAYS[week_start()]
         return _("%(zone)s · weeks start %(day)s") % {"zone": self.zone.key, "day": day}
 
+    def told(self) -> dict[str, Any]:
+        """Return what JSON says of it."""
+        before = self.before()
+        return {
+            "from": self.start.astimezone(self.zone).isoformat(),
+            "to": self.end.astimezone(self.zone).isoformat(),
+            "by": self.by,
+            "zone": self.zone.key,
+            "compare": self.compare,
+            "compared_from": before[0].astimezone(self.zone).isoformat() if before else None,
+            "compared_to": before[1].astimezone(self.zone).isoformat() if before else None,
+        }
+
     def is_over(self, end: datetime) -> bool:
         """Whether a step that ends so is over."""
         return end <= self.now

@@ -14,6 +14,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext as _
+
 from .. import clock, spread
 from ..cache import behind, counted, flows, framed, history, measured, past, processes
 from ..cache import topics as told_topics
@@ -34,8 +36,9 @@ from ..store.refreshes import instant
 from ..store.session import caller
 from ..timeframe import TimeFrame
 from ..topic import Topic
+from ..windowed import Windowed
 from .captions import Caption, captions
-from .ranges import Range
+from .ranges import MOST_STEPS, Range
 
 logger = logging.getLogger("kck_flow")
 
@@ -318,15 +321,35 @@ def _one(key: Key, over: Range) -> Sequence[Point] | Exception:
         if primer is None or isinstance(primer, Process):
             return []
         if isinstance(primer, TimeFrame):
-            return Cache.get_instance().series(key, over.first, over.until)
+            return Cache.get_instance().series(key, over.first, over.until, _size(primer, key, over))
         if isinstance(primer, Topic):
-            return told_topics.series(key, primer, over.first, over.until, None) if primer.sizes else []
+            if not primer.sizes:
+                return []
+            return told_topics.series(key, primer, over.first, over.until, _size(primer, key, over))
         if not primer.keep_history:
             return []
         found = history.series(key, over.first, over.until, by=over.by)
         return [Point(one.start, one.end, number_of(one.value), one.complete) for one in found]
     except (ValueError, KckFlowError) as error:
         return error
+
+
+def _size(primer: Windowed, key: Key, over: Range) -> str | None:
+    """Return which of its windows' sizes shows a product over a range: the longest that is no longer than a step.
+
+    Raises:
+        ValueError: even those are too many.
+    """
+    lengths = {}
+    for name, window in primer.sizes.items():
+        begins = window.start_of(over.start)
+        lengths[name] = window.after(begins) - begins
+    named = key.params.get("size")
+    fit = [name for name, length in lengths.items() if length <= _LONGEST[over.by]]
+    size = named if named in lengths else max(fit or lengths, key=lambda name: lengths[name])
+    if (over.until - over.first) / lengths[size] > MOST_STEPS:
+        raise ValueError(_("Its windows are too many to be shown over this range: ask for a shorter one."))
+    return size or None
 
 
 def trend_of(

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.utils.translation import ngettext
+
 from ..cache import flows, past
 from ..entry import Point
 from ..errors import KckFlowError
@@ -19,6 +21,8 @@ from . import reading
 from .captions import Caption, retitled
 from .members import as_text, facet_text
 from .ranges import BadParameter, Range
+
+MOST = 5  # values that are told apart in one picture: the rest is "others"
 
 
 @dataclass(frozen=True)
@@ -100,23 +104,99 @@ def shown(whole: reading.Shown, one: Slice) -> reading.Shown:
 def trend(of: reading.Shown, one: Slice, over: Range) -> reading.Trend:
     """Return a facet value over a range, beside the older one, as ``reading.trends`` does the whole."""
     words: Caption = of.caption
-    primer = registry.primers.get(of.key.key_base)
     found: Sequence[Point] | Exception
     try:
-        if isinstance(primer, Flow):
-            found = flows.series(of.key, primer, over.first, over.until, over.by, one.name)
-        else:
-            assert isinstance(primer, Stock)
-            found = past.series(of.key, primer, over.first, over.until, reading.steps_of(over), one.name)
-        found = points(found, one)
+        found = points(_series(of.key, over, one.name), one)
     except (ValueError, KckFlowError) as error:
         found = error
     return reading.trend_of(words, found, over, of)
 
 
+def _series(key: Key, over: Range, facet: str) -> Sequence[Point]:
+    """Return a stock or a flow over a range and the one that it is compared with: its points' values are by facet
+    value. Raises ValueError, KckFlowError.
+    """
+    primer = registry.primers.get(key.key_base)
+    if isinstance(primer, Flow):
+        return flows.series(key, primer, over.first, over.until, over.by, facet)
+    assert isinstance(primer, Stock)
+    return past.series(key, primer, over.first, over.until, reading.steps_of(over), facet)
+
+
 def points(found: Sequence[Point], one: Slice) -> list[Point]:
     """Return the points of a facet as those of one of its values."""
     return [replace(point, value=one.part(point.value)) for point in found]
+
+
+# -- all values of one facet
+
+
+@dataclass(frozen=True)
+class Named:
+    """A facet: its name, and as people read it."""
+
+    name: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One value of a facet over a range: in words, its number in all (of a stock: in the end), step by step."""
+
+    text: str
+    total: Any
+    points: Sequence[Point]
+
+
+def facet_of(primer: Any, name: Any) -> Named | None:
+    """Return a facet of a stock, a flow or a process by its name; None where there is none."""
+    if not isinstance(name, str) or primer is None or name not in registry.facets_of(primer):
+        return None
+    own = {one.name: str(one.label) for one in getattr(primer, "facets", ()) or ()}
+    return Named(name, own.get(name, name))
+
+
+def by_value(of: reading.Shown, name: str, over: Range) -> list[Part] | str:
+    """Return a stock or a flow by the values of a facet, the largest first, those beyond ``MOST`` together; or why that
+    is not known.
+    """
+    try:
+        found = [one for one in _series(of.key, over, name) if one.end > over.start and one.start < over.end]
+    except (ValueError, KckFlowError) as error:
+        return str(error)
+    if over.complete:
+        found = [one for one in found if one.complete]
+    held = of.caption.kind == "stock"
+    counts = of.value.get("facets", {}).get(name) if isinstance(of.value, Mapping) else None
+    if held and isinstance(counts, Mapping):
+        # The step that lasts has what the stock holds now, as its number does.
+        found = [
+            replace(one, value=counts) if reading.is_in_progress(one, over.now) else one for one in found
+        ]
+    known = [one.value for one in found if isinstance(one.value, Mapping)]
+    totals: dict[Any, Any] = {}
+    for row in known[-1:] if held else known:
+        for value, number in row.items():
+            totals[value] = totals.get(value, 0) + (number or 0)
+    ranked = sorted(totals, key=lambda value: (-totals[value], str(value)))
+    parts = [
+        Part(facet_text(value), totals[value], [_part(one, [value]) for one in found])
+        for value in ranked[:MOST]
+    ]
+    others = ranked[MOST:]
+    if others:
+        text = ngettext("%(count)s other", "%(count)s others", len(others)) % {"count": len(others)}
+        parts.append(
+            Part(text, sum(totals[value] for value in others), [_part(one, others) for one in found])
+        )
+    return parts
+
+
+def _part(point: Point, values: Sequence[Any]) -> Point:
+    """Return what some values of a facet have of a point: None where that is not known."""
+    if not isinstance(point.value, Mapping):
+        return replace(point, value=None)
+    return replace(point, value=sum(point.value.get(value) or 0 for value in values))
 
 
 def choices(facets: Sequence[Mapping[str, Any]], chosen: Slice | None) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from ..metric import rolled
 from ..windows import UNITS
 from .ages import aged, with_age
 from .captions import Caption
+from .pages import short
 from .ranges import Range
 from .reading import Shown, Trend, comparable
 
@@ -62,15 +63,20 @@ class Tile:
     rows_href: str = ""
     wide: bool = False
     chip: str = ""
+    suffix: str = ""
 
     @property
     def slug(self) -> str:
         """An id for the page's own use."""
-        return f"k{self.key.digest.hex[:12]}"
+        return f"k{self.key.digest.hex[:12]}{self.suffix}"
 
 
-def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
-    """Return the tile of a product."""
+def tile(shown: Shown, trend: Trend | None, over: Range, href: str, suffix: str = "") -> Tile:
+    """Return the tile of a product.
+
+    Args:
+        suffix: What tells it from another tile of the same product on its page.
+    """
     words = shown.caption
     number = headline(shown, trend, over)
     made = Tile(
@@ -83,6 +89,7 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str) -> Tile:
         state_text(shown),
         href=href,
         chip=chip(shown),
+        suffix=suffix,
     )
     before = trend.before if trend is not None else None
     now = comparable(words, trend, over) if trend is not None and words.rollup != "last" else number
@@ -286,3 +293,33 @@ def freshness(shown: Sequence[Shown]) -> tuple[str, str]:
         when = aged(min(due), shown[0].now, "ahead")
         parts.append(with_age(_("next refresh %(when)s"), when=when))
     return worst, format_html_join(" · ", "{}", ((part,) for part in parts))
+
+
+# -- as JSON and CSV have it
+
+ROW = (
+    "section", "key", "label", "kind", "value", "unit", "state", "computed_at", "before", "change", "direction", "tone",
+    "goal",
+)  # fmt: skip
+
+
+def row(section: str, made: Tile, shown: tuple[Shown, Tile, Trend], over: Range) -> dict[str, Any]:
+    """Return a tile as JSON and CSV have it."""
+    one, _tile, trend = shown
+    value = headline(one, trend, over)
+    known = trend.before is not None and value is not None
+    return {
+        "section": section,
+        "key": short(one.key),
+        "label": made.label,
+        "kind": one.caption.kind,
+        "value": value,
+        "unit": one.caption.unit_of(value),
+        "state": one.state,
+        "computed_at": one.computed_at.isoformat() if one.computed_at and one.version else None,
+        "before": trend.before if known else None,
+        "change": made.change or None,
+        "direction": made.direction or None,
+        "tone": made.tone or None,
+        "goal": one.caption.goal,
+    }

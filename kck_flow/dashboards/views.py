@@ -18,7 +18,7 @@ from ..key import Key
 from ..metric import Metric
 from ..permission import EXPORT, VIEW, allows, is_known, may, may_all
 from ..registry import registry
-from . import faces, lists, overview, product, ranges
+from . import declared, faces, lists, overview, product, ranges
 from .faces import Refused
 from .pages import Page, address
 from .visitors import user_of
@@ -63,7 +63,7 @@ def show_dashboard(
         if not allows(found.permission, user, VIEW, found):
             raise refusal(user, f"the dashboard {slug!r}")
         params = lists.parameters_of(found, rest or "")
-        return overview.dashboard(found, params, user, range_of(request))
+        return declared.page(found, params, user, range_of(request))
 
     return faces.respond(request, face, build, known=ranges.PARAMETERS, frame=frame_of(request, "dashboards"))
 

@@ -1,9 +1,9 @@
 """Products in any template: ``{% load kck_flow %}``.
 
 ``{% kck_value "title/5" %}`` is a value, ``{% kck_sparkline "active" %}`` how it went, ``{% kck_panel "active"
-show="bars" last=30 %}`` both. The first tag of a page reads what all its tags ask for, those of the templates that it
-extends and includes too; none computes, unless told to (``prime=True``). What the request's user may not see is left
-out.
+show="bars" last=30 %}`` a panel as dashboards have them. The first tag of a page reads what all its tags ask for, those
+of the templates that it extends and includes too; none computes, unless told to (``prime=True``). What the request's
+user may not see is left out.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class SparklineNode(ProductNode):
 
 
 class PanelNode(ProductNode):
-    known = ("show", "last", "by", "compare", "title", "goal", "theme")
+    known = ("show", "last", "by", "compare", "title", "goal", "facet", "theme")
     with_series = True
     compares = "previous"
 
@@ -101,7 +101,11 @@ class PanelNode(ProductNode):
         show = given.pop("show", "auto")
         if show not in SHOWS:
             raise template.TemplateSyntaxError(f"kck_panel: show is one of {', '.join(SHOWS)}, not {show!r}.")
-        return mark_safe(reads.panel(self.ask(context), show, given))
+        ask = self.ask(context)
+        try:
+            return mark_safe(reads.panel(ask, show, given))
+        except ValueError as error:
+            raise template.TemplateSyntaxError(f"kck_panel: {error}") from None
 
 
 def _tag(kind: type[ProductNode]) -> Any:

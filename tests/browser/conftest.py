@@ -16,7 +16,7 @@ from django.db import connections
 from django.test import override_settings
 from pytest_django.live_server_helper import LiveServer
 
-from kck_flow import Cache, Metric, Process, clock
+from kck_flow import Cache, Dashboard, Metric, Panel, Process, Section, clock
 from kck_flow.models import Annotation
 from kck_flow.refresh import collecting
 from kck_flow.registry import registry
@@ -45,6 +45,26 @@ class Opened(Metric):
         return Account.objects.count()
 
 
+class Board(Dashboard):
+    """Everything at once."""
+
+    slug, label = "board", "Board"
+    panels = [
+        Section("Now", ["paying", Panel("trial", title="Trying"), Panel("b_opened", "value")]),
+        Section(
+            "Over time",
+            [
+                Subscriptions,
+                Panel("b_accounts", "flows", by="hour", last=24),
+                Panel("signing_up", "bars", by="hour", last=24, facet="plan"),
+                Panel("paying", "table", facet="plan"),
+                Panel("p_signups", "line", goal=30),
+                Panel("p_signups", "bars", wide=True),
+            ],
+        ),
+    ]
+
+
 @pytest.fixture(scope="module")
 def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
     """The address of the living site's overview: one site for all that look at it."""
@@ -62,6 +82,8 @@ def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
         server = LiveServer("localhost")
         try:
             stack.enter_context(registered(Subscriptions, Opened, Signups, Share, Broken))
+            registry.register_dashboard(Board)
+            stack.callback(registry.dashboards.pop, "board")
             _live()
             yield f"{server.url}/x/y/"
         finally:

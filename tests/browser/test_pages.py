@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.needs_browser, pytest.mark.once("newest")]
 
 PAGES = (
     "", "processes", "processes/b_accounts", "metrics", "metrics/p_signups", "metrics/p_share", "metrics/p_broken",
-    "products", "products/b_opened", "frames", "dashboards", "products/nothing",
+    "products", "products/b_opened", "frames", "dashboards", "dashboards/board", "products/nothing",
 )  # fmt: skip
 MODES = {"light": {}, "dark": {"dark": True}, "phone": {"width": 390}, "zoomed": {"width": 640}}
 Opened = Callable[..., Any]
@@ -63,6 +63,19 @@ def test_no_page_violates_its_policy_not_even_under_the_pointer(site: str, opene
             if chart.is_visible():
                 chart.hover()
         page.context.close()
+
+
+def test_panels_move_where_they_stand(site: str, opened: Opened) -> None:
+    page = opened(f"{site}dashboards/board")
+    table = page.get_by_role("group", name="Accounts that pay, deleted ones too by plan").locator("table")
+    diagram = page.locator(".kck-panel .kck-picture:visible")
+    before, drawn = table.inner_text(), diagram.inner_html()
+    elsewhere(lambda: Account.objects.create(state="active", plan="gold"))
+    _look_again(page)
+    table.get_by_text("gold").wait_for()
+    assert "gold" not in before
+    assert diagram.inner_html() != drawn
+    page.context.close()
 
 
 def test_numbers_move_where_they_stand_and_nothing_is_sent_twice(site: str, opened: Opened) -> None:

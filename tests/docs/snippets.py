@@ -283,13 +283,14 @@ def sitting(folder: Path) -> Iterator[Sitting]:
 
     before = dict(sys.modules)
     sys.modules["shop"], sys.modules["shop.models"] = tests.shop, tests.shop.models
-    declared = list(registry.classes)
+    declared, dashboards = list(registry.classes), dict(registry.dashboards)
     testing.reset()
     reader = Sitting(folder)
     try:
         yield reader
     finally:
         reader.settings.close()
+        registry.dashboards = dashboards
         for one in set(registry.classes) - set(declared):
             registry.withdraw(one)
         for one in declared:  # what a page has said anew is again what it was

@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from django.db.models import Q, Sum
-from kck_flow import Cache, Facet, Flow, Metric, Process, Stock, cron
+from kck_flow import Cache, Dashboard, Facet, Flow, Metric, Panel, Process, Section, Stock, cron
 
 from shop.models import Account
 
@@ -100,3 +100,22 @@ class SignUps(Metric):
 
     def compute(self, key, span):
         return Account.objects.filter(signed_up_at__gte=span.start, signed_up_at__lt=span.end).count()
+
+
+class Growth(Dashboard):  # panels with "last" keep a range of their own; the others follow the time bar
+    """How the subscriptions grow."""
+
+    slug = "growth"
+    panels = [
+        Section("Where we stand", [Active, PastDue, MonthlyRevenue, ConversionRate]),
+        Section(
+            "How it moves",
+            [
+                Subscriptions,
+                Panel("subscriptions", "flows", by="month", last=12),
+                Panel("signing_up", "bars", by="month", last=12, facet="country"),
+                Panel("active", "line", facet="plan"),
+                Panel("active", "table", facet="plan"),
+            ],
+        ),
+    ]
