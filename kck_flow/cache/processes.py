@@ -300,6 +300,11 @@ class _Seen:
         """Whether the flows account for a stock up to an instant: its book was open by then."""
         return self.knows(one) and (end is None or self.books[one.found.generation][1] <= end.timestamp())
 
+    def counts(self, one: Member, side: int) -> bool:
+        """Whether all flows into or out of a stock are counted, from some instant on."""
+        moving = {link.flow for link in one.links if link.side == side}
+        return all(self.families.get(number, (None,))[0] is not None for number in moving)
+
     def moves(self, one: Member, side: int, split: bool, *places: int) -> dict[str, int]:
         """Return what flows moved into or out of a stock, by facet value (or in all), at some places."""
         found: dict[str, int] = defaultdict(int)
@@ -402,7 +407,10 @@ def _stock(
     knows = seen.accounts(one, end) and live is None
     total["since"] = instant(opened)
     if start is not None:  # of no period, in and out are known from the opening on
-        total |= {"in": ins, "out": outs}
+        total |= {
+            name: moved if seen.counts(one, side) else None
+            for name, side, moved in (("in", IN, ins), ("out", OUT, outs))
+        }
     if live is not None:
         return total | {"count": live if end is None else None}
     held = sum(seen.held[generation, False].values())
@@ -443,6 +451,7 @@ def _values(
         return None
     generation = one.found.generation
     told = place in linking.told_facets(one.found, one.links)
+    told = told and seen.counts(one, IN) and seen.counts(one, OUT)
     sides = {side: seen.moves(one, side, True, WITHIN) for side in (IN, OUT)}
     marked = {side: seen.marked(one, side, True) for side in (IN, OUT)}
     opening, corrected = (seen.marks[generation, 0, side, True] for side in (0, 2))
@@ -484,8 +493,10 @@ def _flows(
             "since": made_at,
             "complete": found.generation not in seen.missing,
         }
-        if not row["count"] and end is not None and made_at is not None and end <= made_at:
-            row["count"] = None  # nothing was counted then: that is no zero
+        if made_at is None:
+            row |= {"count": None, "complete": False}  # no trigger counts it yet: that is no zero
+        elif not row["count"] and end is not None and end <= made_at:
+            row["count"] = None  # nothing was counted then
         counted_by: tuple[int, list[Member]] | None = None
         if start is None:
             # As its stocks, since their opening, where one side of it is wholly among them.
@@ -572,7 +583,11 @@ def _by_step(
     """Return the period step by step: each with its stocks and flows."""
     held = {name: one["opening"] for name, one in stocks.items()}
     # Since when each flow counts: before, nothing was counted, and that is no zero.
-    since = {known.generation: seen.families.get(known.generation, (None,))[0] for _, known in plan.flows}
+    since = {
+        known.generation: float("inf") if at is None else at
+        for _, known in plan.flows
+        for at in [seen.families.get(known.generation, (None,))[0]]
+    }
     members = {one.stock.name: one for one in plan.members}
     names = {known.generation: flow.name for flow, known in plan.flows}
     found = []
@@ -584,7 +599,7 @@ def _by_step(
             by_flow: dict[str, int | None] = {}
             for side in (IN, OUT):
                 moving = {link.flow for link in one.links if link.side == side}
-                counting = {number: (since.get(number) or 0) < after.timestamp() for number in moving}
+                counting = {number: since.get(number, 0.0) < after.timestamp() for number in moving}
                 counts = {
                     number: seen.steps[one.found.generation, number, side].get(at, 0) for number in moving
                 }
@@ -604,7 +619,7 @@ def _by_step(
         for flow, known in plan.flows:
             left = [members[name] for name, _ in known.sources if name in members]
             out = sum(seen.steps[one.found.generation, known.generation, OUT].get(at, 0) for one in left)
-            began = since.get(known.generation) or 0
+            began = since[known.generation]
             count: int | None = seen.steps[0, known.generation, 0].get(at, 0)
             if not count and began >= after.timestamp():
                 count = None

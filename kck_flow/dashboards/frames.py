@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from .. import wording
+from .. import spread, wording
+from ..cache import horizon
 from ..drawing.coverage import Coverage, Span, State, coverage
 from ..drawing.sheet import Sheet
 from ..key import Key
+from ..permission import may
 from ..streams import frames
 from ..timeframe import TimeFrame
 from ..windows import week_start
 from .captions import caption
 from .drawn import NARROW_WIDTH, moment
-from .pages import Page, address
+from .pages import Page, address, deed_address
 from .ranges import Range
+
+logger = logging.getLogger("kck_flow")
 
 COLUMNS = (
     "key",
@@ -34,12 +41,24 @@ COLUMNS = (
     "error",
 )
 MOST_FRAMES = 5000
+NEVER_PLANNED = "never planned"
+_WORDS: Mapping[str, Any] = {
+    "closed": gettext_lazy("closed"),
+    "planned": gettext_lazy("planned"),
+    "computing": gettext_lazy("being computed"),
+    "failed": gettext_lazy("failed"),
+    "parked": gettext_lazy("parked"),
+    "skipped": gettext_lazy("skipped"),
+    "gap": gettext_lazy("gap"),
+}
 MOST_PRODUCTS = 40
 MOST_ROWS = 500
 
 
-def page(key: Key, primer: TimeFrame, over: Range) -> Page:
-    """Return the frames of a product, of one size, or of all products of a family, over a range."""
+def page(key: Key, primer: TimeFrame, over: Range, user: Any = None) -> Page:
+    """Return the frames of a product, of one size, or of all products of a family, over a range; what is missing, too,
+    and for who may have it computed, where.
+    """
     words = caption(key)
     size = _size(primer, key)
     chosen = _chosen(primer, key)
@@ -49,13 +68,17 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
         series = primer.series_key(params, size)
         found = frames.listed(str(series), over.start, over.end, limit=MOST_FRAMES)
         name = ", ".join(str(value) for value in params.values()) or words.label
-        spans.append(Coverage(name, list(_spans(primer, size, found, over))))
-        rows += found
+        stretches = list(_spans(primer, size, found, over, _reach(primer, params, size, found)))
+        spans.append(Coverage(name, stretches))
+        there = {row["start"] for row in found}
+        missing = [one for one in stretches if one.state == "gap" and one.start not in there]
+        rows += [*found, *(_gap(primer.key_at(params, size, one.start), one) for one in missing)]
     rows.sort(key=lambda row: (row["start"], row["key"]), reverse=True)
-    missing = sum(span.state == "gap" for one in spans for span in one.spans)
+    gaps = sum(span.state == "gap" for one in spans for span in one.spans)
+    process = may(user, "refresh", key)
     told = [_row(row, over) for row in rows]
     id = f"w{key.digest.hex[:10]}"
-    sentence = _sentence(words.label, rows, missing)
+    sentence = _sentence(words.label, rows, gaps)
 
     def draw(theme: str, width: int) -> str:
         sheet = Sheet(
@@ -83,8 +106,9 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
             "coverage": draw("", 960),
             "coverage_narrow": draw("", NARROW_WIDTH),
             "sentence": sentence,
+            "may_process": process,
             "policy": policy(primer),
-            "frames": [_shown(row, over) for row in rows[:MOST_ROWS]],
+            "frames": [_shown(row, over, process) for row in rows[:MOST_ROWS]],
             "left_out": max(len(rows) - MOST_ROWS, 0),
             "products_left_out": max(len(chosen) - MOST_PRODUCTS, 0),
             "sizes": [
@@ -96,7 +120,7 @@ def page(key: Key, primer: TimeFrame, over: Range) -> Page:
         },
         picture=draw,
         modified=max((row["closed_at"] for row in rows if row["closed_at"]), default=None),
-        facts=[missing, over.until.isoformat() if not rows else ""],
+        facts=[gaps, process, over.until.isoformat() if not rows else ""],
         keys=[key],
     )
 
@@ -113,10 +137,37 @@ def _chosen(primer: TimeFrame, key: Key) -> list[Mapping[str, Any]]:
     return [own] if None not in own.values() else list(primer.products())
 
 
-def _spans(primer: TimeFrame, size: str, found: Sequence[Mapping[str, Any]], over: Range) -> Iterator[Span]:
-    """Yield the stretches of a product's time: its frames, and the windows that have none though they are over."""
+@dataclass(frozen=True)
+class _Reach:
+    """Of which windows of a product there ought to be frames: those from ``first`` on that end by ``due``."""
+
+    first: datetime | None
+    due: datetime | None
+
+
+def _reach(
+    primer: TimeFrame, params: Mapping[str, Any], size: str, found: Sequence[Mapping[str, Any]]
+) -> _Reach:
+    """Return how far a product's frames ought to be: as far as its stream is, where that is in one of the project's
+    databases; else as far as they are (a page asks no other program).
+    """
+    own = dict(params)
+    try:
+        stream = (horizon.base_of(primer) or primer).stream_of(own)
+        if stream.database is not None:
+            seen = horizon.look(primer, own, spread.alias_of(primer))
+            return _Reach(seen.first, seen.due)
+    except Exception as error:  # the project's own code: what is there is shown all the same
+        logger.warning("page.unreadable key=%s error=%r", primer.name, error)
+    newest = frames.listed(str(primer.series_key(params, size)), limit=1)
+    return _Reach(min((row["start"] for row in found), default=None), newest[0]["end"] if newest else None)
+
+
+def _spans(
+    primer: TimeFrame, size: str, found: Sequence[Mapping[str, Any]], over: Range, reach: _Reach
+) -> Iterator[Span]:
+    """Yield the stretches of a product's time: its frames, and the windows that have none though they ought to."""
     by_start = {row["start"]: row for row in found}
-    first = min(by_start, default=None)
     start = primer.sizes[size].start_of(over.start)
     walked = 0
     while start < over.until and walked < MOST_FRAMES:
@@ -124,11 +175,28 @@ def _spans(primer: TimeFrame, size: str, found: Sequence[Mapping[str, Any]], ove
         row = by_start.get(start)
         if row is not None:
             yield Span(start, end, _state(row))
-        elif end > over.now - primer.lateness:
+        elif reach.first is None or start < reach.first:
+            pass  # before all that there is
+        elif reach.due is None or end > reach.due:
             yield Span(start, min(end, over.now), "in progress")
-        elif first is not None and start > first:
+        else:
             yield Span(start, end, "gap")
         start = primer.sizes[size].after(start)
+
+
+def _gap(key: Key, span: Span) -> dict[str, Any]:
+    """Return what is told of a window that was never planned, as of a frame."""
+    row: dict[str, Any] = dict.fromkeys(frames.NAMES)
+    return row | {
+        "key": str(key),
+        "start": span.start,
+        "end": span.end,
+        "state": "gap",
+        "complete": False,
+        "late": 0,
+        "attempts": 0,
+        "reason": NEVER_PLANNED,
+    }
 
 
 def _state(row: Mapping[str, Any]) -> State:
@@ -186,7 +254,7 @@ def _row(row: Mapping[str, Any], over: Range) -> dict[str, Any]:
     }
 
 
-def _shown(row: Mapping[str, Any], over: Range) -> dict[str, Any]:
+def _shown(row: Mapping[str, Any], over: Range, process: bool) -> dict[str, Any]:
     start, end = row["start"].astimezone(over.zone), row["end"].astimezone(over.zone)
     length = end - start
     by = "hour" if length < timedelta(hours=23) else "day" if length < timedelta(days=2) else "week"
@@ -195,15 +263,24 @@ def _shown(row: Mapping[str, Any], over: Range) -> dict[str, Any]:
         or row["parked_why"]
         or (row["last_error"].partition("\n")[0] if row["attempts"] else "")
     )
+    never = row["reason"] == NEVER_PLANNED
     return {
         "window": moment(start, end, by),
         "key": row["key"],
-        "state": row["state"],
+        "state": str(_WORDS.get(row["state"], row["state"])),
+        "process": deed_address(row["key"], "refresh") if process and _may_be_processed(row) else "",
         "incomplete": row["state"] == "closed" and not row["complete"],
         "items": wording.number(row["items"]),
         "late": wording.number(row["late"]) if row["late"] else "",
         "revision": wording.number(row["revision"]),
         "took": wording.span(row["compute_ms"] / 1000) if row["compute_ms"] is not None else wording.MISSING,
-        "why": why,
+        "why": _("It was never planned: has a worker run meanwhile?") if never else why,
         "href": address("products", row["key"]),
     }
+
+
+def _may_be_processed(row: Mapping[str, Any]) -> bool:
+    """Whether somebody may want a frame computed: it is missing, failed, given up or not complete."""
+    if row["state"] == "planned":
+        return bool(row["attempts"])
+    return row["state"] != "computing" and not (row["state"] == "closed" and row["complete"])

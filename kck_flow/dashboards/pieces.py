@@ -328,15 +328,16 @@ def _process(piece: Piece, process: Process, user: Any, facet: sliced.Named | No
     piece.narrow = "" if theme else told["diagram_narrow"]
     piece.wide = True
     piece.ways = told["sentences"]
-    balanced = told["balanced"]
-    piece.books = {
-        True: ("fresh", _("The books balance.")),
-        False: ("failed", _("The books do not balance.")),
-        None: ("empty", _("The books cannot be told for this range.")),
-    }[balanced]
-    if told["facet_rows"]:
-        header = (facet.label if facet is not None else "", *(one["label"] for one in told["stocks"]))
-        piece.table = Table(header, tuple((row["value"], *row["cells"]) for row in told["facet_rows"]))
+    state = {True: "fresh", False: "failed", None: "empty"}[told["balanced"]]
+    piece.books = state, told["books_text"]
+    split = told["by_facet"]
+    if facet is not None and split is not None:
+        which = "stock" if split["stock_rows"] else "flow"
+        header = (facet.label, *(one["label"] for one in split[f"{which}s"]))
+        rows = split[f"{which}_rows"]
+        piece.table = Table(
+            header, tuple((row["value"], *(cell["number"] for cell in row["cells"])) for row in rows)
+        )
 
 
 def _coverage(piece: Piece, primer: TimeFrame, theme: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -20,7 +21,7 @@ from ..primer import Primer
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from . import reading
+from . import members, reading
 from .captions import Caption, captions
 from .drawn import HEIGHT, WIDTH, flows_chart, notes_of, sheet_of
 from .faces import Refused
@@ -57,7 +58,14 @@ def page(
     words = _words(parts)
     hidden = sum(not may(user, VIEW, part) for part in parts.values())
     mine = captions([key])[key]
-    balances = [balance(words[one.name], told["stocks"][one.name]) for one in stocks]
+    # Over a range that their books do not reach back to, or in which something was counted by no flow, only the whole
+    # time since they were opened can be told: by how much they are off is in there.
+    books = told
+    if told["balanced"] is None and over.end > over.now:
+        books = reading.books(key, process)
+    since = max((one["since"] for one in books["stocks"].values() if one["since"]), default=None)
+    since = since if books is not told and books["balanced"] is not None else None
+    balances = [balance(words[one.name], books["stocks"][one.name], user) for one in stocks]
     main = main_of(stocks, told)
     sentence = _sentence(main, told, words, over)
     into = _("Into and out of %(label)s") % {"label": words[main].label}
@@ -96,7 +104,8 @@ def page(
             "key": str(key),
             "label": mine.label,
             "kind": "process",
-            "balanced": told["balanced"],
+            "balanced": books["balanced"],
+            "balanced_since": since,
             "stocks": told["stocks"],
             "flows": told["flows"],
             **over.told(),
@@ -120,16 +129,17 @@ def page(
             "sentences": [flow_sentence(words, one, told["flows"][one.name], over) for one in flows],
             "rates": [row for one in flows if (row := rates(words[one.name], told["flows"][one.name]))],
             "balances": balances,
-            "balanced": told["balanced"],
+            "balanced": books["balanced"],
+            "books_text": books_text(books["balanced"], since),
             "chart": chart,
             "chart_title": into,
             "facets": facet_names(stocks, flows),
             "facet": facet,
-            "facet_rows": facet_rows(stocks, told, words, facet) if facet else [],
+            "by_facet": by_facet(stocks, flows, told, words, facet, over) if facet else None,
             "hidden": hidden,
         },
         picture=draw,
-        facts=[told["balanced"], told["stocks"], told["flows"], [one.text for one in notes]],
+        facts=[balances, told["stocks"], told["flows"], [one.text for one in notes]],
         keys=list(parts.values()),
         guard=lambda user: may(user, VIEW, key),
     )
@@ -154,8 +164,28 @@ def stock_change(words: Caption, told: Mapping[str, Any]) -> str:
     }
 
 
-def balance(words: Caption, told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the line of a stock's book: opening + in − out = closing, and whether that holds."""
+def books_text(balanced: bool | None, since: datetime | None) -> str:
+    """Return whether the books of a process balance, over its range or since they were opened."""
+    when = wording.instant(since) if since is not None else ""
+    if balanced is None:
+        return _("The books cannot be told for this range.")
+    if balanced:
+        return (
+            _("The books balance since they were opened, %(when)s.") % {"when": when}
+            if when
+            else _("The books balance.")
+        )
+    if when:
+        return _(
+            "The books do not balance: something moved since they were opened, %(when)s, and no flow counted it."
+        ) % {"when": when}
+    return _("The books do not balance.")
+
+
+def balance(words: Caption, told: Mapping[str, Any], user: Any) -> dict[str, Any]:
+    """Return the line of a stock's book: opening + in − out = closing, and whether that holds; where it does not, where
+    the rows are that it holds, as far as the user may see them.
+    """
     opening, came, went, count = (told[name] for name in ("opening", "in", "out", "count"))
     corrected, rest = told.get("corrected"), told.get("uncounted")
     if None in (opening, came, went, count):
@@ -179,6 +209,7 @@ def balance(words: Caption, told: Mapping[str, Any]) -> dict[str, Any]:
         "ok": not off,
         "off": off,
         "href": href(words),
+        "rows_href": members.rows_href(words.key, user) if off else "",
     }
 
 
@@ -197,7 +228,9 @@ def flow_sentence(
         "ends": f"{ends[0]} → {ends[1]}",
         "count": own.number(told["count"]),
         "href": href(own, over.given),
-        "complete": "" if told["complete"] else _("some were missed"),
+        "complete": ""
+        if told["complete"]
+        else (_("not counted yet") if told["since"] is None else _("some were missed")),
     }
 
 
@@ -325,30 +358,81 @@ def facet_names(stocks: Sequence[Stock], flows: Sequence[Flow]) -> list[str]:
     )
 
 
-def facet_rows(
-    stocks: Sequence[Stock], told: Mapping[str, Any], words: Mapping[str, Caption], facet: str
-) -> list[dict[str, Any]]:
-    """Return how many of each stock have which value of a facet, the largest first, the rest together."""
+def by_facet(
+    stocks: Sequence[Stock],
+    flows: Sequence[Flow],
+    told: Mapping[str, Any],
+    words: Mapping[str, Caption],
+    facet: str,
+    over: Range,
+) -> dict[str, Any]:
+    """Return a process by the values of a facet, the largest first, those beyond eight together: of each stock what it
+    holds, what came and went, of each flow what it moved. What is not known by this facet is left out.
+
+    Returns:
+        ``stocks`` and ``flows``: the parts that are told, as ``label`` and ``href``; ``stock_rows`` and ``flow_rows``:
+        dicts of ``value`` and ``cells``, which have ``number``, ``moved`` and ``href``.
+    """
+    held = {one.name: told["stocks"][one.name].get("facets") for one in stocks}
+    moved = {one.name: told["flows"][one.name].get("facets") for one in flows}
     totals: dict[Any, int] = {}
-    held: dict[str, dict[Any, int]] = {}
-    for stock in stocks:
-        for value, row in (told["stocks"][stock.name].get("facets") or {}).items():
-            held.setdefault(stock.name, {})[value] = row["count"] or 0
-            totals[value] = totals.get(value, 0) + (row["count"] or 0)
+    for counts in held.values():
+        for value, row in (counts or {}).items():
+            totals[value] = totals.get(value, 0) + (row["count"] or 0) + (row["in"] or 0) + (row["out"] or 0)
+    for flow in moved.values():
+        for value, number in (flow or {}).items():
+            totals[value] = totals.get(value, 0) + (number or 0)
     ranked = sorted(totals, key=lambda value: (-totals[value], str(value)))
-    rows = []
-    for value in ranked[:MOST_VALUES]:
-        cells = [words[one.name].number(held.get(one.name, {}).get(value, 0)) for one in stocks]
-        rows.append({"value": wording.MISSING if value is None else str(value), "cells": cells})
+    lines: list[tuple[str, list[Any]]] = [
+        (members.facet_text(value), [value]) for value in ranked[:MOST_VALUES]
+    ]
     others = ranked[MOST_VALUES:]
     if others:
-        cells = [
-            words[one.name].number(sum(held.get(one.name, {}).get(value, 0) for value in others))
-            for one in stocks
-        ]
         label = ngettext("%(count)s other", "%(count)s others", len(others)) % {"count": len(others)}
-        rows.append({"value": label, "cells": cells})
-    return rows
+        lines.append((label, others))
+    of_stocks = [one for one in stocks if held[one.name] is not None]
+    of_flows = [one for one in flows if moved[one.name] is not None]
+
+    def link(name: str, values: Sequence[Any]) -> str:
+        asked = members.given({facet: values[0]}) if len(values) == 1 else {}
+        return href(words[name], {**over.given, **asked}) if asked else ""
+
+    def stock_cell(name: str, values: Sequence[Any]) -> dict[str, str]:
+        rows = [(held[name] or {}).get(value) for value in values]
+        told = {which: _sum(rows, which) for which in ("count", "in", "out")}
+        number = words[name].number
+        moves = [
+            number(told[which], sign=True) if which == "in" else f"{wording.MINUS}{number(told[which])}"
+            for which in ("in", "out")
+            if told[which]
+        ]
+        return {"number": number(told["count"]), "moved": " ".join(moves), "href": link(name, values)}
+
+    def flow_cell(name: str, values: Sequence[Any]) -> dict[str, str]:
+        counts = moved[name] or {}
+        number = words[name].number(sum(counts.get(value) or 0 for value in values))
+        return {"number": number, "moved": "", "href": link(name, values)}
+
+    return {
+        "stocks": [{"label": words[one.name].label, "href": href(words[one.name], over.given)} for one in of_stocks],
+        "flows": [{"label": words[one.name].label, "href": href(words[one.name], over.given)} for one in of_flows],
+        "stock_rows": [
+            {"value": text, "cells": [stock_cell(one.name, values) for one in of_stocks]}
+            for text, values in lines
+            if of_stocks
+        ],
+        "flow_rows": [
+            {"value": text, "cells": [flow_cell(one.name, values) for one in of_flows]}
+            for text, values in lines
+            if of_flows
+        ],
+    }  # fmt: skip
+
+
+def _sum(rows: Iterable[Mapping[str, Any] | None], which: str) -> int | None:
+    """Return what some values have together; a value that is not there has none, one that is not told is not known."""
+    found = [0 if row is None else row[which] for row in rows]
+    return None if None in found else sum(found)
 
 
 def _sentence(main: str, told: Mapping[str, Any], words: Mapping[str, Caption], over: Range) -> str:

@@ -59,7 +59,7 @@ def page(
             raise Refused(
                 404, "Not found", f"{str(key)!r} is no time frame. Its page is {href(caption(key))}."
             )
-        return frames.page(key, primer, over)
+        return frames.page(key, primer, over, user)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
     return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html", one)

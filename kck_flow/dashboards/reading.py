@@ -424,3 +424,8 @@ def picture(key: Key, process: Process, over: Range, facet: str | None = None) -
     """Return a process over a range; see ``Cache.picture``. Its range ends with the step that now is in."""
     end = over.end if over.end <= over.now else None
     return processes.picture(key, process, over.start, end, by=over.by, facet=facet)
+
+
+def books(key: Key, process: Process) -> dict[str, Any]:
+    """Return a process since its books were opened; see ``Cache.picture``."""
+    return processes.picture(key, process)

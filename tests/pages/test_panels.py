@@ -27,8 +27,7 @@ from tests.pages.conftest import ROOT, SITE
 from tests.pages.test_overview import text_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# They were opened after the range began.
-BOOKS = "The books cannot be told for this range."
+BOOKS = "The books balance since they were opened"
 
 
 class Customers(Process):
