@@ -72,9 +72,22 @@ def collected() -> Catalog:
     for message, context in (*of_modules(), *of_templates()):
         if message and (message[0] if isinstance(message, tuple) else message):
             found.add(message, context=context)
-    for message in drawn():
+    for message in (*counted(), *drawn()):
         found.add(message)
     return found
+
+
+def counted() -> Iterator[tuple[str, str]]:
+    """Yield the texts that ``wording.count`` is given, in pairs."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(each, ast.Call) or len(each.args) != 3:
+                continue
+            name = each.func.attr if isinstance(each.func, ast.Attribute) else getattr(each.func, "id", "")
+            texts = [one.value for one in each.args[1:] if isinstance(one, ast.Constant)]
+            # The commands have one of their own, which is as English as they are.
+            if name == "count" and len(texts) == 2 and all("%(count)s" in str(one) for one in texts):
+                yield str(texts[0]), str(texts[1])
 
 
 def drawn() -> Iterator[str | tuple[str, str]]:

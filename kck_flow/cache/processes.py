@@ -23,8 +23,9 @@ from ..key import Key
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from ..store import books, generations
+from ..store import books, events, generations
 from ..store.books import Link, Told
+from ..store.events import Stay
 from ..store.refreshes import instant
 from ..store.session import Session, caller
 from ..windows import Window
@@ -115,6 +116,30 @@ def picture(
 ) -> dict[str, Any]:
     """Return a process over a period; see ``Cache.picture``."""
     return _picture(key, process, start, end, by, facet)[1]
+
+
+def stays(key: Key, process: Process, start: datetime, end: datetime) -> dict[str, Stay]:
+    """Return how long rows were in the stocks that they left in ``[start, end)``, by stock: of those alone whose flows
+    all keep their transitions as events, in one table.
+    """
+    alias = spread.alias_of(process)
+    plan = plan_of(process, alias)
+    keeping = {known.generation for flow, known in plan.flows if flow.record_events}
+    told = [
+        one.stock.name
+        for one in plan.members
+        if {1, -1} <= {link.side for link in one.links} and {link.flow for link in one.links} <= keeping
+    ]
+    if not told:
+        return {}
+    session = caller(alias)
+    args = {name: key.params[name] for name, _ in plan.members[0].found.args}
+    names = [flow.name for flow, _ in plan.flows]
+    found: dict[str, list[Stay]] = defaultdict(list)
+    for place in events.places(session):
+        for one in events.stays(session, place, told, names, args, start, end):
+            found[one.stock].append(one)
+    return {name: rows[0] for name, rows in found.items() if len(rows) == 1 and rows[0].known}
 
 
 def is_open(process: Process) -> bool:

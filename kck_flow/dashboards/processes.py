@@ -21,6 +21,7 @@ from ..primer import Primer
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
+from ..store.events import Stay
 from . import members, reading
 from .captions import Caption, captions
 from .drawn import HEIGHT, WIDTH, flows_chart, notes_of, sheet_of
@@ -65,6 +66,7 @@ def page(
         books = reading.books(key, process)
     since = max((one["since"] for one in books["stocks"].values() if one["since"]), default=None)
     since = since if books is not told and books["balanced"] is not None else None
+    stays = reading.stays(key, process, over)
     balances = [balance(words[one.name], books["stocks"][one.name], user) for one in stocks]
     main = main_of(stocks, told)
     sentence = _sentence(main, told, words, over)
@@ -108,6 +110,10 @@ def page(
             "balanced_since": since,
             "stocks": told["stocks"],
             "flows": told["flows"],
+            "stays": {
+                name: {"left": one.left, "known": one.known, "median_seconds": one.seconds}
+                for name, one in stays.items()
+            },
             **over.told(),
         },
         context={
@@ -128,6 +134,9 @@ def page(
             "diagram_narrow": diagram(boxes, pipes, id=f"{id}n", title=mine.label, narrow=True, translate=_),
             "sentences": [flow_sentence(words, one, told["flows"][one.name], over) for one in flows],
             "rates": [row for one in flows if (row := rates(words[one.name], told["flows"][one.name]))],
+            "stays": [
+                stay_row(words[one.name], stays[one.name], over) for one in stocks if one.name in stays
+            ],
             "balances": balances,
             "balanced": books["balanced"],
             "books_text": books_text(books["balanced"], since),
@@ -139,7 +148,7 @@ def page(
             "hidden": hidden,
         },
         picture=draw,
-        facts=[balances, told["stocks"], told["flows"], [one.text for one in notes]],
+        facts=[balances, stays, told["stocks"], told["flows"], [one.text for one in notes]],
         keys=list(parts.values()),
         guard=lambda user: may(user, VIEW, key),
     )
@@ -248,6 +257,20 @@ def rates(words: Caption, told: Mapping[str, Any]) -> dict[str, str] | None:
     if shares == [wording.MISSING] * 2:
         return None
     return {"label": words.label, "href": href(words), "held": shares[0], "came": shares[1]}
+
+
+def stay_row(words: Caption, told: Stay, over: Range) -> dict[str, str]:
+    """Return how long rows were in a stock that they left, in words."""
+    of = wording.count(told.known, "%(count)s that left", "%(count)s that left")
+    unknown = told.left - told.known
+    if unknown:
+        of += "; " + wording.count(
+            unknown,
+            "of %(count)s more it is not known when it came",
+            "of %(count)s more it is not known when they came",
+        )
+    median = wording.span(told.seconds) if told.seconds is not None else wording.MISSING
+    return {"label": words.label, "href": href(words, over.given), "median": median, "of": of}
 
 
 def drawn_parts(

@@ -31,6 +31,7 @@ from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
 from ..store import listings
+from ..store.events import Stay
 from ..store.listings import Listed
 from ..store.refreshes import instant
 from ..store.session import caller
@@ -429,3 +430,10 @@ def picture(key: Key, process: Process, over: Range, facet: str | None = None) -
 def books(key: Key, process: Process) -> dict[str, Any]:
     """Return a process since its books were opened; see ``Cache.picture``."""
     return processes.picture(key, process)
+
+
+def stays(key: Key, process: Process, over: Range) -> dict[str, Stay]:
+    """Return how long rows were in the stocks of a process that they left within a range, by stock; empty where their
+    transitions are not kept.
+    """
+    return processes.stays(key, process, over.start, over.until)

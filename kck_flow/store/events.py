@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import key as keys
 from .. import recorded
@@ -22,6 +22,8 @@ from .session import Session, dumps, loads
 
 EVENTS = "events:"
 BATCH = 5000
+# So many of those that left stocks are looked at for how long they were there: the last.
+MOST_LEFT = 10_000
 
 
 # Why a model of events can take none, where its table is not there.
@@ -341,6 +343,59 @@ def of_window(
     """
     params = {"key_base": key_base, "args": args_json(args), "start": start, "end": end}
     return [loads(row[0]) for row in session.rows("window_events", params)]
+
+
+class Stay(NamedTuple):
+    """How long rows were in a stock that they left.
+
+    Attributes:
+        stock: Its key base.
+        left: How many left, at most ``MOST_LEFT`` of all stocks together, the last.
+        known: Of how many it is known when they came.
+        seconds: The median of those; None where there is none.
+    """
+
+    stock: str
+    left: int
+    known: int
+    seconds: float | None
+
+
+def stays(
+    session: Session,
+    place: Place,
+    stocks: Sequence[str],
+    flows: Sequence[str],
+    args: Mapping[str, Any],
+    start: datetime,
+    end: datetime,
+) -> list[Stay]:
+    """Return how long rows were in stocks that they left in ``[start, end)``, by the events of some flows: from the
+    last that brought each there to the one by which it left.
+    """
+    typed = place.relation != SHARED.relation
+    names = place.names | {"type": "''::text" if typed else "subject_type"}
+    of_type = "" if typed else "AND came.subject_type = gone.subject_type "
+    rows = session.run(
+        "WITH gone AS (SELECT {subject} AS subject, {type} AS subject_type, id, source, at FROM {table} "
+        "WHERE key_base = ANY(%(flows)s) AND source = ANY(%(stocks)s) AND at >= %(start)s AND at < %(end)s "
+        "AND args @> %(args)s::jsonb ORDER BY at DESC LIMIT %(most)s) "
+        "SELECT gone.source, count(*), count(came.at), (percentile_cont(0.5) WITHIN GROUP "
+        "(ORDER BY extract(epoch FROM gone.at - came.at)))::float8 FROM gone LEFT JOIN LATERAL ("
+        "SELECT came.at FROM {table} AS came WHERE came.{subject} = gone.subject ".format(**names)
+        + of_type
+        + "AND came.key_base = ANY(%(flows)s) AND came.sink = gone.source AND (came.at, came.id) < (gone.at, gone.id) "
+        "ORDER BY came.at DESC, came.id DESC LIMIT 1) AS came ON true GROUP BY gone.source ORDER BY gone.source",
+        {
+            "flows": list(flows),
+            "stocks": list(stocks),
+            "args": args_json(args),
+            "start": start,
+            "end": end,
+            "most": MOST_LEFT,
+        },
+    )
+    return [Stay(*row) for row in rows]
 
 
 def kept_since(session: Session, generation: int) -> datetime | None:

@@ -88,6 +88,7 @@ def test_a_page_is_german_with_its_numbers_and_dates(history: Any, client: Clien
         "Zeitraum": "Range",
         "Dasselbe als Tabelle": "The same as a table",
         "läuft noch": "in progress",
+        "an 30 Tagen": "in 30 days",
     }.items():
         assert here in german
         assert there not in german.replace("data-", "")
