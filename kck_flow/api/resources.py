@@ -8,8 +8,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
-from ..dashboards import faces, product, ranges
+from ..dashboards import compared, faces, product, ranges
 from ..dashboards.pages import Page
+from ..dashboards.ranges import BadParameter
 from ..dashboards.views import frame_of, key_of, range_of
 from ..dashboards.visitors import user_of
 from . import series, values, writes
@@ -31,7 +32,7 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
         request,
         face,
         build,
-        known=(*ranges.PARAMETERS, "split", "facet", "limit", "next", "order"),
+        known=(*ranges.PARAMETERS, "split", "facet", "limit", "next", "order", *compared.PARAMETERS),
         frame=frame_of(request, "products"),
         methods=writes.METHODS,
     )
@@ -39,6 +40,9 @@ def show_product(request: HttpRequest, key: str, face: str | None = None) -> Htt
 
 def _read(request: HttpRequest, key: Any, face: str) -> Page:
     if face in ("json", "csv"):
+        for name in compared.PARAMETERS:
+            if name in request.GET:
+                raise BadParameter(name, f"{name} is a parameter of the product's page, not of its data.")
         if request.GET and series.is_asked_for(request):
             return series.page(request, key, face)
         extras: list[str] = []

@@ -25,7 +25,7 @@ from ..process import Process
 from ..registry import registry
 from ..schedule import Cron, Schedule
 from ..stock import Flow, Stock
-from ..store import listings, runs
+from ..store import generations, listings, records, runs
 from ..store.refreshes import instant
 from ..store.session import caller
 from .ages import aged, with_age
@@ -37,6 +37,7 @@ MOST_RELATIVES = 20  # on each side
 LEVELS = 2  # how far a product's relatives are told
 LATEST = 100  # runs that its duration is told of
 LONGEST_VALUE = 2000  # characters
+MOST_REDEFINED = 20
 _PLAIN = re.compile(r"(?P<minute>\d+) (?P<hour>\d+|\*) \* \* \*")
 
 # Why a refresh is wanted, as the queue has it, in words. What is not here is told as it is.
@@ -81,6 +82,7 @@ def about(key: Key, user: Any, detailed: bool, read: Any = None) -> dict[str, An
         "cause": told["cause"] if detailed else "",
         "keeping": _keeping(words.primer, told),
         "counted_by": _counted_by(told) if detailed else [],
+        "redefined": _redefined(key, words.primer),
         "cost": _cost(key),
         "runs": [_run(run, detailed) for run in told["runs"]],
         "why_next": reason_of(told["slot"]["reason"]) if detailed and told["slot"] else "",
@@ -337,6 +339,21 @@ def _counted_by(told: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = ", ".join(outside if one is None else str(one) for one in value)
         found.append((label, str(value)))
     return found
+
+
+def _redefined(key: Key, primer: Primer | None) -> list[str]:
+    """Return when a product was defined anew, a sentence each, the last first: what was recorded before follows the
+    older rule.
+    """
+    if primer is None:
+        return []
+    session = caller(spread.alias_of(primer))
+    if isinstance(primer, (Stock, Flow)):
+        began = generations.begun(session, primer.name)[1:]
+    else:
+        began = records.versions(session, key)[1:]
+    told = _("Defined anew on %(day)s; older values follow the older rule.")
+    return [told % {"day": wording.instant(at)} for at in reversed(began[-MOST_REDEFINED:])]
 
 
 def _cost(key: Key) -> str:

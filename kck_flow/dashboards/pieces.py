@@ -307,7 +307,8 @@ def _split(piece: Piece, facet: sliced.Named, theme: str) -> None:
 def _process(piece: Piece, process: Process, user: Any, facet: sliced.Named | None, theme: str) -> None:
     """Draw a process: its diagram, or what came into its main stock and went."""
     name = facet.name if facet is not None and piece.show == "diagram" else ""
-    page = _page(piece, lambda: processes.page(piece.key, process, user, piece.over, name, piece.size))
+    key, over, size = piece.key, piece.over, piece.size
+    page = _page(piece, lambda: processes.page(key, process, user, over, name, size, alone=False))
     if page is None:
         return
     told = page.context

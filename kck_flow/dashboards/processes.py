@@ -36,13 +36,21 @@ MOST_VALUES = 8  # of a facet: the rest is "other"
 
 
 def page(
-    key: Key, process: Process, user: Any, over: Range, split: str, size: tuple[int, int] = (WIDTH, HEIGHT)
+    key: Key,
+    process: Process,
+    user: Any,
+    over: Range,
+    split: str,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    *,
+    alone: bool = True,
 ) -> Page:
     """Return a process over a range.
 
     Args:
         split: By which facet; empty for none.
         size: Width and height of its chart on a desk.
+        alone: Whether it has a page to itself: only there is told how long rows were in its stocks.
 
     Raises:
         Refused: not all of it is captured, or the range does not fit its windows.
@@ -66,7 +74,7 @@ def page(
         books = reading.books(key, process)
     since = max((one["since"] for one in books["stocks"].values() if one["since"]), default=None)
     since = since if books is not told and books["balanced"] is not None else None
-    stays = reading.stays(key, process, over)
+    stays = reading.stays(key, process, over) if alone else {}
     balances = [balance(words[one.name], books["stocks"][one.name], user) for one in stocks]
     main = main_of(stocks, told)
     sentence = _sentence(main, told, words, over)

@@ -18,7 +18,7 @@ from ..permission import may
 from ..process import Process
 from ..registry import registry
 from ..timeframe import TimeFrame
-from . import frames, known, members, processes, reading, sliced, tiles
+from . import compared, frames, known, members, processes, reading, sliced, tiles
 from .ages import aged
 from .captions import Caption, caption
 from .drawn import chart_of, notes_of
@@ -30,7 +30,7 @@ POINTS = ("start", "end", "value", "complete")
 # What of the context says more than the rows do: when it changes, the page has.
 _FACTS = (
     "facets", "needs", "feeds", "around", "keeping", "cause", "cost", "runs", "why_next", "deeds",
-    "value_text",
+    "value_text", "redefined",
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def page(
         return frames.page(key, primer, over, user)
     if place == "metrics" and not isinstance(primer, Metric):
         raise Refused(404, "Not found", f"{str(key)!r} is no metric. Its page is {href(caption(key))}.")
-    return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html", one)
+    return series_page(key, user, over, "metric.html" if place == "metrics" else "product.html", one, asked)
 
 
 def _ageless(told: Any) -> Any:
@@ -75,9 +75,22 @@ def _ageless(told: Any) -> Any:
 # -- a series
 
 
-def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Slice | None = None) -> Page:
+def series_page(
+    key: Key,
+    user: Any,
+    over: Range,
+    template: str,
+    one: sliced.Slice | None = None,
+    asked: Mapping[str, Any] | None = None,
+) -> Page:
     """Return a product over a range: its number, its chart, the table of the same numbers, and what is known of it; or
     one facet value of it.
+
+    Args:
+        asked: The parameters of the address: which two points of it are compared.
+
+    Raises:
+        BadParameter: there are no such points.
     """
     shown = reading.read([key])[key]
     if one is not None:
@@ -91,6 +104,7 @@ def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Sli
     tile = tiles.tile(shown, trend, over, href(words, here))
     notes = notes_of([key], over)
     chart = chart_of(words, trend, over, notes=notes)
+    beside = compared.of(key, words, trend, over, asked or {})
     context: dict[str, Any] = {
         "shown": shown,
         "words": words,
@@ -104,6 +118,8 @@ def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Sli
         "members_why": members.why_none(key, user),
         "description": words.description,
         "notes": notes_text(notes, over),
+        "compared": beside,
+        "here": here,
     }
     if template == "product.html":
         context |= known.about(key, user, detailed(user, key), shown.value)
@@ -132,6 +148,7 @@ def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Sli
             "fresh_until": shown.soft_expires_at or shown.hard_expires_at,
             "value": tiles.headline(shown, trend, over),
             "before": trend.before,
+            "compared": list(beside.values) if beside is not None and beside.values is not None else None,
             "facet": {one.name: one.text} if one is not None else None,
             **over.told(),
         },
@@ -146,6 +163,7 @@ def series_page(key: Key, user: Any, over: Range, template: str, one: sliced.Sli
             trend.before,
             [words.unit, words.unit_plural, words.good, words.goal, words.precision, words.description],
             notes_text(notes, over),
+            [beside.said, beside.lines] if beside is not None else [],
             {name: _ageless(context.get(name)) for name in _FACTS},
         ],
         layout={"show": "bars" if words.rollup == "sum" else "line", "goal": words.goal, "by": over.by},

@@ -18,7 +18,7 @@ from ..key import Key
 from ..metric import Metric
 from ..permission import EXPORT, VIEW, allows, is_known, may, may_all
 from ..registry import registry
-from . import declared, faces, lists, overview, product, ranges
+from . import compared, declared, faces, lists, overview, product, ranges
 from .faces import Refused
 from .pages import Page, address
 from .visitors import user_of
@@ -107,7 +107,11 @@ def _single(place: str) -> Callable[..., HttpResponseBase]:
             return product.page(found, user, range_of(request), place, split, request.GET)
 
         return faces.respond(
-            request, face, build, known=(*ranges.PARAMETERS, "split", "facet"), frame=frame_of(request, place)
+            request,
+            face,
+            build,
+            known=(*ranges.PARAMETERS, "split", "facet", *compared.PARAMETERS),
+            frame=frame_of(request, place),
         )
 
     return show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from .session import Session, loads, text_of
@@ -61,6 +62,14 @@ def others(session: Session, key_base: str, generation: int) -> list[Any]:
         "ORDER BY live DESC, made_at DESC"
     )
     return [loads(row[0]) for row in session.run(text, [key_base, generation])]
+
+
+def begun(session: Session, key_base: str) -> list[datetime]:
+    """Return when each definition that a family has ever had was put in force, the oldest first."""
+    text = (
+        "SELECT extract(epoch FROM made_at)::float8 FROM kck_generation WHERE key_base = %s ORDER BY made_at"
+    )
+    return [datetime.fromtimestamp(row[0], UTC) for row in session.run(text, [key_base])]
 
 
 def not_begun(session: Session) -> set[int]:

@@ -113,6 +113,16 @@ def append_period(
     return [(row[0], by_digest[row[1]]) for row in session.rows("record_period", params)]
 
 
+def versions(session: Session, key: Key) -> list[datetime]:
+    """Return since when records of a product are of each version of its definition, the oldest first."""
+    rows = session.run(
+        "SELECT extract(epoch FROM min(start_at))::float8 FROM kck_record WHERE digest = %s AND facet = '' "
+        "GROUP BY primer_version ORDER BY 1",
+        [key.digest],
+    )
+    return [datetime.fromtimestamp(row[0], UTC) for row in rows]
+
+
 def periods(session: Session, key: Key, by: Key, start: datetime, end: datetime) -> list[Period]:
     """Return the recorded periods that begin in ``[start, end)`` and the last before, oldest first.
 
