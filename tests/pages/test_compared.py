@@ -48,10 +48,10 @@ def test_two_days_of_a_metric_are_compared(history: Any, staff: Client) -> None:
     assert '<input type="hidden" name="range" value="30d">' in html, "without a script, the range is kept"
     # Whichever is named first, time goes on.
     first, last = "one=2026-02-09T00:00:00%2B00:00", "other=2026-03-08T00:00:00%2B00:00"
-    told = staff.get(f"{ROOT}metrics/p_signups.json?range=30d&{first}&{last}").json()["meta"]["compared"]
-    assert told == [22, 21]
+    both = staff.get(f"{ROOT}metrics/p_signups.json?range=30d&{first}&{last}").json()["meta"]["compared"]
+    assert both == [22, 21]
     turned = f"{first.replace('one', 'other')}&{last.replace('other', 'one')}"
-    assert staff.get(f"{ROOT}metrics/p_signups.json?range=30d&{turned}").json()["meta"]["compared"] == told
+    assert staff.get(f"{ROOT}metrics/p_signups.json?range=30d&{turned}").json()["meta"]["compared"] == both
     wrong = staff.get(f"{ROOT}metrics/p_signups.json?range=30d&one=2026-02-09&{last}")
     assert (wrong.status_code, wrong.json()["parameter"]) == (400, "one")
     assert "such as 2026-03-10T00:00:00+00:00" in wrong.json()["detail"]
