@@ -146,6 +146,12 @@ SETTINGS: dict[str, Setting] = {
         "The path of a function of (request) that returns the user whom the header ``Authorization: Bearer …`` is of, "
         "or None where it is nobody's; empty: such a header means nothing.",
     ),
+    "PROMETHEUS_VALUES": Setting(
+        [],
+        (list, tuple),
+        "Keys, or key bases of families with a domain, whose numbers Prometheus is told, beside what goes on; none by "
+        "default: whoever scrapes need not be who may see them.",
+    ),
     "SOURCES": Setting(
         {},
         (dict,),

@@ -21,7 +21,6 @@ from django.utils.translation import gettext_lazy
 
 from .. import clock, spread, wording
 from ..cache import listed
-from ..conf import conf
 from ..dashboards import captions, reading
 from ..decorators import Action
 from ..errors import KckFlowError
@@ -64,7 +63,7 @@ class StateFilter(admin.SimpleListFilter):
         asked = self.value()
         if asked is None or asked not in wording.STATES:
             return queryset
-        sql, params = listings.state_sql(known_families())
+        sql, params = listings.state_sql(listed.known_families())
         likely = queryset.filter(_likely(asked, queryset.db))
         found: QuerySet[Any] = likely.annotate(kck_state=RawSQL(sql, params)).filter(kck_state=asked)
         return found
@@ -92,17 +91,6 @@ def _likely(state: str, alias: str) -> Q:
         current = Q(primer_version=primer.version) if not primer.always_fresh else Q(pk__in=[])
         older |= Q(key_base=name) & ~current
     return ~served | marked | older
-
-
-def known_families() -> dict[str, Any]:
-    """Return what the SQL of a state has to know of the primers."""
-    primers = list(registry.primers.items())
-    return {
-        "bases": [name for name, _primer in primers],
-        "versions": [primer.version for _name, primer in primers],
-        "never": [primer.always_fresh for _name, primer in primers],
-        "limit": conf.PENDING_LIMIT,
-    }
 
 
 class ProductAdmin(ReadOnly):
@@ -185,7 +173,10 @@ class ProductAdmin(ReadOnly):
     def states(self, request: HttpRequest) -> dict[str, Any]:
         """Return how many products are in each state, for the line above the list."""
         found, estimated = listings.states(
-            caller(alias_of(request)), known_families(), self.rows(request), unseen_families(request.user)
+            caller(alias_of(request)),
+            listed.known_families(),
+            self.rows(request),
+            unseen_families(request.user),
         )
         return {
             "estimated": estimated,

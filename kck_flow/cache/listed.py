@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..conf import conf
 from ..registry import registry
 from ..store.listings import Listed
@@ -30,3 +32,14 @@ def servable(row: Listed) -> bool:
         and row.changes <= conf.PENDING_LIMIT
         and (primer is None or (row.primer_version == primer.version and not primer.always_fresh))
     )
+
+
+def known_families() -> dict[str, Any]:
+    """Return what the SQL of a state has to know of the primers, see ``listings.state_sql``."""
+    primers = list(registry.primers.items())
+    return {
+        "bases": [name for name, _primer in primers],
+        "versions": [primer.version for _name, primer in primers],
+        "never": [primer.always_fresh for _name, primer in primers],
+        "limit": conf.PENDING_LIMIT,
+    }

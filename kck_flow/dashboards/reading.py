@@ -117,8 +117,14 @@ class Trend(NamedTuple):
     problem: str = ""
 
 
-def read(keys: Sequence[Key], words: Mapping[Key, Caption] | None = None) -> dict[Key, Shown]:
-    """Return products as they are now: one statement for all that are stored, one for all stocks, one for frames."""
+def read(
+    keys: Sequence[Key], words: Mapping[Key, Caption] | None = None, *, want: bool = True
+) -> dict[Key, Shown]:
+    """Return products as they are now: one statement for all that are stored, one for all stocks, one for frames.
+
+    Args:
+        want: Whether what is stale or missing is wanted because of this.
+    """
     words = words if words is not None else captions(keys)
     found: dict[Key, Shown] = {}
     stocks: list[tuple[Key, Any, Any, str]] = []
@@ -147,7 +153,7 @@ def read(keys: Sequence[Key], words: Mapping[Key, Caption] | None = None) -> dic
         found[key] = Shown(
             key, words[key], "fresh", computed_at=clock.now()
         )  # its numbers are those of a range
-    found.update(_stored(stored, words))
+    found.update(_stored(stored, words, want))
     return {key: found[key] for key in keys}
 
 
@@ -167,7 +173,7 @@ def _of_entry(words: Caption, told: Entry | Exception) -> Shown:
     )
 
 
-def _stored(keys: Sequence[Key], words: Mapping[Key, Caption]) -> dict[Key, Shown]:
+def _stored(keys: Sequence[Key], words: Mapping[Key, Caption], want: bool) -> dict[Key, Shown]:
     found: dict[Key, Shown] = {}
     for alias in dict.fromkeys(spread.alias_of(registry.primers.get(key.key_base)) for key in keys):
         own = [key for key in keys if spread.alias_of(registry.primers.get(key.key_base)) == alias]
@@ -175,7 +181,7 @@ def _stored(keys: Sequence[Key], words: Mapping[Key, Caption]) -> dict[Key, Show
         for key in own:
             row = listed.get(str(key))
             found[key] = _listed(words[key], row)
-            if row is None or not servable(row) or found[key].state == "stale":
+            if want and (row is None or not servable(row) or found[key].state == "stale"):
                 _want(words[key], key, alias, row)
     return found
 

@@ -189,3 +189,20 @@ def states(
     state = statement("product_state", p="p")
     found = session.rows("count_states", {**known, "hidden": list(hidden)}, state=state, sample=sample)
     return {name: round(count / share) for name, count in found}, share < 1
+
+
+def family_states(
+    session: Session, known: Mapping[str, Any], rows: int
+) -> list[tuple[str, str, int, float | None]]:
+    """Return per family and state: key_base, state, how many products, the age of the oldest in seconds; of many, as a
+    sample tells.
+
+    Args:
+        known: As of ``state_sql``.
+        rows: About how many there are (``estimated``).
+    """
+    share = min(COUNTED / rows, 1.0) if rows > COUNTED else 1.0
+    sample = f"TABLESAMPLE SYSTEM ({share * 100:.6f})" if share < 1 else ""
+    state = statement("product_state", p="p")
+    found = session.rows("count_family_states", dict(known), state=state, sample=sample)
+    return [(base, name, round(count / share), age) for base, name, count, age in found]

@@ -416,6 +416,11 @@ def counts(session: Session) -> list[tuple[Any, ...]]:
     return session.rows("count_refreshes", {})
 
 
+def by_family(session: Session) -> list[tuple[str, int, int, float | None]]:
+    """Return per family: key_base, how many fail, how many are parked, the mean of how many seconds each took last."""
+    return session.rows("count_family_refreshes", {})
+
+
 def next_due(session: Session, lanes: Sequence[int], known: Sequence[str]) -> float | None:
     """Return in how many seconds the next refresh is due (0 when one is), or None."""
     row = session.row("next_due", {"lanes": list(lanes), "known": list(known)})
