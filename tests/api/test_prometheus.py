@@ -156,7 +156,7 @@ sys.modules["prometheus_client"] = None
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 import django
 django.setup()
-import kck_flow.urls, kck_flow.admin
+import kck_flow.urls
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
