@@ -68,7 +68,7 @@ def page(key: Key, primer: TimeFrame, over: Range, user: Any = None) -> Page:
         series = primer.series_key(params, size)
         found = frames.listed(str(series), over.start, over.end, limit=MOST_FRAMES)
         name = ", ".join(str(value) for value in params.values()) or words.label
-        stretches = list(_spans(primer, size, found, over, _reach(primer, params, size, found)))
+        stretches = list(_spans(primer, params, size, found, over))
         spans.append(Coverage(name, stretches))
         there = {row["start"] for row in found}
         missing = [one for one in stretches if one.state == "gap" and one.start not in there]
@@ -164,9 +164,14 @@ def _reach(
 
 
 def _spans(
-    primer: TimeFrame, size: str, found: Sequence[Mapping[str, Any]], over: Range, reach: _Reach
+    primer: TimeFrame,
+    params: Mapping[str, Any],
+    size: str,
+    found: Sequence[Mapping[str, Any]],
+    over: Range,
 ) -> Iterator[Span]:
     """Yield the stretches of a product's time: its frames, and the windows that have none though they ought to."""
+    reach: _Reach | None = None
     by_start = {row["start"]: row for row in found}
     start = primer.sizes[size].start_of(over.start)
     walked = 0
@@ -175,12 +180,13 @@ def _spans(
         row = by_start.get(start)
         if row is not None:
             yield Span(start, end, _state(row))
-        elif reach.first is None or start < reach.first:
-            pass  # before all that there is
-        elif reach.due is None or end > reach.due:
+        elif end > over.now - primer.lateness:
             yield Span(start, min(end, over.now), "in progress")
         else:
-            yield Span(start, end, "gap")
+            reach = reach or _reach(primer, params, size, found)  # asked for where something is missing
+            if reach.first is not None and start >= reach.first:
+                awaited = reach.due is None or end > reach.due
+                yield Span(start, min(end, over.now), "in progress" if awaited else "gap")
         start = primer.sizes[size].after(start)
 
 
