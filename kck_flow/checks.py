@@ -1,6 +1,6 @@
 """What was declared wrongly, told before the first request: ``manage.py check`` (tag ``kck``).
 
-E001 a primers module cannot be imported · E002 two primers share a name · E003 a primer is declared wrongly ·
+E001 a primers module or file cannot be read · E002 two primers share a name · E003 a primer is declared wrongly ·
 E004 a setting is wrong · E005 an edge's source is unknown · E006 a circle of edges · E007 an edge names a
 column that is not there · E008 not PostgreSQL · E009 a model outside of KCK_FLOW["DATABASES"] · E010 a stock or flow
 is declared wrongly · E011 a process is · E012 a model of events could refuse them · E014 a topic is declared wrongly ·
@@ -86,7 +86,16 @@ def check_primers(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for broken in registry.broken:
         error = f"{type(broken.error).__name__}: {broken.error}"
-        if broken.declared is None:
+        if broken.place:
+            found.append(
+                Error(
+                    f"{broken.place}: {str(broken.error).rstrip('.')}.",
+                    hint="Correct the file; what else is in it works meanwhile.",
+                    obj=broken.module,
+                    id="kck_flow.E001",
+                )
+            )
+        elif broken.declared is None:
             found.append(
                 Error(
                     f"{broken.module} cannot be imported: {error} ({broken.where()}).",

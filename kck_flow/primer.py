@@ -375,6 +375,8 @@ def names_of(primer: type[Primer]) -> tuple[str, ...]:
 
 def where(declared: Any) -> str:
     """Return ``file:line`` of a class or function, or its module where the source cannot be found."""
+    if isinstance(place := getattr(declared, "declared_at", None), str):
+        return place  # in a file that is no module
     declared = getattr(declared, "declared_by", declared)
     declared = inspect.unwrap(declared) if callable(declared) else declared
     try:

@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.db import router
 
-from . import counting
+from . import counting, written
 from . import key as keys
 from .conf import conf
 from .dashboard import Dashboard, idle_options, show_of
@@ -50,15 +51,19 @@ class Broken:
     Attributes:
         module: Its name; of a primer, where it is declared (``file:line``).
         declared: The primer, or None for a module.
+        place: Where that is (``file:line``), where no trace tells.
     """
 
     module: str
     error: BaseException
     text: str
     declared: type[Primer] | None = None
+    place: str = ""
 
     def where(self) -> str:
         """Return ``file:line`` of the error: the last line of the module itself, else of what it called."""
+        if self.place:
+            return self.place
         frames = traceback.extract_tb(self.error.__traceback__)
         own = [one for one in frames if one.filename.endswith(f"{self.module.replace('.', os.sep)}.py")]
         frame = own[-1] if own else frames[-1] if frames else None
@@ -105,13 +110,14 @@ class Registry:
     # ----------------------------------------------------------------------------------------------
 
     def discover(self) -> None:
-        """Import ``primers`` of every installed app and register what each declares; a broken one is
-        remembered.
+        """Import ``primers`` of every installed app and register what each declares, and what its ``primers.toml``
+        does; a broken one is remembered.
         """
         from django.apps import apps
 
         for config in apps.get_app_configs():
             name = f"{config.name}.primers"
+            self.register_written(Path(config.path) / written.NAME, name)
             try:
                 if find_spec(name) is None:
                     continue
@@ -121,6 +127,18 @@ class Registry:
                 logger.error("primers.broken module=%s error=%r", name, error)
                 continue
             self.register_module(module)
+
+    def register_written(self, path: Path, module: str) -> None:
+        """Register the primers that a file declares, where it is there."""
+        if not path.is_file():
+            return
+        for place, found in written.read(path, module):
+            if isinstance(found, Exception):
+                name = f"{path.parent.name}/{path.name}"
+                self.broken.append(Broken(name, found, str(found), place=place))
+                logger.error("primers.broken module=%s error=%r", place, found)
+            else:
+                self.register(found)
 
     def register_module(self, module: Any) -> None:
         """Register the primers that ``module`` declares itself (not those that it imports)."""
