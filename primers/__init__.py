@@ -18,6 +18,7 @@ can do.
 ``remote``   JSON and CSV fetched over HTTP on a schedule; what is made from them follows each import
 ``topics``   messages counted by what they say, the latest status of each thing, a log of what was said
 ``history``  what happened, asked for page by page over HTTP, as a stream
+``derived``  shares and ratios of two products, moving averages, funnels
 ``sql``      what a statement returns: rows, a column, a number; in code or in a file of TOML
 ===========  ========================================================================================
 """
