@@ -48,6 +48,7 @@ class Piece:
         note: Why there is nothing to show; empty where there is.
         ways: Of a diagram: its flows in a line each. ``books``: whether they balance, (state, in words).
         keys: The products whose change changes it.
+        facts: What its picture depends on besides.
     """
 
     shown: Shown
@@ -69,6 +70,7 @@ class Piece:
     ways: Sequence[Mapping[str, str]] = ()
     books: tuple[str, str] | None = None
     keys: Sequence[Key] = ()
+    facts: Any = None
 
     @property
     def key(self) -> Key:
@@ -327,7 +329,7 @@ def _process(piece: Piece, process: Process, user: Any, facet: sliced.Named | No
     assert drawn is not None
     piece.svg = drawn(theme, WIDTH) if theme else told["diagram"]
     piece.narrow = "" if theme else told["diagram_narrow"]
-    piece.wide = True
+    piece.wide, piece.facts = True, told["diagram"]
     piece.ways = told["sentences"]
     state = {True: "fresh", False: "failed", None: "empty"}[told["balanced"]]
     piece.books = state, told["books_text"]
@@ -348,7 +350,8 @@ def _coverage(piece: Piece, primer: TimeFrame, theme: str) -> None:
         return
     drawn = page.picture
     assert drawn is not None
-    piece.wide, piece.sentence = True, page.context["sentence"]
+    # The picture itself goes on with the time, by the tenth of a pixel.
+    piece.wide, piece.sentence, piece.facts = True, page.context["sentence"], page.rows
     piece.svg = drawn(theme, WIDTH) if theme else page.context["coverage"]
     piece.narrow = "" if theme else drawn("", NARROW_WIDTH)
 

