@@ -16,7 +16,6 @@ from typing import Any
 
 from debug_toolbar.panels import Panel
 from django.db import connections
-from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -288,5 +287,5 @@ def _address(text: str) -> str:
     """Return where a product's lineage is shown: its own page; empty where the project includes none."""
     try:
         return href(caption(registry.key(text)))
-    except (KckFlowError, NoReverseMatch):
+    except KckFlowError:
         return ""

@@ -59,7 +59,11 @@ def read(path: Path, module: str) -> Iterator[tuple[str, type[Primer] | Exceptio
     Args:
         module: That the classes belong to.
     """
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:  # a project starts all the same, and its checks tell
+        yield f"{path}:1", DeclarationError(f"it cannot be read: {error}")
+        return
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest
-from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 
 from .. import spread, wording
@@ -58,7 +57,7 @@ def about(request: HttpRequest, site: Any, obj: Any, key: Key) -> dict[str, Any]
         "trace": _trace(alias, key, slot),
         "queue": _queue(alias, slot, shown.now),
         "log": _log(key, shown.now),
-        "page": _page(shown),
+        "page": href(shown.caption),
     }
 
 
@@ -182,11 +181,3 @@ def _log(key: Key, now: Any) -> list[dict[str, str]]:
         }
         for one in found.select_related("user").order_by("-action_time")[:LOGGED]
     ]
-
-
-def _page(shown: reading.Shown) -> str:
-    """Return the product's own page; empty where the project includes no pages."""
-    try:
-        return href(shown.caption)
-    except NoReverseMatch:
-        return ""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch
 from django.utils.safestring import SafeString, mark_safe
 
 from .. import clock, wording
@@ -19,8 +18,6 @@ from ..key import Key
 from ..permission import VIEW, may
 from ..registry import registry
 from . import pieces, ranges, reading
-from .captions import Caption
-from .pages import href
 from .ranges import Range
 from .reading import Shown, Trend
 
@@ -178,7 +175,7 @@ class Reads:
             suffix=slug,
             theme=theme,
             phone=False,
-            link=_href,
+            kept=False,
         )
         spark = self.spark(ask, theme) if piece.tile is not None else ""
         return render_to_string(
@@ -193,10 +190,3 @@ class Reads:
 def key_of(text: Any) -> Key:
     """Return the key that a tag names. Raises InvalidKey."""
     return registry.key(text if isinstance(text, Key) else str(text))
-
-
-def _href(words: Caption, _over: Range) -> str:
-    try:
-        return href(words)
-    except NoReverseMatch:
-        return ""

@@ -132,15 +132,15 @@ class Members:
         """Return the page of a process that this stock is part of, (address, name); of the stock itself where it is in
         none; empty where the project includes no pages.
         """
-        try:
-            for primer in registry.unique():
-                if isinstance(primer, Process) and may(user, VIEW, primer.name):
-                    found = _key_of_process(primer, self.stock, self.key)
-                    if found is not None:
-                        return href(caption(found)), primer.text
-            return href(caption(self.key)), name_of(self.key)
-        except NoReverseMatch:
-            return "", ""
+        where, name = self.key, name_of(self.key)
+        for primer in registry.unique():
+            if isinstance(primer, Process) and may(user, VIEW, primer.name):
+                found = _key_of_process(primer, self.stock, self.key)
+                if found is not None:
+                    where, name = found, primer.text
+                    break
+        page = href(caption(where))
+        return (page, name) if page else ("", "")
 
     def _typed(self, name: str, value: Any) -> Any:
         """Return a facet value as the stock's own has it: an address knows texts alone."""
@@ -263,7 +263,10 @@ def rows_href(key: Key, user: Any, facets: Mapping[str, str] | None = None) -> s
     model = primer.model if isinstance(primer.model, type) else None
     if model is None or not may_see_rows(user, model):
         return ""
-    return address("members", key, **(facets or {}))
+    try:
+        return address("members", key, **(facets or {}))
+    except NoReverseMatch:
+        return ""
 
 
 def why_none(key: Key, user: Any) -> str:

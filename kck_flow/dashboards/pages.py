@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from django.conf import settings
-from django.urls import get_script_prefix, get_urlconf, reverse
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse
 from django.utils.translation import get_language
 
 from ..codec import encode_plain
@@ -131,8 +131,13 @@ def place_of(words: Caption) -> str:
 
 
 def href(words: Caption, kept: Mapping[str, str] | None = None) -> str:
-    """Return the address of a product's page, with what the time bar says here."""
-    return address(place_of(words), words.key, **(kept or {}))
+    """Return the address of a product's page, with what the time bar says here; empty where the project includes no
+    pages: templates of its own show products all the same.
+    """
+    try:
+        return address(place_of(words), words.key, **(kept or {}))
+    except NoReverseMatch:
+        return ""
 
 
 def point_row(start: datetime, end: datetime, value: Any, complete: bool) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def piece_of(
     suffix: str = "",
     theme: str = "",
     phone: bool = True,
-    link: Callable[[Caption, Range], str] = lambda words, over: href(words, over.given),
+    kept: bool = True,
 ) -> Piece:
     """Return a panel.
 
@@ -185,7 +185,7 @@ def piece_of(
         suffix: What keeps its pictures' ids apart from those of the same product elsewhere on the page.
         theme: ``light`` or ``dark`` where the picture has its own colours.
         phone: Whether there is to be a picture for a phone.
-        link: Where a product's page is.
+        kept: Whether its link keeps what the time bar says here.
 
     Raises:
         ValueError: that does not show this kind of product.
@@ -194,7 +194,16 @@ def piece_of(
     shown = retitled(shown, options)
     words = shown.caption
     show = show_of(words.kind, ask.show)
-    piece = Piece(shown, trend, show, over, slug, words.label, link(words, over), bool(options.get("wide")))
+    piece = Piece(
+        shown,
+        trend,
+        show,
+        over,
+        slug,
+        words.label,
+        href(words, over.given if kept else {}),
+        bool(options.get("wide")),
+    )
     facet = sliced.facet_of(words.primer, options.get("facet"))
     primer = registry.primers.get(ask.key.key_base)
     if ask.problem:

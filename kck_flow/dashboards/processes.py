@@ -295,7 +295,7 @@ def drawn_parts(
             words[one.name].label,
             words[one.name].number(told["stocks"][one.name]["count"]),
             stock_change(words[one.name], told["stocks"][one.name]),
-            href(words[one.name], over.given),
+            href(words[one.name], over.given) or None,
             "fresh" if told["stocks"][one.name]["count"] is not None else "empty",
         )
         for one in stocks
@@ -309,7 +309,7 @@ def drawn_parts(
             told["flows"][one.name]["count"],
             _ends(told["flows"][one.name]["sources"], names),
             _ends(told["flows"][one.name]["sinks"], names),
-            href(words[one.name], over.given),
+            href(words[one.name], over.given) or None,
             "fresh" if told["flows"][one.name]["complete"] else "stale",
         )
         for one in flows

@@ -74,6 +74,7 @@ class Said(TimeFrame):
         return len(list(items))
 
 
+urlpatterns: list[Any] = []  # of a project that includes no pages
 GUESTS = Panel("pn_visits", goal=500, title="Guests")
 
 
@@ -300,6 +301,15 @@ def test_any_template_has_the_same_panels(moved: None) -> None:
     ):
         with pytest.raises(TemplateSyntaxError, match=said):
             render('{% kck_panel "pn_customers" ' + wrong + " %}")
+
+
+def test_a_project_without_the_pages_has_panels_of_what_needs_none(moved: None) -> None:
+    with override_settings(ROOT_URLCONF="tests.pages.test_panels"):
+        assert "<svg" in render('{% kck_panel "signing_up" show="bars" last=1 facet="plan" %}')
+        for show in ("diagram", "flows"):
+            html = render('{% kck_panel "pn_customers" show="' + show + '" %}')
+            assert "<svg" in html
+            assert "href" not in html
 
 
 def test_windows_of_a_minute_are_not_drawn_by_the_ten_thousand(moved: None, client: Client) -> None:

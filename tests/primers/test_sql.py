@@ -245,6 +245,14 @@ def test_what_is_wrong_in_a_file_is_told_with_its_line_and_keeps_none_of_the_oth
         assert Cache.get_instance().get("wr_good") == 1
 
 
+def test_a_file_that_is_no_text_takes_no_project_down(written: Any, tmp_path: Path) -> None:
+    path = tmp_path / "primers.toml"
+    path.write_bytes("[wr_a]\nlabel = 'Caf\xe9'".encode("latin-1"))
+    registry.register_written(path, "shop.primers")
+    (told,) = [one for one in run_checks(tags=["kck"]) if one.id == "kck_flow.E001"]
+    assert f"{path}:1: it cannot be read" in told.msg
+
+
 def test_a_project_finds_the_file_beside_its_primers(tmp_path: Path) -> None:
     app = tmp_path / "corner"
     app.mkdir()
