@@ -295,7 +295,8 @@ class Primer:
         # Of a ready-made primer's subclass without words of its own, what the ready-made one says.
         own = (base for base in type(self).__mro__[:-1] if not base.__module__.startswith("kck_flow."))
         doc = next((base.__doc__.strip() for base in own if base.__doc__), "")
-        return str(self.label or doc.partition("\n")[0].rstrip(".") or self.name)
+        first = doc.partition("\n")[0].rstrip(".").replace("``", "")
+        return str(self.label or first or self.name)
 
     def expiry(self, value: Any) -> tuple[timedelta | None, timedelta | None]:
         """Return (soft, hard) durations for ``value``; a None result has its own, ``negative_expire``."""

@@ -153,6 +153,7 @@ def description_of(primer: Primer) -> str:
         return str(primer.description)
     own = (base for base in type(primer).__mro__[:-1] if not base.__module__.startswith("kck_flow."))
     told = next((inspect.cleandoc(base.__doc__) for base in own if base.__doc__), "")
+    told = told.replace("``", "")  # marks of reStructuredText, which people need not read
     return "" if told.rstrip(".") == primer.text else told  # what the heading says need not be said again
 
 

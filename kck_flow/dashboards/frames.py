@@ -172,6 +172,9 @@ def _spans(
 ) -> Iterator[Span]:
     """Yield the stretches of a product's time: its frames, and the windows that have none though they ought to."""
     reach: _Reach | None = None
+    bounds = [
+        one.until for one in (primer, horizon.base_of(primer)) if one is not None and one.until is not None
+    ]
     by_start = {row["start"]: row for row in found}
     start = primer.sizes[size].start_of(over.start)
     walked = 0
@@ -180,6 +183,8 @@ def _spans(
         row = by_start.get(start)
         if row is not None:
             yield Span(start, end, _state(row))
+        elif bounds and end > min(bounds):
+            pass  # nobody wants it
         elif end > over.now - primer.lateness:
             yield Span(start, min(end, over.now), "in progress")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
 from kck_flow.models import Frame
+from kck_flow.registry import registry
 from kck_flow.testing import registered, reset, run_worker
 from tests.pages.conftest import ROOT, SITE
 from tests.streams.forecast import primers
@@ -61,6 +63,16 @@ def test_what_is_missing_is_told_and_can_be_computed(measured: None) -> None:
     html = boss.get(PAGE).content.decode()
     assert " closed " in re.sub(r"<[^>]+>", " ", rows(html)["12"])
     assert "<button" not in rows(html)["12"]
+
+
+def test_what_nobody_wants_is_no_gap_and_not_awaited(measured: None, staff: Client) -> None:
+    primer: Any = registry.primers["fc_hourly"]
+    primer.until = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    told = staff.get(PAGE.replace("fc_hourly?", "fc_hourly.json?")).json()["rows"]
+    assert {row["key"][-2:] for row in told if row["state"] == "gap"} == set()
+    past = "?from=2026-02-01T08:00Z&to=2026-02-01T18:00Z&by=hour"
+    page: Any = staff.get(f"{ROOT}frames/fc_hourly{past}")
+    assert "in progress" not in page.context["coverage"]
 
 
 def test_who_may_only_look_has_nothing_to_press(measured: None, staff: Client) -> None:

@@ -15,7 +15,9 @@ from django.test.utils import override_settings
 from kck_flow import Cache, Facet, Flow, Primer, Process, Stock, cron, every
 from kck_flow.changes import triggers
 from kck_flow.dashboards import known
+from kck_flow.dashboards.captions import caption
 from kck_flow.models import DataProduct, Refresh
+from kck_flow.registry import registry
 from kck_flow.testing import freeze_time, registered, reset
 from tests.pages.conftest import NOW, ROOT
 from tests.pages.test_overview import text_of
@@ -63,6 +65,25 @@ class Placing(Flow):
 
 class Orders(Process):
     key_base, label, stocks, flows = "p_orders", "Orders", [Big], [Placing]
+
+
+class Marked(Primer):
+    """What ``compute`` returns.
+
+    Such as ``{"a": 1}``.
+    """
+
+    key_base = "p_marked"
+
+    def compute(self, key: Any) -> int:
+        return 1
+
+
+def test_marks_of_docstrings_are_not_shown_to_people() -> None:
+    with registered(Marked):
+        words = caption(registry.key("p_marked"))
+        assert words.label == "What compute returns"
+        assert words.description == 'What compute returns.\n\nSuch as {"a": 1}.'
 
 
 PUBLIC = override_settings(KCK_FLOW={"PERMISSION": "public"})

@@ -30,7 +30,7 @@ class AirportWeather(TimeFrame):
     An hour in which nothing was measured is a frame that is not complete, and so is its day.
     """
 
-    key_base = "weather"
+    key_base, label = "weather", "Weather"
     parameters = [ChoiceParameter("airport", ORIGINS)]
     domain = [code for code, _ in ORIGINS]
     stream = streams.measurements
@@ -70,7 +70,7 @@ class DepartureDelays(TimeFrame):
     One product for each window, with all airlines in it: one for each airline would be half a million a year.
     """
 
-    key_base = "delays"
+    key_base, label = "delays", "Delays"
     stream = streams.departures
     windows = ["15m", "1h", "1d"]
     tz = "America/New_York"
