@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from django.db import Error as DatabaseErrors
@@ -69,7 +69,9 @@ class Hand:
         self.done = self.failed = 0
         self.running: dict[tuple[str, int], tuple[str, Claim]] = {}
         self._waiting: list[tuple[str, Claim]] = []
+        self._leaving: list[tuple[str, Claim]] = []  # not to be begun any more, and not given back yet
         self._lock = threading.Lock()
+        self._taking = threading.Lock()  # held from before a claim until what it brought is known here
         self._batch, self._count, self._passes = batch, threads, passes
         self._wake, self._stopping = wake, stopping
         self._brief = True
@@ -93,17 +95,27 @@ class Hand:
         for _ in self._threads:
             self._work.put(None)
 
-    def take(self, alias: str, claims: Sequence[Claim]) -> None:
-        """Hold, and beat, what has been claimed."""
-        for claim in claims:
-            beats().hold(alias, claim, permit=_limited(claim))
-        with self._lock:
-            self._waiting.extend((alias, claim) for claim in claims)
+    def take(self, alias: str, claim: Callable[[int], list[Claim]]) -> int:
+        """Claim as many as there is room for, hold and beat them; none once it is to stop. Returns how many."""
+        with self._taking:
+            if self._stopping.is_set():
+                return 0
+            claims = claim(self.room())
+            for claimed in claims:
+                beats().hold(alias, claimed, permit=_limited(claimed))
+            with self._lock:
+                self._waiting.extend((alias, claimed) for claimed in claims)
+        return len(claims)
 
-    def held(self) -> list[tuple[str, Claim]]:
-        """Return all that is held, begun or not."""
-        with self._lock:
-            return [*self.running.values(), *self._waiting]
+    def held(self, *, wait: float = 0.0) -> list[tuple[str, Claim]]:
+        """Return all that is held, begun or not. What is just being claimed is waited for, so many seconds."""
+        taken = wait > 0 and self._taking.acquire(timeout=wait)
+        try:
+            with self._lock:
+                return [*self.running.values(), *self._waiting, *self._leaving]
+        finally:
+            if taken:
+                self._taking.release()
 
     def carry_out(self) -> None:
         """Carry out what is held, or hand it to the threads."""
@@ -134,6 +146,7 @@ class Hand:
                     if not self._waiting:
                         break
                     alias, claim = self._waiting.pop(0)
+                    self.running[alias, claim.slot] = alias, claim
                 if claim.crashes > 1:
                     # It may end this process again: alone, it takes no other's good name along.
                     self.release_waiting()
@@ -158,8 +171,8 @@ class Hand:
             handed = [one for one in waiting if one not in suspects] + alone
             for alias, claim in handed:
                 self.running[alias, claim.slot] = alias, claim
-        for alias, claim in given_back:
-            self.release(alias, claim)
+            self._leaving += given_back
+        self._release_leaving()
         for one in handed:
             self._work.put(one)
 
@@ -177,8 +190,6 @@ class Hand:
                 self.running.pop((alias, claim.slot), None)
             self._begin_thread()
 
-        with self._lock:
-            self.running[alias, claim.slot] = alias, claim
         try:
             if claim.lost:
                 return
@@ -263,9 +274,16 @@ class Hand:
     def release_waiting(self) -> None:
         """Give back what has not been begun."""
         with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for alias, claim in waiting:
+            self._leaving += self._waiting
+            self._waiting = []
+        self._release_leaving()
+
+    def _release_leaving(self) -> None:
+        # One by one, and known as held until it is done: who is told to end at once in the middle gives back the rest.
+        for alias, claim in list(self._leaving):
             self.release(alias, claim)
+            with self._lock, contextlib.suppress(ValueError):  # another thread did
+                self._leaving.remove((alias, claim))
 
     def release(self, alias: str, claim: Claim) -> None:
         """Give a refresh back; whatever comes of it is refused."""

@@ -18,6 +18,9 @@ from .worker import Worker
 
 logger = logging.getLogger("kck_flow")
 
+# A claim takes milliseconds. Who left in the middle of one would leave leases that nobody knows of.
+CLAIM_SECONDS = 3.0
+
 
 def heed(worker: Worker, *, child: bool = False) -> None:
     """First SIGTERM or SIGINT: end within the grace. Second: at once. SIGUSR1: show what runs. SIGHUP: end for
@@ -77,7 +80,7 @@ def _end_of_grace(worker: Worker, name: str) -> None:
 
 def _leave_at_once(worker: Worker, code: int) -> None:
     """Release what runs and end the process: the thread that computes cannot be stopped otherwise."""
-    for alias, claim in worker.hand.held():
+    for alias, claim in worker.hand.held(wait=CLAIM_SECONDS):
         logger.info("refresh.released key=%s", claim.key)
         worker.hand.release(alias, claim)
     for alias, number in worker.numbers.items():

@@ -297,9 +297,7 @@ class Worker:
             if beats().silent_for(alias) > passes.lease / 2:
                 logger.error("worker.no_beat alias=%s: claiming nothing until a beat succeeds", alias)
                 continue
-            claims = passes.claim(self.hand.room())
-            moved += len(claims)
-            self.hand.take(alias, claims)
+            moved += self.hand.take(alias, passes.claim)
             self.hand.carry_out()
         self._touch()
         if moved:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,21 @@ def test_nothing_is_being_refreshed_once_the_only_worker_is_killed_row_50(theatr
     os.kill(held.pid, signal.SIGKILL)
     until(lambda: not reader.ask("is_refreshing", "act/x"), "its lock to be gone", limit=5)
     assert one("SELECT lease_until > clock_timestamp() FROM kck_refresh WHERE key = 'act/x'")
+
+
+@contextlib.contextmanager
+def slow_claims(begin: str, *, seconds: float) -> Iterator[None]:
+    """Inside the block each product's claim takes so long, where its key begins so."""
+    slow = f"BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END"
+    try:
+        sql(f"CREATE FUNCTION test_slow_claim() RETURNS trigger LANGUAGE plpgsql AS '{slow}'")
+        sql(
+            f"""CREATE TRIGGER test_slow_claim BEFORE UPDATE ON kck_refresh FOR EACH ROW
+            WHEN (NEW.token > OLD.token AND starts_with(NEW.key, '{begin}')) EXECUTE FUNCTION test_slow_claim()"""
+        )
+        yield
+    finally:
+        sql("DROP FUNCTION IF EXISTS test_slow_claim() CASCADE")
 
 
 @pytest.mark.needs_pgbouncer
@@ -192,6 +210,28 @@ def test_6_told_twice_it_stops_at_once_and_leaves_no_lease_row_72(theatre: Theat
     assert not slot("act/long")["leased"]
     assert slot("act/long")["crashes"] == 0
     assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0
+
+
+@pytest.mark.parametrize("executor", ["process", "thread", "inline"])
+def test_told_twice_while_it_claims_it_leaves_no_lease_either_row_72(theatre: Theatre, executor: str) -> None:
+    """What it is told then, it hears when the claim has come back: with leases that nobody has begun."""
+    reader = theatre.reader()
+    at_once = [] if executor == "inline" else ["--concurrency", "2"]
+    worker = theatre.worker("--executor", executor, *at_once, "--claim", "10", "--poll", "60")
+    with slow_claims("act/slow", seconds=0.3):
+        reader.ask("many_requests", [f"act/slow{number}" for number in range(5)])
+        until(
+            lambda: one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"),
+            "a worker to be in its claim",
+            limit=20,
+        )
+        worker.send(signal.SIGTERM)
+        time.sleep(0.2)  # two signals at once are one
+        worker.send(signal.SIGTERM)
+        assert worker.wait(limit=20) in (0, 130)
+    assert "Traceback" not in worker.output
+    assert one("SELECT count(*) FROM kck_refresh WHERE lease_until IS NOT NULL") == 0
+    assert one("SELECT max(crashes) FROM kck_refresh") == 0
 
 
 def test_7_a_product_that_kills_its_process_is_parked_and_takes_nobody_along_row_67(theatre: Theatre) -> None:
