@@ -12,6 +12,7 @@ from typing import Any
 from . import measuring, spread
 from .errors import DeclarationError, NotPrimed
 from .key import Key
+from .memo import Memo, Same
 from .metric import Metric, MetricType
 from .parameter import StringParameter
 from .registry import registry
@@ -91,7 +92,11 @@ def _row(row: ConfiguredMetric) -> Row:
     kind = registry.metric_types.get(row.type)
     if kind is None:
         raise DeclarationError(registry.no_metric_type(row.type))
-    return Row(row, kind, kind.cleaned(row.properties))
+    return _made.get(row.slug, (Same(kind), Same(row)), lambda: Row(row, kind, kind.cleaned(row.properties)))
+
+
+# For as long as its row says the same it is the same object, and so is what was made of it.
+_made: Memo[Row] = Memo(1024)
 
 
 def _alias() -> str:

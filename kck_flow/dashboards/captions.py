@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.utils.translation import get_language
+
 from .. import wording
 from ..decorators import Action
 from ..errors import NotPrimed
 from ..key import Key
+from ..memo import Memo, Same
 from ..metric import Metric
 from ..primer import Primer
 from ..process import Process
@@ -81,6 +84,9 @@ class Caption:
         return "good" if direction == self.good else "bad"
 
 
+_known: Memo[Caption] = Memo(2048)
+
+
 def kind_of(primer: Primer | None) -> str:
     """Return what kind of product a primer declares."""
     if primer is None:
@@ -102,15 +108,16 @@ def captions(keys: Iterable[Key], told: Mapping[Key, Primer] | None = None) -> d
         told: What all of them are measured by, where that has been read.
     """
     asked = list(keys)
+    language = get_language()
     if told is not None:
-        return {key: _caption(key, told[key]) for key in asked}
+        return {key: _remembered(key, told[key], language) for key in asked}
     rows: dict[Key, Primer] = {}
     families = {key.key_base for key in asked}
     for base in families:
         primer = registry.primers.get(base)
         if isinstance(primer, Metric) and primer.stored_as_rows:
             rows.update(primer.of_many([key for key in asked if key.key_base == base]))
-    return {key: _caption(key, rows.get(key) or _own(key)) for key in asked}
+    return {key: _remembered(key, rows.get(key) or _own(key), language) for key in asked}
 
 
 def _own(key: Key) -> Primer | None:
@@ -121,6 +128,16 @@ def _own(key: Key) -> Primer | None:
         except NotPrimed:
             return primer
     return primer
+
+
+def _remembered(key: Key, primer: Primer | None, language: str | None) -> Caption:
+    """Return the words of a product: for as long as they are the same, the same object."""
+    family = registry.primers.get(key.key_base)
+    if isinstance(family, Metric) and family.stored_as_rows:
+        # Of a row that says something else, it is another object.
+        return _known.get((key, language), (Same(primer), Same(family)), lambda: _caption(key, primer))
+    made = _caption(key, primer)
+    return _known.get((key, language), (made,), lambda: made)
 
 
 def _caption(key: Key, primer: Primer | None) -> Caption:

@@ -90,6 +90,14 @@ class Range:
             found, at = found + 1, self.window.after(at)
         return found
 
+    @cached_property
+    def signature(self) -> tuple[object, ...]:
+        """What is the same for as long as no step of the range, nor of the older one, ends: periods of every zone of
+        today begin with a quarter of an hour.
+        """
+        quarter = int(self.now.timestamp() // 900)
+        return self.start, self.end, self.by, self.zone.key, self.compare, self.complete, self.named, quarter
+
     @property
     def until(self) -> datetime:
         """Return up to when there can be numbers: its end, or now."""

@@ -26,6 +26,7 @@ from ..decorators import Action
 from ..entry import Entry, Point
 from ..errors import KckFlowError
 from ..key import Key
+from ..memo import Memo, Same
 from ..metric import Metric, rolled
 from ..process import Process
 from ..registry import registry
@@ -294,7 +295,7 @@ def trends(
     if ofstocks:
         steps = steps_of(over)
         points.update(past.series_many(ofstocks, over.first, over.until, steps))
-    return {key: trend_of(words[key], points[key], over, (current or {}).get(key)) for key in keys}
+    return {key: _trend(words[key], points[key], over, (current or {}).get(key)) for key in keys}
 
 
 def _metrics(asked: list[tuple[Key, Metric]], over: Range) -> dict[Key, Sequence[Point] | Exception]:
@@ -357,6 +358,17 @@ def _size(primer: Windowed, key: Key, over: Range) -> str | None:
     if (over.until - over.first) / lengths[size] > MOST_STEPS:
         raise ValueError(_("Its windows are too many to be shown over this range: ask for a shorter one."))
     return size or None
+
+
+# Of the same points, the same trend: of metrics, whose points are the same as long as their records are.
+_known: Memo[Trend] = Memo(1024)
+
+
+def _trend(words: Caption, found: Sequence[Point] | Exception, over: Range, shown: Shown | None) -> Trend:
+    if not isinstance(found, tuple):
+        return trend_of(words, found, over, shown)
+    made_of = Same(words), Same(found), over.signature
+    return _known.get((words.key, over.start, over.end), made_of, lambda: trend_of(words, found, over, shown))
 
 
 def trend_of(

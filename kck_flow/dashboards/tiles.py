@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields
 from typing import Any
 
+from django.conf import settings
+from django.template.loader import render_to_string
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from .. import wording
 from ..drawing.charts import sparkline
 from ..drawing.coverage import goal_bar
 from ..drawing.sheet import Sheet
 from ..key import Key
+from ..memo import Memo, Same
 from ..metric import rolled
 from ..windows import UNITS
 from .ages import aged, with_age
@@ -23,6 +27,7 @@ from .pages import short
 from .ranges import Range
 from .reading import Shown, Trend, comparable
 
+TEMPLATE = "kck_flow/_tile_and_rows.html"
 ARROWS: Mapping[str, str] = {"up": "▲", "down": "▼", "same": "=", "": ""}
 
 
@@ -70,6 +75,19 @@ class Tile:
         """An id for the page's own use."""
         return f"k{self.key.digest.hex[:12]}{self.suffix}"
 
+    def as_html(self) -> str:
+        """Return it as HTML, with the link to its rows."""
+        if settings.DEBUG:  # whoever is at work on a template of his own sees it
+            return render_to_string(TEMPLATE, {"tile": self})
+        told = tuple(getattr(self, one.name) for one in fields(self))
+        name = self.key, self.suffix, self.href, get_language()
+        return _shown.get(name, told, lambda: render_to_string(TEMPLATE, {"tile": self}))
+
+
+# What was said of a product last. One that is fresh is the same as long as its number and its points are.
+_known: Memo[Tile] = Memo(1024)
+_shown: Memo[str] = Memo(1024)
+
 
 def tile(shown: Shown, trend: Trend | None, over: Range, href: str, suffix: str = "") -> Tile:
     """Return the tile of a product.
@@ -77,6 +95,16 @@ def tile(shown: Shown, trend: Trend | None, over: Range, href: str, suffix: str 
     Args:
         suffix: What tells it from another tile of the same product on its page.
     """
+    if shown.state != "fresh":  # it says how old it is, or when it will be there
+        return _tile(shown, trend, over, href, suffix)
+    told = shown.version, shown.computed_at if shown.version else None, shown.missing, shown.bytes
+    numbers = (shown.value, shown.number, *((trend.number, trend.before) if trend is not None else ()))
+    made_of = Same(shown.caption), trend, over.signature, told, repr(numbers)  # 1 and 1.0 read differently
+    name = shown.key, suffix, href, get_language()
+    return copy(_known.get(name, made_of, lambda: _tile(shown, trend, over, href, suffix)))
+
+
+def _tile(shown: Shown, trend: Trend | None, over: Range, href: str, suffix: str) -> Tile:
     words = shown.caption
     number = headline(shown, trend, over)
     made = Tile(

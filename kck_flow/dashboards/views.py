@@ -173,8 +173,12 @@ def refusal(user: Any, what: str) -> Refused:
 
 
 def range_of(request: HttpRequest) -> ranges.Range:
-    """Return the range that a request asks for. Raises BadParameter."""
-    return ranges.read({name: str(value) for name, value in request.GET.items()}, clock.now())
+    """Return the range that a request asks for, the same for all of its page. Raises BadParameter."""
+    held: ranges.Range | None = getattr(request, "_kck_range", None)
+    if held is None:
+        held = ranges.read({name: str(value) for name, value in request.GET.items()}, clock.now())
+        setattr(request, "_kck_range", held)  # noqa: B010
+    return held
 
 
 def frame_of(request: HttpRequest, place: str) -> Callable[[Page], dict[str, Any]]:

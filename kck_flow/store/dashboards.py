@@ -5,12 +5,15 @@ from __future__ import annotations
 from ..conf import conf
 from ..dashboard import Dashboard, Panel, Section
 from ..models import ConfiguredDashboard, ConfiguredPanel
+from .session import caller
 
 
 def visible() -> list[Dashboard]:
     """Return those that are not hidden, in order; without their panels."""
-    found = ConfiguredDashboard._default_manager.using(conf.DATABASES[0]).filter(hidden=False)
-    return [_declared(row, []) for row in found]
+    # Every page names them: building Django's query would take longer than running it.
+    found = caller(conf.DATABASES[0]).rows("configured_dashboards")
+    names = ("slug", "label", "description", "permission", "position")
+    return [_declared(ConfiguredDashboard(**dict(zip(names, row, strict=True))), []) for row in found]
 
 
 def one(slug: str) -> Dashboard | None:

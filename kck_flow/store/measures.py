@@ -85,6 +85,15 @@ def between(
     return found
 
 
+def signatures(
+    session: Session, digests: Sequence[UUID], start: datetime, end: datetime
+) -> dict[UUID, tuple[object, ...]]:
+    """Return for each metric what is the same for as long as ``between`` is; those without records are left out."""
+    asked = list(digests)
+    rows = session.rows("measured_signatures", {"digests": asked, "start": start, "end": end})
+    return {asked[place - 1]: tuple(signature) for place, *signature in rows}
+
+
 def first(session: Session, key: Key) -> datetime | None:
     """Return the beginning of the first recorded period of a metric; None where there is none."""
     rows = session.run(

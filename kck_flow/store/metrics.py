@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..key import Key
+from ..memo import Memo
 from ..models import ConfiguredMetric as ConfiguredMetric
 from .session import Session, caller
 
@@ -15,10 +18,28 @@ OWN = (
     "tz", "rollup", "position", "paused",
 )  # fmt: skip
 
+# What `configured_metrics` tells, in its order.
+_COLUMNS = (
+    "id", "slug", "type", "properties", "label", "description", "section", "unit", "unit_plural", "number_format",
+    "precision", "good", "goal", "period", "tz", "rollup", "position", "paused",
+)  # fmt: skip
+_known: Memo[ConfiguredMetric] = Memo(1024)
+
 
 def rows(alias: str) -> list[ConfiguredMetric]:
-    """Return all, in the order of their sections and positions."""
-    return list(ConfiguredMetric._default_manager.using(alias))
+    """Return all, in the order of their sections and positions: whoever reads them changes none. Of a row that has not
+    changed, the same object.
+    """
+    found = caller(alias).rows("configured_metrics", where="")
+    return [_known.get((alias, values[0]), (repr(values),), partial(_of, alias, values)) for values in found]
+
+
+def _of(alias: str, values: Sequence[Any]) -> ConfiguredMetric:
+    told = dict(zip(_COLUMNS, values, strict=True))
+    told["properties"] = json.loads(told["properties"])
+    made = ConfiguredMetric(**told)
+    made._state.adding, made._state.db = False, alias
+    return made
 
 
 def are_any(session: Session) -> bool:
@@ -29,8 +50,11 @@ def are_any(session: Session) -> bool:
 
 
 def row(alias: str, slug: str) -> ConfiguredMetric | None:
-    """Return one, or None."""
-    return ConfiguredMetric._default_manager.using(alias).filter(slug=slug).first()
+    """Return one, or None; see ``rows``."""
+    values = caller(alias).row("configured_metrics", {"slug": slug}, where="WHERE slug = %(slug)s")
+    if values is None:
+        return None
+    return _known.get((alias, values[0]), (repr(values),), partial(_of, alias, values))
 
 
 def remove(alias: str, slug: str, key: Key) -> int:
