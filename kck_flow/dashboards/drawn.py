@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .. import wording
+from .. import spread, wording
 from ..conf import conf
 from ..drawing.bars import bars, gains_and_losses
 from ..drawing.charts import lines
@@ -19,7 +20,10 @@ from ..drawing.sheet import Annotation, Goal, Series, Sheet
 from ..drawing.summary import Bucket, summary
 from ..drawing.table import Table, table
 from ..key import Key
+from ..registry import registry
+from ..store import runs
 from ..store.annotations import within
+from ..store.session import caller
 from ..windows import week_start
 from . import zooming
 from .captions import Caption
@@ -77,6 +81,7 @@ def chart_of(
     over: Range,
     *,
     notes: Sequence[Annotation] = (),
+    failures: Sequence[datetime] = (),
     theme: str = "",
     width: int = WIDTH,
     height: int = HEIGHT,
@@ -85,6 +90,7 @@ def chart_of(
     """Return the chart of one product over a range: bars of what is added up, a line of what is held.
 
     Args:
+        failures: When it could not be computed.
         show: ``bars`` or ``line``, whatever it is.
     """
     as_bars = show == "bars" or (show != "line" and words.rollup == "sum")
@@ -93,7 +99,9 @@ def chart_of(
     if trend.older:
         series.append(Series(over.compared_text, trend.older, compares=True))
     sentence = sentence_of(words, trend.points, over)
-    sheet = replace(sheet, description=sentence)
+    if failures:
+        sentence = f"{sentence} {_failed(len(failures))}"
+    sheet = replace(sheet, description=sentence, failures=_ticks(failures, over))
     period = getattr(words.primer, "period", getattr(words.primer, "window", None))
     aimed = words.goal is not None and (
         words.rollup != "sum" or period == over.by
@@ -118,6 +126,23 @@ def chart_of(
     shown = [(zooming.OLDER if one.compares else kind, one) for one in series]
     points = zooming.points(shown, over, form=words.form, goal=goal, notes=notes)
     return Chart(draw(sheet), draw(narrowed(sheet)), sentence, table(series, sheet), points)
+
+
+def _failed(count: int) -> str:
+    return ngettext(
+        "It could not be computed once.", "It could not be computed %(count)s times.", count
+    ) % {"count": wording.number(count)}
+
+
+def _ticks(failures: Sequence[datetime], over: Range) -> list[tuple[datetime, str]]:
+    """Return a tick for each step in which something failed, (its beginning, what it says) each."""
+    found: list[tuple[datetime, str]] = []
+    begins = sorted(Counter(over.window.start_of(at) for at in failures).items())
+    for start, count in begins:
+        end = over.window.after(start)
+        when = moment(start.astimezone(over.zone), end.astimezone(over.zone), over.by)
+        found.append((start, f"{when}: {_failed(count)}"))
+    return found
 
 
 def narrowed(sheet: Sheet) -> Sheet:
@@ -221,6 +246,12 @@ def _tick(at: datetime, unit: str) -> str:
     if (at.hour, at.minute) == (0, 0):
         return str(formats.date_format(at, "j M"))
     return f"{at:%H:%M}"
+
+
+def failures_of(key: Key, over: Range) -> list[datetime]:
+    """Return when a product could not be computed, within a range."""
+    session = caller(spread.alias_of(registry.primers.get(key.key_base)))
+    return runs.failures(session, key.digest, over.start, over.end)
 
 
 def notes_of(keys: Sequence[Key], over: Range) -> list[Annotation]:

@@ -21,7 +21,7 @@ from ..timeframe import TimeFrame
 from . import compared, frames, known, members, processes, reading, sliced, tiles
 from .ages import aged
 from .captions import Caption, caption
-from .drawn import chart_of, notes_of
+from .drawn import chart_of, failures_of, notes_of
 from .faces import Refused
 from .pages import Page, address, href, place_of, point_row
 from .ranges import Range
@@ -103,7 +103,8 @@ def series_page(
     here = {**over.given, **(one.given if one is not None else {})}
     tile = tiles.tile(shown, trend, over, href(words, here))
     notes = notes_of([key], over)
-    chart = chart_of(words, trend, over, notes=notes)
+    failures = failures_of(key, over) if one is None else []
+    chart = chart_of(words, trend, over, notes=notes, failures=failures)
     beside = compared.of(key, words, trend, over, asked or {})
     context: dict[str, Any] = {
         "shown": shown,
@@ -153,7 +154,9 @@ def series_page(
             **over.told(),
         },
         context=context,
-        picture=lambda theme, width: chart_of(words, trend, over, notes=notes, theme=theme, width=width).svg,
+        picture=lambda theme, width: (
+            chart_of(words, trend, over, notes=notes, failures=failures, theme=theme, width=width).svg
+        ),
         modified=shown.computed_at if shown.version else None,
         facts=[
             shown.state,
@@ -163,6 +166,8 @@ def series_page(
             trend.before,
             [words.unit, words.unit_plural, words.good, words.goal, words.precision, words.description],
             notes_text(notes, over),
+            len(failures),
+            failures[-1:],
             [beside.said, beside.lines] if beside is not None else [],
             {name: _ageless(context.get(name)) for name in _FACTS},
         ],

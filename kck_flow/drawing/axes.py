@@ -93,6 +93,20 @@ def draw_time_axis(
     board.add(element("path", d=edge + marks, stroke=board.colors["border"], stroke_width=1))
     for _, x, label in found:
         board.write(x, plot.bottom + 18, label, anchor="middle")
+    for at, said in board.sheet.failures:
+        _draw_failure(board, plot, (label_at or times.x)(at), said)
+
+
+def _draw_failure(board: Board, plot: Plot, x: float, said: str) -> None:
+    """Draw a cross on the axis: a form of its own, for whoever sees no red."""
+    if not plot.left - 1 <= x <= plot.right + 1:
+        return
+    y = plot.bottom
+    cross = f"M{number(x - 3.5)} {number(y - 3.5)}l7 7M{number(x - 3.5)} {number(y + 3.5)}l7 -7"
+    # What lies beneath keeps it apart from a bar, or a line on zero.
+    ground = element("path", d=cross, stroke=board.surface, stroke_width=5, stroke_linecap="round")
+    line = element("path", d=cross, stroke=board.colors["bad"], stroke_width=2, stroke_linecap="round")
+    board.add(element("g", element("title", escape(said)), ground, line, class_="kck-failure"))
 
 
 def _time_labels(

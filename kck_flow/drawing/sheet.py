@@ -103,6 +103,8 @@ class Sheet:
         tab_stop: Whether Tab stops at it, once.
         cursor: Whether it carries what a script shows under pointer and arrow keys; None: where it stands in a page.
         zone, week_start: Where days begin, and weeks (0 Monday to 6 Sunday).
+        failures: The beginnings of steps in which it could not be computed, with what is said of each: crosses on the
+            axis of time.
         number: Says a value, or a tick of the axis of values (int or Decimal).
         tick: Says a tick of the axis of time, see ``plain_tick``.
         moment: Says the window of a point, see ``plain_moment``.
@@ -120,6 +122,7 @@ class Sheet:
     cursor: bool | None = None
     zone: tzinfo = UTC
     week_start: int = 0
+    failures: Sequence[tuple[datetime, str]] = ()
     number: Callable[[Any], str] = plain_number
     tick: Callable[[datetime, str], str] = plain_tick
     moment: Callable[[datetime, datetime], str] = plain_moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -99,6 +100,14 @@ def cost(session: Session, digest: UUID, limit: int) -> tuple[int, int, float | 
     """Return of a product's last runs: how many there were, how many failed, and the median seconds of the others."""
     count, failed, median = session.rows("cost_of_runs", {"digest": digest, "limit": limit})[0]
     return int(count), int(failed), median
+
+
+def failures(
+    session: Session, digest: UUID, start: datetime, end: datetime, limit: int = 2000
+) -> list[datetime]:
+    """Return when a product's refreshes failed within ``[start, end)``, oldest first, of so many of its last runs."""
+    rows = session.rows("failures", {"digest": digest, "start": start, "end": end, "limit": limit})
+    return [datetime.fromtimestamp(at, UTC) for (at,) in rows]
 
 
 def prune(session: Session, days: float, batch: int = 5000) -> int:
