@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import re_path
 
 from .api import links, openapi, resources
-from .dashboards import members_view, views
+from .dashboards import lineage, members_view, views
 
 app_name = "kck_flow"
 
@@ -27,6 +27,7 @@ urlpatterns = [
     re_path(rf"^metrics/{_KEY}{_FACE}", views.show_metric, name="metric"),
     re_path(rf"^products{_FACE}", views.show_products, name="products"),
     re_path(rf"^products/{_KEY}{_FACE}", resources.show_product, name="product"),
+    re_path(rf"^lineage/{_KEY}{_FACE}", lineage.show_lineage, name="lineage"),
     re_path(rf"^members/{_KEY}{_FACE}", members_view.show_members, name="members"),
     re_path(rf"^frames{_FACE}", views.show_frames, name="frames"),
     re_path(rf"^frames/{_KEY}{_FACE}", views.show_frame, name="frame"),

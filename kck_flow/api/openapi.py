@@ -125,6 +125,7 @@ def general_paths() -> dict[str, Any]:
     paths["/dashboards.json"] = {"get": _list("list_dashboards", "The dashboards that you may see", ())}
     paths |= _product_paths()
     paths["/members/{key}.json"] = {"get": _members()}
+    paths["/lineage/{key}.json"] = {"get": _lineage()}
     paths |= _link_paths()
     paths["/openapi.json"] = {
         "get": _operation(
@@ -276,6 +277,17 @@ def _members() -> dict[str, Any]:
         "list_members",
         "The rows that a stock counts; facet.NAME=VALUE those of a facet value",
         (key, exactly, *_PAGES, *_FORM),
+        {200: _json({"$ref": "#/components/schemas/Rows"}, etag=True)},
+        _READS,
+    )
+
+
+def _lineage() -> dict[str, Any]:
+    key = _path("key", {"type": "string", "minLength": 1}, "Of any product, percent-escaped as one segment.")
+    return _operation(
+        "list_lineage",
+        "Who was made from whom around a product, a row for each pair",
+        (key, *_FORM),
         {200: _json({"$ref": "#/components/schemas/Rows"}, etag=True)},
         _READS,
     )

@@ -236,6 +236,16 @@ def lineage(key: Key, levels: int = 2) -> tuple[list[tuple[str, int, str]], list
     return _walk(str(key), up, levels), _walk(str(key), down, levels)
 
 
+def lineage_edges(key: Key, levels: int) -> list[tuple[str, str]]:
+    """Return who was made from whom around a product, as recorded: (needed, made of it) each, by key.
+
+    Args:
+        levels: How many steps are followed on each side.
+    """
+    session = caller(spread.alias_of(registry.primers.get(key.key_base)))
+    return [(row[0], row[1]) for row in edges.around(session, [key.digest], levels)]
+
+
 def _walk(key: str, steps: dict[str, list[tuple[str, str]]], levels: int) -> list[tuple[str, int, str]]:
     found: dict[str, tuple[int, str]] = {}
     edge = [key]

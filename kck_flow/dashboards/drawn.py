@@ -129,9 +129,9 @@ def chart_of(
 
 
 def _failed(count: int) -> str:
-    return ngettext(
-        "It could not be computed once.", "It could not be computed %(count)s times.", count
-    ) % {"count": wording.number(count)}
+    return ngettext("It could not be computed once.", "It could not be computed %(count)s times.", count) % {
+        "count": wording.number(count)
+    }
 
 
 def _ticks(failures: Sequence[datetime], over: Range) -> list[tuple[datetime, str]]:

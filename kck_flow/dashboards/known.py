@@ -30,7 +30,7 @@ from ..store.refreshes import instant
 from ..store.session import caller
 from .ages import aged, with_age
 from .captions import Caption, caption, captions
-from .pages import deed_address, href
+from .pages import address, deed_address, href
 
 MOST_VALUES = 8  # of a facet: the rest is "others"
 MOST_RELATIVES = 20  # on each side
@@ -77,6 +77,7 @@ def about(key: Key, user: Any, detailed: bool, read: Any = None) -> dict[str, An
         "around": _around(told, user),
         "relatives_hidden": len(needs) + len(feeds) - len(seen_needs) - len(seen_feeds),
         "oldest": _oldest(seen_needs),
+        "lineage_href": address("lineage", str(key)) if seen_needs or seen_feeds else "",
         "declared_needs": told["declared_needs"] if detailed else [],
         "declared": where(told["declared"]) if detailed else "",
         "cause": told["cause"] if detailed else "",
@@ -163,7 +164,7 @@ def _relatives(key: Key) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     above, below = explaining.lineage(key, LEVELS)
     above, below = above[:MOST_RELATIVES], below[:MOST_RELATIVES]
     keys = {text: registry.key(text) for text, _level, _mode in (*above, *below)}
-    stored = _stored(list(keys.values()))
+    stored = stored_of(list(keys.values()))
     words = captions(keys.values())
     now = clock.now()
 
@@ -186,14 +187,22 @@ def _relatives(key: Key) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return [told(*one) for one in above], [told(*one) for one in below]
 
 
-def _stored(keys: Sequence[Key]) -> dict[str, listings.Listed]:
+def stored_of(keys: Sequence[Key]) -> dict[str, listings.Listed]:
+    """Return what is stored of some products, by key; what is not stored is left out, as is what is counted as it is
+    asked for, and has no age.
+    """
     found: dict[str, listings.Listed] = {}
     by_alias: dict[str, list[Key]] = {}
     for key in keys:
         by_alias.setdefault(spread.alias_of(registry.primers.get(key.key_base)), []).append(key)
     for alias, own in by_alias.items():
         found.update(listings.some(caller(alias), [key.digest for key in own]))
-    return found
+    return {
+        text: row
+        for text, row in found.items()
+        if row.computed_at is not None
+        or not isinstance(registry.primers.get(row.key_base), (Stock, Flow, Process))
+    }
 
 
 def _may_see(user: Any, key: str) -> bool:
