@@ -128,9 +128,7 @@ def _tile(shown: Shown, trend: Trend | None, over: Range, href: str, suffix: str
     if number is None and not _has_other(shown):
         made.note = nothing_text(shown, trend)
     if trend is not None and sum(one.value is not None for one in trend.points) > 1:
-        made.spark = sparkline(
-            trend.points, Sheet(id=made.slug, title=words.label, width=168, height=40, cursor=False)
-        )
+        made.spark = sparkline(trend.points, Sheet(named=False, width=168, height=40, cursor=False))
     reached = towards_goal(words, number, trend, over)
     if words.goal is not None and words.good == "down":
         made.goal_text = _("goal: at most %(goal)s") % {"goal": words.with_unit(words.goal)}

@@ -157,6 +157,7 @@ class Board:
             tab_stop=sheet.tab_stop,
             data=data,
             kind=kind,
+            named=sheet.named,
         )
 
 

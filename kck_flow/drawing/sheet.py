@@ -97,6 +97,7 @@ class Sheet:
     Attributes:
         id: Unique on its page; every id within the picture begins with it.
         title, description: The picture's name, and a sentence for those who hear it (see ``summary``).
+        named: Whether it has a name; not where it stands within what has one, hidden from those who hear it.
         width, height: In pixels of the page at full size; below 480 wide it is laid out for a phone.
         theme: None within a page that has ``palette.css()``; ``light`` or ``dark`` where it stands alone.
         surface: The token of what it lies on: ``surface``, or ``raised`` on a tile.
@@ -114,6 +115,7 @@ class Sheet:
     id: str = "chart"
     title: str = ""
     description: str = ""
+    named: bool = True
     width: int = 720
     height: int = 240
     theme: Theme | None = None

@@ -145,6 +145,7 @@ def picture(
     tab_stop: bool = False,
     data: Any = None,
     kind: str = "chart",
+    named: bool = True,
 ) -> str:
     """Return a whole picture, with its name and its description for those who hear it.
 
@@ -157,8 +158,9 @@ def picture(
         tab_stop: Whether Tab stops at it.
         data: What a script reads, as JSON in a ``metadata`` element.
         kind: Its class: ``kck-chart``.
+        named: Whether it has a name; not where it stands within what has one, hidden from those who hear it.
     """
-    head = [element("title", escape(title), id=f"{id}-title")]
+    head = [element("title", escape(title), id=f"{id}-title")] if named else []
     if description:
         head.append(element("desc", escape(description), id=f"{id}-desc"))
     if data is not None:
@@ -175,10 +177,10 @@ def picture(
         viewBox=f"0 0 {size[0]} {size[1]}",
         width="100%" if theme is None else size[0],
         height=None if theme is None else size[1],
-        role="img",
-        id=id,
+        role="img" if named else None,
+        id=id if named else None,
         class_=f"kck-{kind}",
-        aria_labelledby=f"{id}-title",
+        aria_labelledby=f"{id}-title" if named else None,
         aria_describedby=f"{id}-desc" if description else None,
         tabindex=0 if tab_stop else None,
         font_family=None if theme is None else FONTS,

@@ -16,7 +16,7 @@ from django.db import connections
 from django.test import override_settings
 from pytest_django.live_server_helper import LiveServer
 
-from kck_flow import Cache, Dashboard, Metric, Panel, Process, Section, clock
+from kck_flow import Cache, Dashboard, Metric, Panel, Primer, Process, Section, clock
 from kck_flow.models import Annotation
 from kck_flow.refresh import collecting
 from kck_flow.registry import registry
@@ -43,6 +43,16 @@ class Opened(Metric):
 
     def compute(self, key: Any) -> int:
         return Account.objects.count()
+
+
+class Letter(Primer):
+    """What those who lent us money are told each month."""
+
+    key_base, label = "b_letter", "Letter to those who lent us money"
+
+    def compute(self, key: Any) -> str:
+        cache = Cache.get_instance()
+        return f"{cache.get('b_opened')} accounts, of whom {cache.get('p_share')} stay."
 
 
 class Board(Dashboard):
@@ -81,7 +91,7 @@ def site(django_db_setup: None, django_db_blocker: Any) -> Iterator[str]:
         registry._changed()
         server = LiveServer("localhost")
         try:
-            stack.enter_context(registered(Subscriptions, Opened, Signups, Share, Broken))
+            stack.enter_context(registered(Subscriptions, Opened, Signups, Share, Broken, Letter))
             registry.register_dashboard(Board)
             stack.callback(registry.dashboards.pop, "board")
             _live()
@@ -108,6 +118,7 @@ def _live() -> None:
         metric: Any = registry.primer(name)
         collecting.fill(registry.key(name), metric, clock.now() - timedelta(days=40), clock.now())
     list(collecting.collect(["p_signups", "p_share", "p_broken", "b_opened"]))
+    cache.get("b_letter")
     Annotation.objects.create(start_at=clock.now() - timedelta(days=9), text="The price changed")
 
 

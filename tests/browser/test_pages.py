@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ pytestmark = [pytest.mark.needs_browser, pytest.mark.once("newest")]
 
 PAGES = (
     "", "processes", "processes/b_accounts", "metrics", "metrics/p_signups", "metrics/p_share", "metrics/p_broken",
-    "products", "products/b_opened", "frames", "dashboards", "dashboards/board", "products/nothing",
+    "products", "products/b_opened", "frames", "dashboards", "dashboards/board", "lineage/b_letter",
+    "products/nothing",
 )  # fmt: skip
 MODES = {"light": {}, "dark": {"dark": True}, "phone": {"width": 390}, "zoomed": {"width": 640}}
 Opened = Callable[..., Any]
@@ -63,6 +65,19 @@ def test_no_page_violates_its_policy_not_even_under_the_pointer(site: str, opene
             if chart.is_visible():
                 chart.hover()
         page.context.close()
+
+
+def test_two_points_are_chosen_and_compared(opened: Opened, site: str) -> None:
+    page = opened(f"{site}metrics/p_signups", scripts=False)
+    page.get_by_role("link", name="Compare two of them").click()
+    first, second = page.get_by_label("Compare").first, page.get_by_label("with")
+    first.select_option(index=2)
+    second.select_option(index=5)
+    page.get_by_role("button", name="Compare").click()
+    assert "one=" in page.url
+    assert "other=" in page.url
+    said = page.locator("[data-live=compared]").inner_text()
+    assert re.search(r"\d", said), said
 
 
 def test_panels_move_where_they_stand(site: str, opened: Opened) -> None:
