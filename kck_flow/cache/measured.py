@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class _Step(NamedTuple):
 
 
 # What a metric was over a range is read again only where something was recorded of it since.
-_known: Memo[tuple[Point, ...]] = Memo(1024)
+_known: Memo[tuple[str, tuple[Point, ...]]] = Memo(1024)
 _known_steps: Memo[tuple[_Step, ...]] = Memo(64)
 
 
@@ -57,8 +57,8 @@ def series(
 def series_many(
     asked: Sequence[tuple[Key, Metric]], start: datetime, end: datetime, by: str | timedelta | None = None
 ) -> dict[Key, Sequence[Point]]:
-    """Return what several metrics were over ``[start, end)``; see ``Cache.series``. It takes one statement for each
-    database, or two where something was recorded since this process last looked. Of the same records, the same object.
+    """Return what several metrics were over ``[start, end)``, in one statement for each database; see ``Cache.series``.
+    Of the same records, the same object.
 
     Raises:
         ValueError: steps of ``by`` begin within periods of one of them.
@@ -74,23 +74,22 @@ def series_many(
             found.update((key, ()) for key, _ in own)
             continue
         first, last = min(one[0] for one in bounds), max(one[1] for one in bounds)
-        session = caller(alias)
-        signatures = measures.signatures(session, [key.digest for key, _ in own], first, last)
-        missed: list[tuple[Key, Metric, Hashable, tuple[object, ...], tuple[_Step, ...]]] = []
+        names = {key: (alias, key.digest, steps[key], first, last) for key, _ in own}
+        known: dict[Key, tuple[str, tuple[Point, ...]]] = {}
         for key, metric in own:
-            step = steps[key]
-            name = alias, key.digest, step, first, last
-            made_of = signatures.get(key.digest), Same(metric), Same(told[step])
-            known = _known.find(name, made_of)
-            if known is not None:
-                found[key] = known
-            else:
-                missed.append((key, metric, name, made_of, told[step]))
-        held = measures.between(session, [key.digest for key, *_ in missed], first, last) if missed else {}
-        for key, metric, label, inputs, those in missed:
-            points = _points(metric, steps[key], those, held.get(key.digest, []), now)
-            # Where something was recorded between the two statements, the next to look is told another signature.
-            found[key] = _known.keep(label, inputs, tuple(points))
+            held = _known.find(names[key], (Same(metric), Same(told[steps[key]])))
+            if held is not None:
+                known[key] = held
+        asked_for = [(key.digest, known[key][0] if key in known else None) for key, _ in own]
+        recorded = measures.since(caller(alias), asked_for, first, last)
+        for key, metric in own:
+            signature, measured = recorded[key.digest]
+            if key in known and known[key][0] == signature:
+                found[key] = known[key][1]
+                continue
+            points = tuple(_points(metric, steps[key], told[steps[key]], measured, now))
+            made_of = Same(metric), Same(told[steps[key]])
+            found[key] = _known.keep(names[key], made_of, (signature, points))[1]
     return found
 
 

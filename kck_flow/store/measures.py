@@ -85,13 +85,30 @@ def between(
     return found
 
 
-def signatures(
-    session: Session, digests: Sequence[UUID], start: datetime, end: datetime
-) -> dict[UUID, tuple[object, ...]]:
-    """Return for each metric what is the same for as long as ``between`` is; those without records are left out."""
-    asked = list(digests)
-    rows = session.rows("measured_signatures", {"digests": asked, "start": start, "end": end})
-    return {asked[place - 1]: tuple(signature) for place, *signature in rows}
+def since(
+    session: Session, known: Sequence[tuple[UUID, str | None]], start: datetime, end: datetime
+) -> dict[UUID, tuple[str, list[Measure]]]:
+    """Return for each metric a signature of what is recorded of the periods that begin in ``[start, end)``, and, where
+    it is not the one that is known, what the metric was in them, as ``between`` tells it; else an empty list.
+
+    Args:
+        known: (digest, the signature that is known or None) each.
+    """
+    asked = [digest for digest, _ in known]
+    given = {"digests": asked, "known": [signature for _, signature in known], "start": start, "end": end}
+    found: dict[UUID, tuple[str, list[Measure]]] = {}
+    instants: dict[float, datetime] = {}  # those of one metric are those of the others
+    for place, signature, began, ended, *told in session.rows("measured_since", given):
+        own = found.setdefault(asked[place - 1], (signature, []))[1]
+        if began is None:
+            continue
+        start_at, end_at = instants.get(began), instants.get(ended)
+        if start_at is None:
+            start_at = instants[began] = _instant(began, UTC)
+        if end_at is None:
+            end_at = instants[ended] = _instant(ended, UTC)
+        own.append(Measure(start_at, end_at, *told))
+    return found
 
 
 def first(session: Session, key: Key) -> datetime | None:
