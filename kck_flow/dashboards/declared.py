@@ -122,11 +122,8 @@ def _told(made: Piece) -> list[Any]:
     """Return what a panel shows besides its number: when it changes, the page has."""
     points = [(one.start.isoformat(), one.value, one.complete) for one in made.trend.points]
     rows = made.table.rows if made.table is not None else ()
-    drawn = (
-        made.svg if made.show in ("diagram", "coverage") else ""
-    )  # what is drawn of others is in their points
     told = [made.label, made.show, made.note, made.sentence, made.value, made.ways, made.books]
-    return [*told, points, rows, drawn]
+    return [*told, points, rows, made.facts]  # what is drawn of others is in their points
 
 
 def say_cut(page: Page, number: int) -> None:
