@@ -250,6 +250,13 @@ def first_instant(zone: ZoneInfo, wall: datetime) -> datetime:
     return at
 
 
+def quarter(at: datetime) -> int:
+    """Return which quarter of an hour an instant is in, counted from 1970: while it is the same, no period of an hour
+    or more ends, in any zone of today.
+    """
+    return int(at.timestamp() // 900)
+
+
 def week_start() -> int:
     """Return the day on which weeks begin, 0 for Monday to 6 for Sunday."""
     return WEEKDAYS.index(conf.WEEK_START)

@@ -17,9 +17,7 @@ from ..registry import registry
 from ..store import measures
 from ..store.measures import Measure
 from ..store.session import caller
-from ..windows import UNITS, Window
-
-QUARTER = timedelta(minutes=15)
+from ..windows import UNITS, Window, quarter
 
 
 class _Step(NamedTuple):
@@ -47,11 +45,7 @@ def series(
     key: Key, metric: Metric, start: datetime, end: datetime, by: str | timedelta | None
 ) -> list[Point]:
     """Return what a metric was over ``[start, end)``; see ``Cache.series``."""
-    step = _step(key, metric, by)
-    first, last = step.start_of(start), _end(step, end)
-    held = measures.between(caller(spread.alias_of(metric)), [key.digest], first, last).get(key.digest, [])
-    now = clock.now()
-    return _points(metric, step, tuple(_steps(step, start, end, now)), held, now)
+    return list(series_many([(key, metric)], start, end, by)[key])
 
 
 def series_many(
@@ -97,11 +91,6 @@ def _points(
     metric: Metric, step: Window, steps: Sequence[_Step], held: Sequence[Measure], now: datetime
 ) -> list[Point]:
     return (_alone if step == metric.windows else _together)(metric, steps, held, now)
-
-
-def _quarter(now: datetime) -> int:
-    """Return which quarter of an hour it is: in every zone of today, periods begin with one."""
-    return int(now.timestamp() // QUARTER.total_seconds())
 
 
 def value_at(key: Key, metric: Metric, at: datetime) -> object:
@@ -165,7 +154,7 @@ def _steps(step: Window, start: datetime, end: datetime, now: datetime) -> Itera
 def _steps_now(step: Window, start: datetime, end: datetime, now: datetime) -> tuple[_Step, ...]:
     """Return the steps of a range; for as long as none of them ends, the same object."""
     name = step, step.start_of(start), _end(step, end)
-    return _known_steps.get(name, (_quarter(now),), lambda: tuple(_steps(step, start, end, now)))
+    return _known_steps.get(name, (quarter(now),), lambda: tuple(_steps(step, start, end, now)))
 
 
 def _alone(metric: Metric, steps: Sequence[_Step], held: Sequence[Measure], now: datetime) -> list[Point]:

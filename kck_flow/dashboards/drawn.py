@@ -100,7 +100,12 @@ def chart_of(
         series.append(Series(over.compared_text, trend.older, compares=True))
     sentence = sentence_of(words, trend.points, over)
     if failures:
-        sentence = f"{sentence} {_failed(len(failures))}"
+        told = ngettext(
+            "Of the refreshes that are remembered, %(count)s failed.",
+            "Of the refreshes that are remembered, %(count)s failed.",
+            len(failures),
+        ) % {"count": wording.number(len(failures))}
+        sentence = f"{sentence} {told}"
     sheet = replace(sheet, description=sentence, failures=_ticks(failures, over))
     period = getattr(words.primer, "period", getattr(words.primer, "window", None))
     aimed = words.goal is not None and (

@@ -18,13 +18,14 @@ from ..key import Key
 from ..permission import VIEW, may
 from ..registry import registry
 from ..store.refreshes import instant
-from . import faces, known, ranges
+from . import faces, known
 from .captions import captions
 from .pages import Page, href, short
 from .views import frame_of, key_of
 from .visitors import user_of
 
 MOST = 60  # products in one picture, the nearest first
+LOOKED_AT = 600  # of which it is asked whether the user may see them
 FAR = 12  # steps that are followed
 
 
@@ -36,7 +37,6 @@ def show_lineage(request: HttpRequest, key: str, face: str | None = None) -> Htt
         request,
         face,
         lambda asked: page(key_of(key, user, asked), user),
-        known=ranges.PARAMETERS,
         frame=frame_of(request, "products"),
     )
 
@@ -44,11 +44,17 @@ def show_lineage(request: HttpRequest, key: str, face: str | None = None) -> Htt
 def page(key: Key, user: Any) -> Page:
     """Return the lineage of a product, of those that a user may see: a row for each that needs another."""
     edges = explaining.lineage_edges(key, FAR)
-    near = list(dict.fromkeys([str(key), *_nearest(str(key), edges)]))
-    keys = {text: registry.key(text) for text in near}
-    seen = [text for text in near if text == str(key) or may(user, VIEW, keys[text])]
-    shown = seen[:MOST]
-    edges = [(one, other) for one, other in edges if one in shown and other in shown]
+    near = _nearest(str(key), edges)
+    keys = {text: registry.key(text) for text in near[:LOOKED_AT]}
+    shown = [text for text in keys if text == str(key) or may(user, VIEW, keys[text])]
+    hidden = len(keys) - len(shown)
+    left_out = len(near) - hidden - len(shown[:MOST])
+    unseen = keys.keys() - set(shown)
+    edges = [(one, other) for one, other in edges if one not in unseen and other not in unseen]
+    sentence = _sentence(str(key), edges)
+    shown = shown[:MOST]
+    drawable = set(shown)
+    edges = [(one, other) for one, other in edges if one in drawable and other in drawable]
     stored = known.stored_of([keys[text] for text in shown])
     words = captions([keys[text] for text in shown])
     now = clock.now()
@@ -65,8 +71,6 @@ def page(key: Key, user: Any) -> Page:
         nodes.append(Node(text, own.label, told, spoken, href(own) or None, state, text == str(key)))
         facts.append([text, own.label, state, computed])
     label = words[key].label
-    left_out = len(seen) - len(shown)
-    sentence = _sentence(str(key), edges)
     drawn: dict[str, Any] = {
         "id": f"l{key.digest.hex[:10]}",
         "title": _("Lineage of %(label)s") % {"label": label},
@@ -93,11 +97,11 @@ def page(key: Key, user: Any) -> Page:
                 )
                 for one, other in edges
             ],
-            "hidden": len(near) - len(seen),
+            "hidden": hidden,
             "left_out": left_out,
         },
         picture=lambda theme, _width: lineage(nodes, edges, theme=theme, **drawn),  # type: ignore[arg-type]
-        facts=[facts, len(near) - len(seen)],
+        facts=[facts, hidden, left_out, sentence],
         keys=[keys[text] for text in shown],
     )
 
@@ -108,15 +112,15 @@ def _nearest(key: str, edges: list[tuple[str, str]]) -> list[str]:
     for one, other in edges:
         beside.setdefault(one, []).append(other)
         beside.setdefault(other, []).append(one)
-    found, edge = [key], [key]
+    found, edge = {key: None}, [key]
     while edge:
         edge = [
             one
             for one in dict.fromkeys(other for name in edge for other in beside.get(name, ()))
             if one not in found
         ]
-        found += edge
-    return found
+        found.update(dict.fromkeys(edge))
+    return list(found)
 
 
 def _sentence(key: str, edges: list[tuple[str, str]]) -> str:

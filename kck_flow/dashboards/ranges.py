@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import wording
-from ..windows import UNITS, Window, week_start
+from ..windows import UNITS, Window, quarter, week_start
 
 # As many steps a chart has at most: what is finer than a screen's pixels is asked for by a shorter range.
 MOST_STEPS: Final = 10_000
@@ -92,11 +92,9 @@ class Range:
 
     @cached_property
     def signature(self) -> tuple[object, ...]:
-        """What is the same for as long as no step of the range, nor of the older one, ends: periods of every zone of
-        today begin with a quarter of an hour.
-        """
-        quarter = int(self.now.timestamp() // 900)
-        return self.start, self.end, self.by, self.zone.key, self.compare, self.complete, self.named, quarter
+        """What is the same for as long as no step of the range, nor of the older one, ends."""
+        told = self.start, self.end, self.by, self.zone.key, self.compare, self.complete, self.named
+        return *told, quarter(self.now)
 
     @property
     def until(self) -> datetime:

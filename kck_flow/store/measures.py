@@ -69,20 +69,8 @@ def between(
     """Return what metrics were in the periods that begin in ``[start, end)``, oldest first; those without any are left
     out.
     """
-    asked = list(digests)
-    found: dict[UUID, list[Measure]] = {}
-    instants: dict[float, datetime] = {}  # those of one metric are those of the others
-    for place, began, ended, text, complete, primer_version, revision in session.rows(
-        "measured", {"digests": asked, "start": start, "end": end}
-    ):
-        start_at, end_at = instants.get(began), instants.get(ended)
-        if start_at is None:
-            start_at = instants[began] = _instant(began, UTC)
-        if end_at is None:
-            end_at = instants[ended] = _instant(ended, UTC)
-        one = Measure(start_at, end_at, text, complete, primer_version, revision)
-        found.setdefault(asked[place - 1], []).append(one)
-    return found
+    recorded = since(session, [(digest, None) for digest in digests], start, end)
+    return {digest: measures for digest, (_signature, measures) in recorded.items() if measures}
 
 
 def since(
@@ -98,7 +86,7 @@ def since(
     given = {"digests": asked, "known": [signature for _, signature in known], "start": start, "end": end}
     found: dict[UUID, tuple[str, list[Measure]]] = {}
     instants: dict[float, datetime] = {}  # those of one metric are those of the others
-    for place, signature, began, ended, *told in session.rows("measured_since", given):
+    for place, signature, began, ended, *told in session.rows("measured", given):
         own = found.setdefault(asked[place - 1], (signature, []))[1]
         if began is None:
             continue

@@ -103,7 +103,7 @@ def cost(session: Session, digest: UUID, limit: int) -> tuple[int, int, float | 
 
 
 def failures(
-    session: Session, digest: UUID, start: datetime, end: datetime, limit: int = 2000
+    session: Session, digest: UUID, start: datetime, end: datetime, limit: int = 20_000
 ) -> list[datetime]:
     """Return when a product's refreshes failed within ``[start, end)``, oldest first, of so many of its last runs."""
     rows = session.rows("failures", {"digest": digest, "start": start, "end": end, "limit": limit})

@@ -12,7 +12,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from kck_flow import Cache, Primer
+from kck_flow import Cache, IntegerParameter, Primer
+from kck_flow.registry import registry
+from kck_flow.store import edges as saved
+from kck_flow.store.session import caller
 from kck_flow.testing import registered, reset
 from tests.pages.conftest import ROOT
 from tests.pages.test_overview import text_of
@@ -59,11 +62,19 @@ class Alone(Primer):
         return 5
 
 
+class Guest(Primer):
+    key_base, permission = "l_guest", "staff"
+    parameters = [IntegerParameter("number")]
+
+    def compute(self, key: Any) -> int:
+        return 1
+
+
 @pytest.fixture
 def house(site: None, db: None) -> Iterator[None]:
     reset()
     with ExitStack() as stack:
-        stack.enter_context(registered(Ground, Cellar, Floor, Roof, Alone))
+        stack.enter_context(registered(Ground, Cellar, Floor, Roof, Alone, Guest))
         for key in ("l_roof", "l_alone"):
             Cache.get_instance().get(key)
         yield
@@ -114,6 +125,7 @@ def test_what_may_not_be_seen_is_counted_and_stands_nowhere(house: None, staff: 
     }  # fmt: skip
     assert staff.get(f"{ROOT}lineage/l_cellar").status_code == 403
     assert staff.get(f"{ROOT}lineage/l_nothing").status_code == 404
+    assert staff.get(f"{ROOT}lineage/l_roof?range=7d").status_code == 400  # it has no range
     assert Client().get(f"{ROOT}lineage/l_roof").status_code in (302, 401)
 
 
@@ -124,6 +136,20 @@ def test_it_is_another_page_when_one_of_them_may_not_be_served(house: None, staf
     after = staff.get(f"{ROOT}lineage/l_roof")
     assert after["ETag"] != before
     assert re.search(r'aria-label="Ground[^"]*\((stale|never computed|empty)\)"', text_of(after))
+
+
+def test_of_what_a_thousand_products_are_made_the_nearest_are_shown_and_the_others_counted(
+    house: None, staff: Client
+) -> None:
+    session = caller("default")
+    for number in range(1000):
+        key = registry.key(f"l_guest/{number}")
+        saved.save(session, key, [saved.Read(registry.key("l_alone"), 1, 0, "stale")])
+    html = text_of(staff.get(f"{ROOT}lineage/l_alone"))
+    assert "It needs 0 products; 1,000 need it." in html
+    assert "941 products that are further away are left out." in html
+    assert html.count("<rect") == 60
+    assert json.loads(text_of(staff.get(f"{ROOT}lineage/l_alone.json")))["meta"]["left_out"] == 941
 
 
 def test_what_stands_alone_says_so(house: None, staff: Client) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
@@ -82,7 +81,8 @@ def test_a_chain_as_long_as_a_day_ends() -> None:
 
 def test_two_columns_do_not_cross_where_they_need_not() -> None:
     edges = [(f"a{number}", f"b{9 - number}") for number in range(10)]
-    laid = lay_out(nodes_of(edges), edges)
+    names = sorted({name for edge in edges for name in edge})  # declared in an order in which all would cross
+    laid = lay_out([Node(name, name) for name in names], edges)
     ends = sorted((points[0][1], points[-1][1]) for points in laid.edges)
     assert [to for _, to in ends] == sorted(to for _, to in ends)
 
@@ -108,10 +108,9 @@ def test_it_is_a_picture_with_names_and_links_and_no_style() -> None:
     assert "var(" not in alone
 
 
-def test_sixty_products_are_drawn_in_no_time() -> None:
+def test_of_sixty_products_each_is_drawn_and_each_edge() -> None:
     names = [f"n{number}" for number in range(60)]
     edges = [(one, other) for at, one in enumerate(names) for other in names[at + 1 : at + 5]]
-    begun = time.perf_counter()
     svg = lineage([Node(name, name) for name in names], edges, id="l", title="t")
     assert svg.count("<rect") == 60
-    assert time.perf_counter() - begun < 60  # that it ends; how fast is no test's affair
+    assert svg.count('fill="none"') == len(edges)
