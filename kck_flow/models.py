@@ -698,6 +698,7 @@ class Run(models.Model):
     version = models.BigIntegerField(null=True)
     bytes = models.BigIntegerField(null=True)
     worker = models.TextField(db_default="")
+    statements = models.JSONField(null=True)  # the SQL that it ran: [text, how often] each
 
     class Meta:
         db_table = "kck_run"

@@ -83,6 +83,7 @@ def about(key: Key, user: Any, detailed: bool, read: Any = None) -> dict[str, An
         "cause": told["cause"] if detailed else "",
         "keeping": _keeping(words.primer, told),
         "counted_by": _counted_by(told) if detailed else [],
+        "statements": _statements(told) if detailed else None,
         "redefined": _redefined(key, words.primer),
         "cost": _cost(key),
         "runs": [_run(run, detailed) for run in told["runs"]],
@@ -348,6 +349,29 @@ def _counted_by(told: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = ", ".join(outside if one is None else str(one) for one in value)
         found.append((label, str(value)))
     return found
+
+
+def _statements(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the SQL that a product was last refreshed by: when, in words, and a text each, with how often it ran."""
+    noted = told.get("statements")
+    if not noted:
+        return None
+    lines = []
+    for text, times in noted["sql"]:
+        if not text:
+            text = ngettext("and %(count)s other", "and %(count)s others", times) % {
+                "count": wording.number(times)
+            }
+            times = 1
+        lines.append(
+            (
+                text,
+                ngettext("%(count)s time", "%(count)s times", times) % {"count": wording.number(times)}
+                if times > 1
+                else "",
+            )
+        )
+    return {"when": wording.instant(noted["at"]), "lines": lines}
 
 
 def _redefined(key: Key, primer: Primer | None) -> list[str]:
