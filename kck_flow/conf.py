@@ -146,6 +146,11 @@ SETTINGS: dict[str, Setting] = {
         "The path of a function of (request) that returns the user whom the header ``Authorization: Bearer …`` is of, "
         "or None where it is nobody's; empty: such a header means nothing.",
     ),
+    "COUNT_READS": Setting(
+        True,
+        (bool,),
+        "Whether processes tell the store, once a minute, how many reads of each family were answered at once.",
+    ),
     "NOTE_SQL": Setting(
         True,
         (bool,),

@@ -728,6 +728,21 @@ class Worker(models.Model):
         db_table = "kck_worker"
 
 
+class Usage(models.Model):
+    """What reads of a family came to in an hour, told by each process now and then."""
+
+    pk = models.CompositePrimaryKey("key_base", "hour")
+    key_base = models.TextField()
+    hour = models.DateTimeField()
+    fresh = models.BigIntegerField(db_default=0)
+    stale = models.BigIntegerField(db_default=0)
+    missed = models.BigIntegerField(db_default=0)  # computed because it was asked for
+    failed = models.BigIntegerField(db_default=0)  # the last good value, or an error
+
+    class Meta:
+        db_table = "kck_usage"
+
+
 class Permit(models.Model):
     """One of the ``max_concurrency`` places of a primer, held under a lease while a refresh of it runs."""
 
