@@ -1,14 +1,4 @@
-"""What the cache knows of itself, as metrics, and a dashboard of them.
-
-::
-
-    # shop/primers.py
-    from primers.monitoring import *
-
-``cache.series("kck_hit_rate", start, end)`` is the share of reads that were answered at once, day by day; the dashboard
-is at ``dashboards/kck``. Processes tell their reads once a minute (``KCK_FLOW["COUNT_READS"]``); refreshes tell their
-time themselves. What a day was is remembered as of any metric, longer than the counts beneath it.
-"""
+"""Reads, hits, misses, refreshes, time spent and saved: as metrics, and a dashboard of them."""
 
 from __future__ import annotations
 
@@ -16,8 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 from kck_flow import Cache, Dashboard, Key, Metric, Panel, Section, Span
-
-__all__ = ["Computing", "HitRate", "Itself", "Misses", "Reads", "RefreshFailures", "Refreshes", "Saved"]
 
 
 class _OfAll(Metric):
