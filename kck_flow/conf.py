@@ -146,6 +146,16 @@ SETTINGS: dict[str, Setting] = {
         "The path of a function of (request) that returns the user whom the header ``Authorization: Bearer …`` is of, "
         "or None where it is nobody's; empty: such a header means nothing.",
     ),
+    "COUNT_READS": Setting(
+        True,
+        (bool,),
+        "Whether processes tell the store, once a minute, how many reads of each family were answered at once.",
+    ),
+    "NOTE_SQL": Setting(
+        True,
+        (bool,),
+        "Whether a refresh notes the SQL that its primer runs, without parameters, for its page and ``kck explain``.",
+    ),
     "PROMETHEUS_VALUES": Setting(
         [],
         (list, tuple),

@@ -698,6 +698,7 @@ class Run(models.Model):
     version = models.BigIntegerField(null=True)
     bytes = models.BigIntegerField(null=True)
     worker = models.TextField(db_default="")
+    statements = models.JSONField(null=True)  # the SQL that it ran: [text, how often] each
 
     class Meta:
         db_table = "kck_run"
@@ -725,6 +726,21 @@ class Worker(models.Model):
 
     class Meta:
         db_table = "kck_worker"
+
+
+class Usage(models.Model):
+    """What reads of a family came to in an hour, told by each process now and then."""
+
+    pk = models.CompositePrimaryKey("key_base", "hour")
+    key_base = models.TextField()
+    hour = models.DateTimeField()
+    fresh = models.BigIntegerField(db_default=0)
+    stale = models.BigIntegerField(db_default=0)
+    missed = models.BigIntegerField(db_default=0)  # computed because it was asked for
+    failed = models.BigIntegerField(db_default=0)  # the last good value, or an error
+
+    class Meta:
+        db_table = "kck_usage"
 
 
 class Permit(models.Model):

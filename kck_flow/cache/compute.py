@@ -15,8 +15,8 @@ import inspect
 import logging
 import time
 import traceback as tracebacks
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,6 +40,7 @@ from ..storing import args_of, encode, expiries, public_of, seconds
 from .beats import beats
 from .failures import backoff_seconds, describe, failure_of
 from .frame import Frame, Hints, enter
+from .statements import noted
 
 logger = logging.getLogger("kck_flow")
 
@@ -184,6 +185,7 @@ class Computation:
         self.args = args_of(self.primer, self.key)
         self.outcome = Outcome(self.key, self.primer.codec)
         self.seen = Seen()
+        self.statements: list[list[Any]] | None = None
         # Set by whoever ends the claim first: the computation itself, or the watch over its limit.
         self.ended = False
 
@@ -261,7 +263,7 @@ class Computation:
         begun = time.monotonic()
         hooks.run(self.primer, f"pre_{self.hook}", self.key, session=caller(self.alias))
         # On somebody else's connection (a test's), what the computation breaks there is rolled back.
-        with nullcontext() if self.own_thread else transaction.atomic(using=self.alias):
+        with nullcontext() if self.own_thread else transaction.atomic(using=self.alias), self._noted():
             value, frame = call(self.primer, self.key, at=instant(self.seen.now))
         computed = self._encoded(value, frame)
         cost = (time.monotonic() - begun) * 1000
@@ -287,6 +289,18 @@ class Computation:
                     return
                 time.sleep(0.05 * attempt)
         self.ended = True
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Note the SQL of a refresh. Nobody waits for one, as a reader does for what was missing."""
+        if self.hook != "refresh" or not conf.NOTE_SQL:
+            yield
+            return
+        with noted() as found:
+            try:
+                yield
+            finally:
+                self.statements = found.told()
 
     def _encoded(self, value: Any, frame: Frame) -> Computed:
         primer = self.primer
@@ -377,7 +391,16 @@ class Computation:
             if more and alone and not session.is_private:
                 # Whatever the project's transactions are: what is judged here is what is committed now.
                 session.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            landing = publishing.publish(session, key, claim, computed, self.seen, ending, worker=self.worker)
+            landing = publishing.publish(
+                session,
+                key,
+                claim,
+                computed,
+                self.seen,
+                ending,
+                worker=self.worker,
+                statements=self.statements,
+            )
             if landing.stored is not None and more:
                 self._beside(session, value, computed, landing.stored, hooked)
             if pending.all_below(session, [(key.digest, str(key))], landing.marked, "changed"):
@@ -481,7 +504,8 @@ class Computation:
             if self.own_thread:
                 session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             hooks.run(primer, f"pre_{self.hook}", key, session=session)
-            value, frame = call(primer, key, at=instant(self.seen.now), snapshot=True)
+            with self._noted():
+                value, frame = call(primer, key, at=instant(self.seen.now), snapshot=True)
             computed = self._encoded(value, frame)
             outcome.text = computed.value
             if self.ended or not self._still_ours():
@@ -597,6 +621,7 @@ class Computation:
             version=stored.version if stored else None,
             size=len(text) if text is not None else None,
             worker=self.worker,
+            statements=self.statements,
         )
 
 

@@ -17,11 +17,13 @@ from ..registry import registry
 from ..stock import Stock
 from ..store import edges, families, pending, products, refreshes, runs
 from ..store.refreshes import instant
-from ..store.session import caller, loads
+from ..store.session import Session, caller, loads
 from ..timeframe import TimeFrame
 from ..topic import Topic
 from . import counted, flows, framed, processes, topics
 from . import verdict as verdicts
+
+LATEST = 50  # runs among which the last that noted its SQL is looked for
 
 
 def explain(key: Key) -> dict[str, Any]:
@@ -32,10 +34,11 @@ def explain(key: Key) -> dict[str, Any]:
         served or is stale, in words), ``version``, ``computed_at``, ``soft_expires_at``, ``hard_expires_at``,
         ``pending`` (marks and changes on their way), ``needs`` and ``feeds`` (key, mode, version read),
         ``slot`` (lease, want, due, attempts, error, reason), ``paused``, ``next`` (scheduled instants to
-        come), ``last_run`` and ``runs``; of a stock or flow ``counted`` (its table, columns, members or ends, deltas
-        waiting), of a stock ``flows`` (into and out of it, with what each moved in the last day), and, where no
-        trigger can follow it, ``not_captured``: why, and when it is counted anew, in words; of a topic ``messages``: up
-        to when its messages are handled, and how many are set aside.
+        come), ``last_run`` and ``runs``, ``statements`` (the SQL that it was last refreshed by: ``at``, and ``sql``, a
+        text and how often it ran each; None where none is noted); of a stock or flow ``counted`` (its table, columns,
+        members or ends, deltas waiting), of a stock ``flows`` (into and out of it, with what each moved in the last
+        day), and, where no trigger can follow it, ``not_captured``: why, and when it is counted anew, in words; of a
+        topic ``messages``: up to when its messages are handled, and how many are set aside.
 
     Raises:
         UnknownPrimer: neither a primer nor a stored product has this key.
@@ -97,6 +100,7 @@ def explain(key: Key) -> dict[str, Any]:
         "slot": slot,
         "last_run": _run(last[0]) if last else None,
         "runs": [_run(row) for row in last],
+        "statements": _statements(session, refreshed),
         **(counted.told(key, *of_stock) if of_stock is not None else {}),
         **({"flows": flows.around(primer)} if isinstance(primer, Stock) else {}),
         **({"not_captured": _recounted(primer)} if isinstance(primer, Stock) and of_stock is None else {}),
@@ -105,6 +109,11 @@ def explain(key: Key) -> dict[str, Any]:
         **(topics.told(key, primer, stored) if isinstance(primer, Topic) else {}),
         **(framed.told(key, primer) if isinstance(primer, TimeFrame) else {}),
     }
+
+
+def _statements(session: Session, key: Key) -> dict[str, Any] | None:
+    found = runs.statements(session, key.digest, LATEST)
+    return {"at": found[0], "sql": [(text, times) for text, times in found[1]]} if found is not None else None
 
 
 def _recounted(stock: Stock) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from .. import counting, spread
+from .. import clock, counting, spread
 from .. import key as keys
+from ..conf import conf
 from ..entry import Entry, Point
 from ..errors import ones_own
 from ..key import Key
@@ -16,8 +17,9 @@ from ..primer import UNSET, Primer
 from ..process import Process
 from ..registry import registry
 from ..stock import Flow, Stock
-from ..store import families, products, refreshes
+from ..store import families, products, refreshes, usage
 from ..store.session import caller
+from ..store.usage import Usage
 from ..timeframe import TimeFrame
 from . import (
     aio,
@@ -387,6 +389,26 @@ class Cache:
         refresh.
         """
         return explaining.explain(registry.key(key))
+
+    def usage(self, start: datetime, end: datetime | None = None, *, key_base: str = "") -> dict[str, Usage]:
+        """Return how families were read and refreshed: what the cache knows of itself.
+
+        Args:
+            start, end: Aware; the hours that begin within ``[start, end)``, up to now where ``end`` is not given.
+            key_base: Of one family; of all where empty.
+
+        Returns:
+            A ``Usage`` for each family of which something is known: reads by how they went (``fresh, stale, missed,
+            failed``), refreshes (``done, broken``), seconds (``took``, ``median``, ``saved``). Processes tell their
+            reads once a minute: the last minute of one that was killed is missing, and nothing is where
+            ``KCK_FLOW["COUNT_READS"]`` is False.
+        """
+        found: dict[str, Usage] = {}
+        until = end if end is not None else clock.now() + timedelta(seconds=1)
+        aliases = {spread.alias_of(primer) for primer in registry.unique()} | set(conf.DATABASES)
+        for alias in sorted(aliases):
+            found.update(usage.between(caller(alias), start, until, key_base or None))
+        return found
 
     # -- async twins
     # --------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..registry import registry
 from ..store import products
 from ..store.products import Stored
 from ..store.session import caller
-from . import behind, counted, flight, flows, frame, framed, processes, reach, read
+from . import behind, counted, flight, flows, frame, framed, processes, reach, read, tallies
 from .compute import Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import MISSING, judge
@@ -191,6 +191,7 @@ def _fresh_many(parsed: dict[str, Key]) -> dict[str, Any]:
             version, value_text = found.get(key, (0, ""))
             primer = primers[key.key_base]
             if version == primer.version:
+                tallies.note(alias, key.key_base, tallies.FRESH)
                 if primer.max_entries is not None:
                     behind.note_read(key, alias)
                 results.update((text, primer.codec.decode(value_text)) for text in texts)

@@ -45,7 +45,7 @@ from ..store.session import caller, loads
 from ..storing import args_of
 from ..timeframe import TimeFrame
 from ..topic import Topic
-from . import behind, compute, counted, flight, flows, frame, framed, processes, reach, tier, topics
+from . import behind, compute, counted, flight, flows, frame, framed, processes, reach, tallies, tier, topics
 from .compute import Computation, Outcome
 from .context import ATOMIC, OPEN, TEST, context_of, is_dirty
 from .verdict import FRESH, MISSING, STALE, entry_of, judge, within_policy
@@ -92,9 +92,11 @@ def get(
             default=default is not RAISE,
             patient=not boarding.get(),
         )
+        tallies.note(spread.alias_of(of_stock[0]), found.key_base, tallies.FRESH)
         return held.value if held is not None else default
     flow = flows.counted(found)
     if flow is not None:
+        tallies.note(spread.alias_of(flow), found.key_base, tallies.FRESH)
         return flows.entry(found, flow).value
     process = registry.primers.get(found.key_base)
     if isinstance(process, Process):
@@ -107,12 +109,14 @@ def get(
         if conf.TIER_SECONDS:
             hit = tier.get(found)
             if hit is not tier.MISS:
+                tallies.note(spread.alias_of(primer), found.key_base, tallies.FRESH)
                 return hit
         elif primer is not None and not primer.always_fresh:
             # The common case, alone. Where the tier is on, the long way knows until when it may hold a value.
             alias = spread.alias_of(primer)
             text = _fresh(found, primer, alias)
             if text is not None:
+                tallies.note(alias, found.key_base, tallies.FRESH)
                 if primer.max_entries is not None:
                     behind.note_read(found, alias)
                 return primer.codec.decode(text)
@@ -270,6 +274,7 @@ def conclude(
 ) -> Any:
     if outcome.error is not None:
         return _last_good(key, primer, stored, outcome.error, ask, value_only)
+    tallies.note(spread.alias_of(primer), key.key_base, tallies.MISSED)
     return _deliver(key, primer, outcome, value_only)
 
 
@@ -340,8 +345,10 @@ def get_plain(key: Key, known: str = "") -> products.Plain | None:
         if session.connection.in_atomic_block:
             raise
         return None  # the long way reconnects, or says what is wrong
-    if found is not None and primer.max_entries is not None:
-        behind.note_read(key, alias)
+    if found is not None:
+        tallies.note(alias, key.key_base, tallies.FRESH)
+        if primer.max_entries is not None:
+            behind.note_read(key, alias)
     return found
 
 
@@ -378,8 +385,10 @@ def serve(
     verdict: str,
     value_only: bool,
 ) -> Any:
-    if primer is not None and primer.max_entries is not None:
-        behind.note_read(key, alias)
+    if primer is not None:
+        tallies.note(alias, key.key_base, tallies.STALE if verdict == STALE else tallies.FRESH)
+        if primer.max_entries is not None:
+            behind.note_read(key, alias)
     waiting = 0
     if stored.changes is not None:
         waiting = len(loads(stored.changes))
@@ -621,6 +630,7 @@ def _last_good(
     key: Key, primer: Primer, stored: Stored | None, error: BaseException, ask: Ask, value_only: bool
 ) -> Any:
     """The computation failed, or the wait is over: the last good value where policy allows, else the error."""
+    tallies.note(spread.alias_of(primer), key.key_base, tallies.FAILED)
     policy = isinstance(error, (ComputeFailed, StoreUnavailable, UnstorableValue, HookFailed, WaitTimeout))
     if policy and stored is not None and within_policy(primer, stored, ask.max_age):
         logger.info("served.last_good key=%s error=%s", key, error)

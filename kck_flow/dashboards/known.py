@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -25,7 +25,7 @@ from ..process import Process
 from ..registry import registry
 from ..schedule import Cron, Schedule
 from ..stock import Flow, Stock
-from ..store import generations, listings, records, runs
+from ..store import generations, listings, records, runs, usage
 from ..store.refreshes import instant
 from ..store.session import caller
 from .ages import aged, with_age
@@ -36,6 +36,8 @@ MOST_VALUES = 8  # of a facet: the rest is "others"
 MOST_RELATIVES = 20  # on each side
 LEVELS = 2  # how far a product's relatives are told
 LATEST = 100  # runs that its duration is told of
+USED_DAYS = timedelta(days=7)  # of which it is told how often it is read
+HOUR, DAY = 3600.0, 86_400.0
 LONGEST_VALUE = 2000  # characters
 MOST_REDEFINED = 20
 _PLAIN = re.compile(r"(?P<minute>\d+) (?P<hour>\d+|\*) \* \* \*")
@@ -83,6 +85,7 @@ def about(key: Key, user: Any, detailed: bool, read: Any = None) -> dict[str, An
         "cause": told["cause"] if detailed else "",
         "keeping": _keeping(words.primer, told),
         "counted_by": _counted_by(told) if detailed else [],
+        "statements": _statements(told) if detailed else None,
         "redefined": _redefined(key, words.primer),
         "cost": _cost(key),
         "runs": [_run(run, detailed) for run in told["runs"]],
@@ -350,6 +353,29 @@ def _counted_by(told: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+def _statements(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the SQL that a product was last refreshed by: when, in words, and a text each, with how often it ran."""
+    noted = told.get("statements")
+    if not noted:
+        return None
+    lines = []
+    for text, times in noted["sql"]:
+        if not text:
+            text = ngettext("and %(count)s other", "and %(count)s others", times) % {
+                "count": wording.number(times)
+            }
+            times = 1
+        lines.append(
+            (
+                text,
+                ngettext("%(count)s time", "%(count)s times", times) % {"count": wording.number(times)}
+                if times > 1
+                else "",
+            )
+        )
+    return {"when": wording.instant(noted["at"]), "lines": lines}
+
+
 def _redefined(key: Key, primer: Primer | None) -> list[str]:
     """Return when a product was defined anew, a sentence each, the last first: what was recorded before follows the
     older rule.
@@ -366,9 +392,12 @@ def _redefined(key: Key, primer: Primer | None) -> list[str]:
 
 
 def _cost(key: Key) -> str:
-    """Return how long a product takes to compute, in words; empty where no run is remembered."""
+    """Return how long a product takes to compute, how often its family is read, and what that saves, in words; empty
+    where nothing is known.
+    """
     primer = registry.primers.get(key.key_base)
-    count, failed, median = runs.cost(caller(spread.alias_of(primer)), key.digest, LATEST)
+    session = caller(spread.alias_of(primer))
+    count, failed, median = runs.cost(session, key.digest, LATEST)
     parts = []
     if median:
         parts.append(_("It takes %(span)s, the median of its runs.") % {"span": wording.span(median)})
@@ -381,6 +410,19 @@ def _cost(key: Key) -> str:
             )
             % {"count": wording.number(count), "failed": wording.number(failed)}
         )
+    now = clock.now()
+    used = usage.between(session, now - USED_DAYS, now, key.key_base).get(key.key_base)
+    if primer is not None and used is not None and used.since is not None:
+        days = max(now.timestamp() - used.since, HOUR) / DAY
+        said = (
+            _("It is read about %(count)s times a day")
+            if not primer.parameters
+            else _("Products of its kind are read about %(count)s times a day")
+        )
+        part = said % {"count": wording.number(max(round(used.reads / days), 1))}
+        if used.saved:
+            part += _(", which saves %(span)s each day") % {"span": wording.span(used.saved / days)}
+        parts.append(f"{part}.")
     return " ".join(parts)
 
 

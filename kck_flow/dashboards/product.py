@@ -30,7 +30,7 @@ POINTS = ("start", "end", "value", "complete")
 # What of the context says more than the rows do: when it changes, the page has.
 _FACTS = (
     "facets", "needs", "feeds", "around", "keeping", "cause", "cost", "runs", "why_next", "deeds",
-    "value_text", "redefined",
+    "value_text", "redefined", "statements",
 )  # fmt: skip
 
 

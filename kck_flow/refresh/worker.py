@@ -25,7 +25,7 @@ from django.db import Error as DatabaseErrors
 from django.db import connections
 
 from .. import __version__, clock
-from ..cache import compute
+from ..cache import compute, tallies
 from ..cache.beats import beats
 from ..conf import conf
 from ..primer import LANES
@@ -405,6 +405,8 @@ class Worker:
             self.hand.release(alias, claim)
         if not left:
             self.hand.end()
+        if conf.COUNT_READS:
+            tallies.tell()
         with contextlib.suppress(DatabaseErrors, private.Busy):
             for alias, number in self.numbers.items():
                 with private.session(alias, timeout=1.0) as session:

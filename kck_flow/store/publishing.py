@@ -30,9 +30,21 @@ class Landing:
 
 
 def publish(
-    session: Session, key: Key, claim: Claim, computed: Computed, seen: Seen, ending: Ending, *, worker: str
+    session: Session,
+    key: Key,
+    claim: Claim,
+    computed: Computed,
+    seen: Seen,
+    ending: Ending,
+    *,
+    worker: str,
+    statements: Any = None,
 ) -> Landing:
-    """End a refresh and store its value, if both are still ours to touch; append what happened."""
+    """End a refresh and store its value, if both are still ours to touch; append what happened.
+
+    Args:
+        statements: The SQL that it ran; see ``runs.append``.
+    """
     params: dict[str, Any] = {
         **computed.params(key, seen),
         **ending.params(claim),
@@ -43,6 +55,7 @@ def publish(
         "started": claim.started,
         "bytes": len(computed.value) if computed.value is not None else None,
         "worker": worker,
+        "statements": dumps(statements) if statements is not None else None,
     }
     claim.ended = True  # from here on a beat that comes back empty means nothing
     # What hooks write on the caller's connection is theirs, and waits for the disk.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -27,8 +28,11 @@ def append(
     version: int | None = None,
     size: int | None = None,
     worker: str = "",
+    statements: Any = None,
 ) -> None:
-    """Append a run; ``started`` and ``nominal`` are POSIX seconds, it ends now."""
+    """Append a run; ``started`` and ``nominal`` are POSIX seconds, it ends now. ``statements``: the SQL that it ran,
+    [text, how often] each.
+    """
     session.rows(
         "run",
         {
@@ -47,6 +51,7 @@ def append(
             "version": version,
             "bytes": size,
             "worker": worker,
+            "statements": dumps(statements) if statements is not None else None,
         },
     )
 
@@ -100,6 +105,14 @@ def cost(session: Session, digest: UUID, limit: int) -> tuple[int, int, float | 
     """Return of a product's last runs: how many there were, how many failed, and the median seconds of the others."""
     count, failed, median = session.rows("cost_of_runs", {"digest": digest, "limit": limit})[0]
     return int(count), int(failed), median
+
+
+def statements(session: Session, digest: UUID, limit: int) -> tuple[datetime, list[list[Any]]] | None:
+    """Return when a product was last refreshed by SQL, and by which, [text, how often] each, of so many of its last
+    runs; None where none is noted.
+    """
+    row = session.row("last_statements", {"digest": digest, "limit": limit})
+    return (datetime.fromtimestamp(row[0], UTC), json.loads(row[1])) if row is not None else None
 
 
 def failures(

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .. import clock, spread
-from ..cache import behind, compute, counted, flows, reach, recount, tier
+from ..cache import behind, compute, counted, flows, reach, recount, tallies, tier
 from ..cache.facade import Cache
 from ..conf import conf
 from ..errors import DeclarationError
@@ -255,6 +255,7 @@ def reset() -> None:
     """Forget what this process keeps between calls: the in-process tier, what was asked for, who lives."""
     tier.clear()
     behind.forget()
+    tallies.forget()
     counted.forget()
     for declared in registry.on_demand.values():
         registry.withdraw(declared)

@@ -14,6 +14,7 @@ from ...primer import Primer
 from ...registry import registry
 from ...stock import Flow
 from ...store import events, leftovers, outbox, runs
+from ...store import usage as usages
 from ...store.session import Session, caller
 from ...streams import frames, retention, topics
 from ...timeframe import TimeFrame
@@ -109,6 +110,13 @@ def leftovers_of(
             session,
             lambda: leftovers.old_runs(session, days),
             lambda: iter([runs.prune(session, days)]),
+        )
+        yield Leftover(
+            "usage",
+            "",
+            session,
+            lambda: usages.old(session, days),
+            lambda: iter([usages.prune(session, days)]),
         )
 
 

@@ -170,6 +170,9 @@ def _told(told: dict[str, Any], key: Key, *, traceback: bool) -> Iterator[str]:
         yield _line("schedule", f"{primer.schedule.describe()}{f'; next {following}' if following else ''}")
     if told["last_run"] is not None:
         yield _line("last run", _run_text(told["last_run"], now))
+    for number, (text, times) in enumerate((told["statements"] or {"sql": ()})["sql"]):
+        often = f" ({words.count(times, 'time')})" if times > 1 else ""
+        yield _line("" if number else "sql", f"{text or 'and others'}{often}")
     yield _line("try", _advice(told, key))
 
 

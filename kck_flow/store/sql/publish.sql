@@ -16,11 +16,12 @@ WITH calm AS MATERIALIZED (
     -- After the row is ours: see function_mark_below.sql.
     SELECT CASE WHEN put.changed THEN kck_mark_below(%(digest)s, %(key)s, 'changed') ELSE 0 END AS marked FROM put
 ), run AS (
-    INSERT INTO kck_run (digest, key, key_base, token, reason, causes, lane, nominal, started_at, finished_at, outcome, version, bytes, worker)
+    INSERT INTO kck_run (digest, key, key_base, token, reason, causes, lane, nominal, started_at, finished_at, outcome, version, bytes, worker,
+                         statements)
     SELECT %(digest)s, %(key)s, %(key_base)s, %(token)s, %(reason)s, %(causes)s::jsonb, %(run_lane)s, to_timestamp(%(run_nominal)s),
            to_timestamp(%(started)s), {now},
            CASE WHEN s.again IS NULL THEN 'fenced' WHEN p.version IS NULL THEN 'superseded' WHEN p.changed THEN 'done' ELSE 'unchanged' END,
-           p.version, %(bytes)s, %(worker)s
+           p.version, %(bytes)s, %(worker)s, %(statements)s::jsonb
     FROM calm LEFT JOIN slot s ON true LEFT JOIN put p ON true
 )
 SELECT s.again, p.version, p.changed, p.stale, p.computed, p.soft, p.hard, p.invalid, coalesce((SELECT marked FROM below), 0){commit}
