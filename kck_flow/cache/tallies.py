@@ -38,6 +38,7 @@ class _Own(threading.local):
 
 
 _lock = threading.Lock()
+_telling = threading.Lock()  # two who tell at the same time would tell the same growth twice
 _all: list[tuple[weakref.ref[threading.Thread], dict[Name, int], dict[Name, int]]] = []
 _own = _Own()
 _due = time.monotonic() + FIRST_SECONDS
@@ -63,6 +64,11 @@ def _tell_later() -> None:
 
 def tell() -> None:
     """Tell the store what was counted since it was told last; where it cannot be, it is told with the next."""
+    with _telling:
+        _tell()
+
+
+def _tell() -> None:
     with _lock:
         known = list(_all)
     grown: dict[str, dict[str, list[int]]] = {}
@@ -95,8 +101,9 @@ def _lives(of: weakref.ref[threading.Thread]) -> bool:
 
 def forget() -> None:
     """Forget what was counted: between tests, and in a forked child, whose parent tells it."""
-    global _lock, _due, _own
+    global _lock, _telling, _due, _own
     _lock = threading.Lock()
+    _telling = threading.Lock()
     _all.clear()
     _own = _Own()
     _due = time.monotonic() + FIRST_SECONDS
