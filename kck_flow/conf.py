@@ -85,6 +85,13 @@ SETTINGS: dict[str, Setting] = {
         "Seconds a fresh value may be served from this process's memory; 0 is off. Values are at most this old.",
     ),
     "TIER_ENTRIES": Setting(10_000, (int,), "How many values that memory holds."),
+    "EXECUTOR": Setting(
+        "process",
+        (str, dict),
+        "Where refreshes run: 'process', 'thread' or 'inline' for ``kck worker`` by itself; 'celery', 'django_tasks', "
+        "'procrastinate' or the path of a class of your own for a fleet that is there already, or a dict with that as "
+        'its ``"executor"`` and options of the class.',
+    ),
     "POLL_SECONDS": Setting(1.0, NUMBER, "Seconds between two looks of a worker that was not woken."),
     "FLUSH_INTERVAL": Setting(
         1.0, NUMBER, "Seconds at most between a message and its products, where topics keep up."
@@ -176,6 +183,14 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "LIVE": ("poll", "stream", False),
     "WEEK_START": ("monday", "sunday", "saturday"),
 }
+LOCAL_EXECUTORS = ("process", "thread", "inline")
+EXECUTORS = {
+    "celery": "kck_flow.executors.celery.Celery",
+    "django_tasks": "kck_flow.executors.django_tasks.DjangoTasks",
+    "procrastinate": "kck_flow.executors.procrastinate.Procrastinate",
+}
+# What brings the package that an executor needs.
+EXECUTOR_EXTRAS = {"celery": "celery", "django_tasks": "tasks", "procrastinate": "procrastinate"}
 # A pool of nothing, a lease that is over at once: refused by a check.
 # Characters of a source's name, which an index holds.
 LONGEST_SOURCE = 200
@@ -258,6 +273,8 @@ def _problem(name: Any, value: Any) -> str | None:
             return f"KCK_FLOW['DATABASES'] names a database twice: {list(value)}."
     if name == "SOURCES":
         return next(filter(None, (source_problem(one, options) for one, options in value.items())), None)
+    if name == "EXECUTOR":
+        return executor_problem({"executor": value} if isinstance(value, str) else value)
     if name == "CORS_ORIGINS":
         wrong = next((one for one in value if not is_origin(one)), None)
         if wrong is not None:
@@ -289,6 +306,31 @@ def source_problem(name: Any, options: Any) -> str | None:
             f"not {len(name):,}."
         )
     return named.problem(f"KCK_FLOW['SOURCES'][{name!r}]", options, "source")
+
+
+def executor_problem(options: dict[Any, Any]) -> str | None:
+    """Return a sentence on what is wrong with ``KCK_FLOW["EXECUTOR"]``, as a dict; None where nothing is."""
+    named_so = "KCK_FLOW['EXECUTOR']"
+    name = options.get("executor")
+    if name in LOCAL_EXECUTORS:
+        others = [one for one in options if one != "executor"]
+        return f"{named_so}: {name!r} takes no option, such as {others[0]!r}." if others else None
+    if isinstance(name, str) and name not in EXECUTORS and "." not in name:
+        known = [*LOCAL_EXECUTORS, *EXECUTORS]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"Did you mean {near[0]!r}?"
+            if near
+            else f"There are {', '.join(known)}, and classes by their path."
+        )
+        return f"{named_so}: there is no executor {name!r}. {hint}"
+    if name in EXECUTORS:
+        try:
+            named.found(EXECUTORS[name])
+        except Exception as error:  # Procrastinate raises its own where its app is not installed
+            return f"{named_so}: {name!r} needs pip install 'kck-flow[{EXECUTOR_EXTRAS[name]}]' ({error})"
+        options = {**options, "executor": EXECUTORS[name]}
+    return named.problem(named_so, options, "executor")
 
 
 def place(given: Any, name: Any = None) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.harness.pgbouncer import Pooler
     from tests.harness.processes import Crew
     from tests.harness.proxy import Proxy
+    from tests.harness.rabbitmq import RabbitMQ
 
 # How fast a busy machine draws its examples says nothing about the laws.
 settings.register_profile("kck_flow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -82,6 +83,15 @@ def redis_url() -> Iterator[str]:
 
     with redis() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_broker() -> Iterator[RabbitMQ]:
+    """A RabbitMQ, the same for all: it takes seconds to start."""
+    from tests.harness.rabbitmq import rabbitmq
+
+    with rabbitmq() as broker:
+        yield broker
 
 
 @pytest.fixture

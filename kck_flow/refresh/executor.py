@@ -8,7 +8,8 @@ update.
     tick:   end overdue leases, drain, fold, claim at most capacity() -> submit each      (any process, at any time)
     entry:  (slot, token) -> the lease, if it is still that one -> compute -> publish     (in the fleet)
 
-The built-in worker does without: it is broker and fleet in one.
+Who turns the wheel is ``kck worker`` or a beat of the fleet's own. The adapters are in ``kck_flow.executors``; with
+``process``, ``thread`` and ``inline`` the built-in worker is broker and fleet in one, and nothing of this is used.
 """
 
 from __future__ import annotations
@@ -17,45 +18,81 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseErrors
 
-from .. import __version__, clock
+from .. import __version__, clock, named
 from ..cache import compute
-from ..conf import conf
+from ..conf import EXECUTORS, LOCAL_EXECUTORS, conf, executor_problem
 from ..primer import LANES
 from ..store import private, refreshes, workers
 from . import run as running
+from .hints import DISPATCH_SECONDS, Bounded, Executor
 from .passes import Passes
 
 logger = logging.getLogger("kck_flow")
 
-# Three times what a hint may wait in a broker that is well; never so short that a busy one is flooded with offers.
-DISPATCH_SECONDS = 30.0
+__all__ = ["Bounded", "Dispatcher", "Executor", "entry", "hand_out", "load_tasks", "made", "tick"]
+
 SEEN_SECONDS = 10.0
+SYNC_SECONDS = 60.0
+SILENT_SECONDS = 120.0
 
 
-class Executor(Protocol):
-    """What an adapter has to be able to do: bring hints to a fleet."""
+def made(given: Any = None, *, alias: str | None = None) -> Executor | None:
+    """Return the executor that the setting ``EXECUTOR`` names, or ``given`` in its place; None where it is a local one.
 
-    @property
-    def name(self) -> str:
-        """What ``kck status`` calls it."""
+    Args:
+        given: ``celery``, ``django_tasks``, ``procrastinate``, the dotted path of a class, or a dict of ``executor``
+            and options of that class.
+        alias: The database whose refreshes it is to carry.
 
-    def capacity(self) -> int:
-        """Return how many hints it takes now: what its fleet can have in flight, less what is."""
+    Raises:
+        ImproperlyConfigured: there is no such executor, it cannot be imported, or does not take such options.
+    """
+    options = {"executor": given} if isinstance(given, str) else dict(given or _configured())
+    told = executor_problem(options)
+    if told is not None:
+        raise ImproperlyConfigured(told)
+    name = options.pop("executor")
+    if name in LOCAL_EXECUTORS:
+        return None
+    try:
+        executor: Executor = named.found(EXECUTORS.get(name, name))(alias=alias, **options)
+    except (TypeError, ValueError) as error:
+        raise ImproperlyConfigured(f"KCK_FLOW['EXECUTOR']: {error}") from error
+    return executor
 
-    def submit(self, slot: int, token: int, lane: int) -> None:
-        """Send a hint on its way; somewhere in the fleet ``entry(slot, token)`` is then called.
 
-        Args:
-            slot, token: Which refresh, and under which lease; nothing else may cross the broker.
-            lane: How urgent it is, 0 to 9, the lowest first; for a broker that knows priorities.
+def _configured() -> dict[str, Any]:
+    return {"executor": conf.EXECUTOR} if isinstance(conf.EXECUTOR, str) else dict(conf.EXECUTOR)
 
-        Raises:
-            Exception: the broker cannot be reached; the refresh is given back, and offered again by a later tick.
-        """
+
+def load_tasks() -> None:
+    """Import what a fleet has to know, where the setting ``EXECUTOR`` names one that can be imported; the checks say
+    what is wrong where it cannot be.
+    """
+    options = _configured()
+    if executor_problem(options) is None and options["executor"] not in LOCAL_EXECUTORS:
+        named.found(EXECUTORS.get(options["executor"], options["executor"]))
+
+
+def hand_out(executor: Executor, passes: Passes) -> int:
+    """Claim as many refreshes as an executor takes, and send a hint for each; returns how many were sent."""
+    claims = passes.dispatch(max(executor.capacity(), 0), executor.name, getattr(executor, "in_flight", None))
+    for handed, claim in enumerate(claims):
+        try:
+            executor.submit(claim.slot, claim.token, claim.lane)
+        except Exception as error:  # whatever a broker's client raises
+            logger.error("hint.not_sent key=%s executor=%s error=%r", claim.key, executor.name, error)
+            # The others with it: each would wait for the same broker, as long as its client has patience.
+            with passes.sessions() as session:
+                for unsent in claims[handed:]:
+                    refreshes.take_back(session, unsent)
+            return handed
+    return len(claims)
 
 
 class Dispatcher:
@@ -68,6 +105,8 @@ class Dispatcher:
         alias: The database whose refreshes are handed out; the store's own where not given.
         lanes, products: As of a worker: lanes served, and key bases it is limited to.
         lease: Seconds after which a hint that nobody has followed is offered again.
+        several: Whether it is one of many processes that tick in turn, as those of a fleet with a beat do: they are
+            listed as one.
     """
 
     def __init__(
@@ -78,10 +117,11 @@ class Dispatcher:
         lanes: Sequence[int] = LANES,
         products: Sequence[str] | None = None,
         lease: float = DISPATCH_SECONDS,
+        several: bool = False,
     ) -> None:
         if lease <= 0:
             raise ValueError(f"lease is a number of seconds above zero, not {lease!r}.")
-        self.executor, self.lease = executor, lease
+        self.executor, self.lease, self.several = executor, lease, several
         self.alias = alias if alias is not None else str(conf.DATABASES[0])
         self._sessions = compute.private_sessions(self.alias)
         self._passes = Passes(
@@ -93,9 +133,8 @@ class Dispatcher:
             lease=lease,
             loaded_at=clock.now(),
         )
-        self._synced = False
         self._number: int | None = None
-        self._seen_at = 0.0
+        self._synced_at = self._seen_at = -SYNC_SECONDS
 
     def tick(self) -> int:
         """Do one bounded pass; returns how many refreshes were handed out.
@@ -103,24 +142,14 @@ class Dispatcher:
         Raises:
             django.db.Error: the database cannot be reached.
         """
-        if not self._synced:
+        if time.monotonic() - self._synced_at >= SYNC_SECONDS:
             self._passes.sync()
-            self._synced = True
+            self._synced_at = time.monotonic()
+            with self._sessions() as session:
+                workers.forget_silent(session, SILENT_SECONDS)
         self._be_seen()
         self._passes.tidy()
-        handed = 0
-        for claim in self._passes.dispatch(max(self.executor.capacity(), 0)):
-            try:
-                self.executor.submit(claim.slot, claim.token, claim.lane)
-            except Exception as error:  # whatever a broker's client raises
-                logger.error(
-                    "hint.not_sent key=%s executor=%s error=%r", claim.key, self.executor.name, error
-                )
-                with self._sessions() as session:
-                    refreshes.take_back(session, claim)
-            else:
-                handed += 1
-        return handed
+        return hand_out(self.executor, self._passes)
 
     def close(self) -> None:
         """Say that this dispatcher is no more; what it has handed out goes on."""
@@ -134,6 +163,8 @@ class Dispatcher:
         if self._number is not None and time.monotonic() - self._seen_at < SEEN_SECONDS:
             return
         with self._sessions() as session:
+            if self.several:
+                self._number = workers.ticking(session, self.executor.name)
             if self._number is None or not workers.seen(session, self._number, 0):
                 self._number = workers.register(
                     session,
@@ -144,9 +175,36 @@ class Dispatcher:
                     products=self._passes.products,
                     executor=self.executor.name,
                     concurrency=max(self.executor.capacity(), 0),
-                    mode="poll",
+                    mode="tick" if self.several else "poll",
                 )
         self._seen_at = time.monotonic()
+
+
+_tickers: dict[tuple[str, str], Dispatcher] = {}
+
+
+def tick() -> int:
+    """Do one bounded pass for each database, with the executor of the setting ``EXECUTOR``: what a beat calls.
+
+    Returns:
+        How many refreshes were handed out; 0 where the executor is a local one, whose worker needs no hints.
+
+    Raises:
+        ImproperlyConfigured: the setting is wrong.
+        django.db.Error: a database cannot be reached.
+    """
+    handed = 0
+    for alias in map(str, conf.DATABASES):
+        executor = made(alias=alias)
+        if executor is None:
+            return 0
+        dispatcher = _tickers.get((alias, executor.name))
+        if dispatcher is None:
+            lease = getattr(executor, "lease", DISPATCH_SECONDS)
+            dispatcher = Dispatcher(executor, alias=alias, lease=lease, several=True)
+            _tickers[alias, executor.name] = dispatcher
+        handed += dispatcher.tick()
+    return handed
 
 
 def entry(slot: int, token: int, *, alias: str | None = None, worker: str = "") -> str | None:

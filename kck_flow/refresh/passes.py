@@ -36,6 +36,8 @@ OVERDUE_SHARE = 20
 SETTLE_SECONDS = 60.0
 # Deltas of one family that one fold takes: a reader or a recount waits no longer than for these.
 FOLD_BATCH = 20_000
+# No family is called so: a key has no colon before its first slash.
+HINTS = "hints:"
 
 
 class Passes:
@@ -146,12 +148,31 @@ class Passes:
         with self.sessions() as session:
             return [claim for claim in self._claim(session, n) if self._permitted(session, claim)]
 
-    def dispatch(self, n: int) -> list[Claim]:
-        """Claim up to ``n`` refreshes for somebody else, who has yet to ``enter`` them."""
+    def dispatch(self, n: int, name: str = "", places: int | None = None) -> list[Claim]:
+        """Claim up to ``n`` refreshes for somebody else, who has yet to ``enter`` them.
+
+        Args:
+            name: Whose they are to be.
+            places: How many of that name may be claimed and not entered at once, over all processes; None: any number.
+        """
         if n <= 0:
             return []
         with self.sessions() as session:
-            return self._claim(session, n, counted=False)
+            if places is None:
+                return self._claim(session, n, counted=False)
+            # In one transaction: what has no place was never seen claimed, whoever counts.
+            with session.transaction():
+                return self._placed(session, n, f"{HINTS}{name}", places)
+
+    def _placed(self, session: Any, n: int, family: str, places: int) -> list[Claim]:
+        n = min(n, permits.free(session, family, places))
+        claims = []
+        for claim in self._claim(session, n, counted=False) if n > 0 else ():
+            if permits.take(session, family, places, slot=claim.slot, token=claim.token, lease=self.lease):
+                claims.append(claim)
+            else:  # another process took the last place meanwhile
+                refreshes.take_back(session, claim, delay=0.0)
+        return claims
 
     def enter(self, slot: int, token: int) -> Claim | None:
         """Take over what was dispatched; None where it has been taken over, is over, or has no place to run now."""

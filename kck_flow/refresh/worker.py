@@ -27,12 +27,15 @@ from django.db import connections
 from .. import __version__, clock
 from ..cache import compute, tallies
 from ..cache.beats import beats
-from ..conf import conf
+from ..conf import LOCAL_EXECUTORS, conf
 from ..primer import LANES
 from ..registry import registry
 from ..store import private, refreshes, workers
+from . import executor
 from .hand import Flag, Hand
+from .hints import DISPATCH_SECONDS
 from .listen import Ears, jittered
+from .outward import Outward
 from .passes import Passes
 
 logger = logging.getLogger("kck_flow")
@@ -52,7 +55,7 @@ class Options:
         products: Key bases it is limited to; None for all.
         concurrency: How many refreshes at once.
         executor: ``process`` (a child each), ``thread`` (threads of one child) or ``inline`` (this thread, one at
-            a time; nothing is replaced there).
+            a time; nothing is replaced there); or what brings hints to a fleet, as in the setting ``EXECUTOR``.
         claim: How many refreshes are claimed at a time, at most.
         lease: Seconds of a lease where a dead worker is noticed at once; elsewhere ``LEASE_SECONDS``, if
             shorter.
@@ -68,7 +71,7 @@ class Options:
     lanes: Sequence[int] | None = None
     products: Sequence[str] | None = None
     concurrency: int = 1
-    executor: str = "process"
+    executor: str | dict[str, Any] = "process"
     claim: int = 10
     lease: float | None = None
     poll: float | None = None
@@ -81,6 +84,11 @@ class Options:
     reload: bool = False
     quiet: bool = False
     stdout: Any = field(default=None, compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the worker carries refreshes out itself."""
+        return self.executor in LOCAL_EXECUTORS
 
 
 class Worker:
@@ -106,13 +114,24 @@ class Worker:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         os.set_blocking(self._wake_read, False)
-        self.hand = Hand(
-            batch=options.claim,
-            threads=options.concurrency if options.executor == "thread" and options.concurrency > 1 else 0,
-            passes=self._passes,
-            wake=self._wake,
-            stopping=self.stopping,
-        )
+        self.hand: Hand | Outward
+        if options.is_local:
+            self.hand = Hand(
+                batch=options.claim,
+                threads=options.concurrency
+                if options.executor == "thread" and options.concurrency > 1
+                else 0,
+                passes=self._passes,
+                wake=self._wake,
+                stopping=self.stopping,
+            )
+        else:
+            self.hand = Outward(self._adapter, self._passes)
+
+    def _adapter(self, alias: str) -> executor.Executor:
+        made = executor.made(self.options.executor, alias=alias)
+        assert made is not None
+        return made
 
     # -- life
     # ---------------------------------------------------------------------------------------------------------
@@ -195,6 +214,7 @@ class Worker:
                     self._poll,
                 )
             lease = self._lease(mode)
+            fleet = self.hand.of(alias) if isinstance(self.hand, Outward) else None
             sessions = compute.private_sessions(alias)
             with sessions() as session:
                 number = workers.register(
@@ -204,8 +224,8 @@ class Worker:
                     version=__version__,
                     lanes=self._lanes,
                     products=self.options.products,
-                    executor=self.options.executor,
-                    concurrency=self.options.concurrency,
+                    executor=fleet.name if fleet is not None else str(self.options.executor),
+                    concurrency=fleet.capacity() if fleet is not None else self.options.concurrency,
                     mode=mode,
                 )
             ears.say_alive(number)
@@ -215,7 +235,7 @@ class Worker:
                 sessions,
                 lanes=self._lanes,
                 products=self.options.products,
-                owner=f"w{number}",
+                owner=f"w{number}" if self.options.is_local else refreshes.DISPATCHED,
                 lease=lease,
                 loaded_at=LOADED_AT,
             )
@@ -247,6 +267,8 @@ class Worker:
         # noticed.
         if self.options.lease is not None:
             return float(self.options.lease)
+        if isinstance(self.hand, Outward):
+            return float(getattr(self.hand.of(self._aliases[0]), "lease", DISPATCH_SECONDS))
         return float(conf.WORKER_LEASE_SECONDS if mode == "listen" else conf.LEASE_SECONDS)
 
     def _banner(self) -> None:

@@ -20,6 +20,12 @@ def give_back(session: Session, slot: int, token: int) -> None:
     session.rows("give_permit", {"slot": slot, "token": token})
 
 
+def free(session: Session, key_base: str, places: int) -> int:
+    """Return how many of so many places are free now."""
+    held = session.row("held_permits", {"key_bases": [key_base]})
+    return max(places - (held[1] if held else 0), 0)
+
+
 def full(session: Session, families: dict[str, int]) -> list[str]:
     """Return those families all of whose places are held now."""
     if not families:

@@ -191,9 +191,9 @@ def enter(session: Session, slot: int, token: int, *, lease: float, owner: str, 
     return _claimed(row, lease, key_of) if row else None
 
 
-def take_back(session: Session, claim: Claim) -> None:
-    """Take a hint back that could not be sent."""
-    session.rows("take_back", {"slot": claim.slot, "token": claim.token})
+def take_back(session: Session, claim: Claim, delay: float = 1.0) -> None:
+    """Take a hint back that could not be sent; its refresh is due again after so many seconds."""
+    session.rows("take_back", {"slot": claim.slot, "token": claim.token, "delay": delay})
 
 
 def low_water(session: Session, lanes: Sequence[int]) -> datetime | None:

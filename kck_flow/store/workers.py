@@ -42,6 +42,14 @@ def register(
     return int(row[0])
 
 
+def ticking(session: Session, executor: str) -> int | None:
+    """Return the number under which processes that tick in turn for an executor are listed, all as one; None: none is
+    yet. Where two have begun at once, the later entry goes.
+    """
+    row = session.row("ticking_worker", {"executor": executor})
+    return int(row[0]) if row and row[0] is not None else None
+
+
 def seen(session: Session, number: int, in_flight: int) -> bool:
     """Say that a worker lives; False where its row is gone (it was taken for dead)."""
     return bool(session.rows("worker_seen", {"id": number, "in_flight": in_flight}))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from kck_flow import conf
+from kck_flow.refresh import executor
 from tests.harness.wait import until
 from tests.stage.directing import Theatre, one, outcomes, slot, sql, value_of
 
@@ -131,3 +139,41 @@ def test_79_a_dispatcher_counts_as_a_worker_so_that_the_web_leaves_the_stale_to_
     (dispatcher,) = theatre.mortals(1)
     dispatcher.ask("tick", 5, 30)
     assert sql("SELECT executor, mode FROM kck_worker") == [("post", "poll")]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("selery", "there is no executor 'selery'. Did you mean 'celery'?"),
+        ("fleet", "there is no executor 'fleet'. There are process, thread, inline, celery"),
+        ({"executor": "thread", "queue": "flow"}, "'thread' takes no option, such as 'queue'."),
+        ({"queue": "flow"}, "has no 'executor': name its class"),
+        ("shop.fleet.Fleet", "'shop.fleet.Fleet' cannot be found"),
+        (
+            {"executor": "kck_flow.refresh.hints.Bounded", "in_flght": 3},
+            "has an option 'in_flght', and Bounded takes none of that name. Did you mean 'in_flight'?",
+        ),
+    ],
+)
+def test_79_an_executor_that_cannot_be_is_told_by_setting_and_command(given: Any, told: str) -> None:
+    with override_settings(KCK_FLOW={"EXECUTOR": given}):
+        assert any("KCK_FLOW['EXECUTOR']" in one and told in one for one in conf.problems())
+        with pytest.raises(ImproperlyConfigured, match="KCK_FLOW") as raised:
+            executor.made()
+        assert told in str(raised.value)
+        with pytest.raises(CommandError) as refused:
+            call_command("kck", "worker", "--once")
+        assert told in str(refused.value)
+
+
+def test_79_options_out_of_range_are_told() -> None:
+    for options, told in (({"in_flight": 0}, "in_flight"), ({"lease": 0}, "lease")):
+        with pytest.raises(ImproperlyConfigured, match=f"{told} is a number of .* above zero, not 0"):
+            executor.made({"executor": "kck_flow.refresh.hints.Bounded", **options})
+
+
+def test_79_a_fleet_has_its_own_concurrency() -> None:
+    with pytest.raises(CommandError, match="has a concurrency of its own: leave --concurrency out"):
+        call_command(
+            "kck", "worker", "--once", "--executor", "kck_flow.refresh.hints.Bounded", "--concurrency", "2"
+        )

@@ -33,6 +33,10 @@ class RedisServer:
         self._daemon = self._launch(self._port)
         self._daemon.wait_for("eady to accept connections")
 
+    def stop(self) -> None:
+        """Kill it."""
+        self._daemon.close()
+
     def close(self) -> None:
         self._daemon.close()
 

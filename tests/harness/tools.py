@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
@@ -14,17 +15,19 @@ _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that a test may need.
+    """A program, or a package, that a test may need.
 
     Attributes:
         name: What the summary calls it.
         programs: Any of these will do.
         how: The command that adds it on Debian.
+        packages: Or all of these, in the environment of the tests.
     """
 
     name: str
     programs: tuple[str, ...]
     how: str
+    packages: tuple[str, ...] = ()
 
     @property
     def told(self) -> str:
@@ -32,7 +35,10 @@ class Tool:
         return f"{self.name} is missing here"
 
     def path(self) -> str | None:
-        """Return the program's path, or None."""
+        """Return the program's path (a package's name), or None."""
+        if self.packages:
+            found = [name for name in self.packages if importlib.util.find_spec(name) is not None]
+            return self.name if len(found) == len(self.packages) else None
         return next((found for name in self.programs if (found := shutil.which(name, path=_PATH))), None)
 
     def need(self) -> str:
@@ -53,12 +59,22 @@ RABBITMQ = Tool(
 )
 NATS = Tool("nats-server", ("nats-server",), "apt-get install nats-server")
 BROWSER = Tool("chromium", ("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium")
+CELERY = Tool("celery", (), "pip install 'kck-flow[celery]'", ("celery",))
+TASKS = Tool("django-tasks-db", (), "pip install 'kck-flow[tasks]' django-tasks-db", ("django_tasks_db",))
+PROCRASTINATE = Tool(
+    "procrastinate", (), "pip install 'kck-flow[procrastinate]'", ("procrastinate", "psycopg")
+)
+RQ = Tool("rq", (), "pip install rq", ("rq",))
 
-ALL = (PGBOUNCER, REDIS, RABBITMQ, NATS, BROWSER)
+ALL = (PGBOUNCER, REDIS, RABBITMQ, NATS, BROWSER, CELERY, TASKS, PROCRASTINATE, RQ)
 BY_MARKER = {
     "needs_pgbouncer": PGBOUNCER,
     "needs_redis": REDIS,
     "needs_rabbitmq": RABBITMQ,
     "needs_nats": NATS,
     "needs_browser": BROWSER,
+    "needs_celery": CELERY,
+    "needs_tasks": TASKS,
+    "needs_procrastinate": PROCRASTINATE,
+    "needs_rq": RQ,
 }

@@ -7,14 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.nats import NATSServer, nats_server
-from tests.harness.rabbitmq import RabbitMQ, rabbitmq
 from tests.harness.redis import RedisServer, redis
-
-
-@pytest.fixture(scope="session")
-def rabbitmq_broker() -> Iterator[RabbitMQ]:
-    with rabbitmq() as broker:
-        yield broker
 
 
 @pytest.fixture(scope="session")

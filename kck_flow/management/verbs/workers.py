@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ...conf import LOCAL_EXECUTORS, conf, executor_problem
 from ...refresh.parent import run_worker
 from ...refresh.worker import Options as WorkerOptions
 from ...registry import registry
@@ -17,7 +18,6 @@ from .. import words
 from ..arguments import Options, Verb, failed, family, usage
 from ..console import Console
 
-EXECUTORS = ("process", "thread", "inline")
 REPLACING = ("max-refreshes", "max-rss", "max-age", "reload")
 _FIELD = re.compile(r"(\w+)=(.*?)(?=\s\w+=|$)")
 
@@ -63,9 +63,10 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--executor",
-        choices=EXECUTORS,
-        default="process",
-        help="Where they run: a process each (default), threads of one, or here (one at a time).",
+        metavar="NAME",
+        help="Where they run: process (one each), thread (threads of one process), inline (here, one at a time), "
+        "celery, django_tasks, procrastinate or the path of a class: then hints go to a fleet that runs already. "
+        "The setting EXECUTOR where not given, which is process.",
     )
     parser.add_argument(
         "--claim",
@@ -111,7 +112,18 @@ def options_of(options: Options) -> WorkerOptions:
     """Return a worker's options from those of the command line. Raises CommandError."""
     if options["once"] and options["reload"]:
         raise usage("--once ends when nothing is due; --reload has no use then.")
-    if options["executor"] == "inline":
+    executor = options["executor"] or conf.EXECUTOR
+    given = {"executor": executor} if isinstance(executor, str) else executor
+    wrong = executor_problem(given)
+    if wrong is not None:
+        raise usage(wrong.replace("KCK_FLOW['EXECUTOR']", "--executor") if options["executor"] else wrong)
+    executor = given["executor"] if given["executor"] in LOCAL_EXECUTORS else executor
+    if executor not in LOCAL_EXECUTORS and options["concurrency"] > 1:
+        raise usage(
+            f"--executor {given['executor']} hands refreshes to its fleet, which has a concurrency of its own: "
+            "leave --concurrency out."
+        )
+    if executor == "inline":
         replacing = [name for name in REPLACING if options[name.replace("-", "_")]]
         if replacing:
             raise usage(f"--executor inline has no process to replace: --{replacing[0]} needs another.")
@@ -125,7 +137,7 @@ def options_of(options: Options) -> WorkerOptions:
         if options["products"]
         else None,
         concurrency=options["concurrency"],
-        executor=options["executor"],
+        executor=executor,
         claim=options["claim"],
         lease=options["lease"],
         poll=options["poll"],
