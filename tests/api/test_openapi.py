@@ -71,6 +71,7 @@ def wsgi() -> Iterator[WSGIHandler]:
         signal.connect(close_old_connections)
 
 
+@pytest.mark.once("newest")
 def test_nothing_disagrees_with_it(api: Any, db: Any, wsgi: WSGIHandler, settings: Any) -> None:
     schemathesis = pytest.importorskip("schemathesis")
     settings.ALLOWED_HOSTS = ["*"]

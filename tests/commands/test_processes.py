@@ -71,6 +71,7 @@ def test_nothing_is_silent_without_a_verb() -> None:
     assert "JSON" in run("set", "--help").out
 
 
+@pytest.mark.once("oldest")
 def test_listings_parse_back_in_a_pipe(customers: list[int]) -> None:
     refreshed = run("refresh", "--product", "takings", "--format", "csv")
     assert [row["outcome"] for row in csv.DictReader(io.StringIO(refreshed.out))] == ["done"] * 3
@@ -336,6 +337,7 @@ def test_a_broken_module_is_noted_and_the_others_work(tmp_path: Path) -> None:
     assert "a_module_that_is_not_there" in run("check", env=env).out
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
 def test_instants_are_aware_in_a_project_of_naive_ones(driver: str) -> None:
     pytest.importorskip(driver)

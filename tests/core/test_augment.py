@@ -857,6 +857,7 @@ def test_what_a_compute_reads_on_its_way_is_of_its_own_snapshot(
 WRITERS, SAVES = 8, 250
 
 
+@pytest.mark.once("newest")
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_eight_writers_folds_computes_and_readers_at_once_end_exact(revenue: Primer, threads: Any) -> None:
@@ -922,6 +923,7 @@ def test_eight_writers_folds_computes_and_readers_at_once_end_exact(revenue: Pri
     assert checked[0] > 20
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_writers_with_a_thousand_changes_each_none_is_lost_and_nothing_is_computed(

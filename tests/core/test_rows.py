@@ -434,6 +434,7 @@ SPELLED: list[tuple[Any, models.Field[Any, Any], str, Any]] = [
 ]
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.parametrize(
     ("kind", "field", "type_", "values"), SPELLED, ids=lambda one: getattr(one, "__name__", "")
 )

@@ -292,6 +292,7 @@ def test_a_domain_that_raises_stops_nobody_and_is_tried_again(clock: Clock, tick
 # -- calendars -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once("newest")
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     ("day", "instants"),
@@ -444,6 +445,7 @@ def test_what_was_once_asked_for_by_hand_is_refreshed_by_its_schedule_again(cloc
 # -- actions -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.django_db(transaction=True)
 def test_an_action_runs_once_a_period_however_many_schedulers_there_are(clock: Clock, actions: None) -> None:
     ran: list[datetime] = []

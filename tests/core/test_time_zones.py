@@ -38,6 +38,7 @@ TELLING = " or ".join(  # noqa: FLY002  (a line each)
 )
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("zone", "use_tz", "driver"),  # UTC with USE_TZ is the suite itself

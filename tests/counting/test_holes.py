@@ -190,6 +190,7 @@ def _name() -> str:
     return str(connection.settings_dict["NAME"])
 
 
+@pytest.mark.once("newest")
 @pytest.mark.slow
 def test_hole_18_under_row_security_a_part_is_never_stored_as_the_whole(own_server: postgres.Server) -> None:
     with Crew(own_server.url) as owner:

@@ -24,6 +24,7 @@ def city() -> Iterator[Any]:
         yield crew
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.slow
 def test_whatever_is_read_equals_a_recount_whoever_writes_counts_folds_steals_or_dies_law_2(
     city: Any,

@@ -246,6 +246,7 @@ def test_a_flow_that_is_new_opens_the_book_anew_and_one_that_is_less_leaves_it(
     assert check(capsys, "subscriptions")[0] == 0
 
 
+@pytest.mark.once("newest")
 @pytest.mark.parametrize(("seed", "cut"), [(1, False), (2, False), (3, True), (4, True)])
 def test_books_balance_in_every_snapshot_while_writers_folds_and_counts_run_row_109(
     processes: None,

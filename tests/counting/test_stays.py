@@ -93,6 +93,7 @@ def lives(number: int, seed: int) -> dict[str, list[tuple[datetime, float]]]:
     return found
 
 
+@pytest.mark.once("newest")
 def test_the_median_is_that_of_all_lives(kept: None) -> None:
     found = lives(400, seed=7)
     start, end = T0 + HOUR * 40, T0 + HOUR * 300

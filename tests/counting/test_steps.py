@@ -38,6 +38,7 @@ def test_20_a_prepared_transaction_that_is_open_over_twenty_folds() -> None:
             assert step[: len(step) // 2] == step[len(step) // 2 :]
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.slow
 @committed
 def test_22_and_23_first_reads_while_eight_writers_run_at_each_isolation_level(crew: Crew) -> None:

@@ -203,6 +203,7 @@ def history(sessions: Callable[[], Session], writes: int, limit: float = 120.0) 
     return wrong or differences()
 
 
+@pytest.mark.once("newest")
 def test_stale_objects_saved_at_random_are_told_as_the_rows_changed(
     sessions: Callable[[], Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:

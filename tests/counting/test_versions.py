@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 GENERATIONS = "SELECT count(*) FROM kck_generation WHERE key_base = 'wealthy' AND live"
 
 
+@pytest.mark.once("newest")
 def test_30_two_releases_write_and_read_across_a_deploy_and_its_way_back(crew: Crew, cache: Cache) -> None:
     crew.spawn(deploy, 1).result()
     assert sql(GENERATIONS) == [(1,)]

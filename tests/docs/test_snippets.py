@@ -17,6 +17,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("page", WITH_CODE, ids=_name)
 def test_every_snippet_of_a_page_runs(page: Path, transactional_db: None, tmp_path: Path) -> None:
     with sitting(tmp_path) as reader:

@@ -265,6 +265,7 @@ def test_78_a_worker_without_a_sign_of_life_is_told_by_the_check(theatre: Theatr
     assert worker.alive
 
 
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("why", ["rss", "count", "threads", "hup"])
 def test_25_children_are_replaced_and_no_refresh_is_lost_or_doubled(theatre: Theatre, why: str) -> None:
     stage, reader = theatre.stage, theatre.reader()

@@ -134,6 +134,7 @@ def test_a_domain_that_raises_is_tried_again_and_ends_nobody(theatre: Theatre) -
     assert worker.alive
 
 
+@pytest.mark.once("newest")
 def test_10_no_instant_fires_twice_while_workers_come_and_die(theatre: Theatre) -> None:
     stage = theatre.stage
     keys = [f"complete/{number}" for number in range(10)]
@@ -162,6 +163,7 @@ def test_10_no_instant_fires_twice_while_workers_come_and_die(theatre: Theatre) 
     assert stage.most_together(*keys[:1]) == 1
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.parametrize("policy", ["coalescing", "complete", "skipping"])
 def test_11_periods_missed_are_made_up_for_as_declared_row_220(theatre: Theatre, policy: str) -> None:
     stage = theatre.stage
@@ -241,6 +243,7 @@ def test_15_a_schedule_changed_while_it_runs_is_followed_from_then_on(theatre: T
     assert stage.begun("coalescing") == 2
 
 
+@pytest.mark.once("newest")
 def test_15_of_two_releases_the_one_started_last_decides_and_the_other_lets_it_be(theatre: Theatre) -> None:
     stage = theatre.stage
     old = theatre.worker(env=timed(coalescing=3600))

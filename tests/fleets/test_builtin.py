@@ -11,6 +11,7 @@ from kck_flow.testing.executors import ExecutorConformance
 from tests.fleets.members import Members
 
 
+@pytest.mark.once("newest")
 class TestWorker(ExecutorConformance):
     @pytest.fixture(autouse=True, params=["process", "thread"])
     def _members(self, request: pytest.FixtureRequest) -> Iterator[None]:

@@ -343,6 +343,7 @@ def zones() -> list[str]:
 DENSE = 20_000  # runs in three years beyond which only the days around changes, and some others, are compared
 
 
+@pytest.mark.once("newest")
 def test_crons_run_when_the_oracle_says() -> None:
     chance = random.Random(48)
     compared = 0

@@ -212,6 +212,7 @@ def test_a_page_in_the_middle_is_found_by_the_index() -> None:
     assert "Rows Removed" not in plan, plan  # not even those of the same instant
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.django_db
 @pytest.mark.slow
 def test_much_is_read_in_little_memory() -> None:

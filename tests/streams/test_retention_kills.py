@@ -55,6 +55,7 @@ def delete(point: str, step: int) -> int:
         return retention.prune_source("meters.reading").deleted
 
 
+@pytest.mark.once("newest")
 @pytest.mark.parametrize("step", [1, 2, 6])
 @pytest.mark.parametrize("point", ["before", "deleted", "committed"])
 def test_who_deletes_is_killed_and_what_is_gone_is_known(crew: Crew, point: str, step: int) -> None:

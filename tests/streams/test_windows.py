@@ -205,6 +205,7 @@ def test_days_of_every_zone_follow_one_another_where_its_clock_is_put_near_midni
     assert met > 300
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.django_db
 @SIZES
 def test_days_begin_in_sql_where_they_do_in_python(size: Any) -> None:

@@ -79,6 +79,7 @@ def is_done(name: str, frames_there: int) -> bool:
     return closed == frames_there and not Refresh.objects.filter(key_base=name).exists()
 
 
+@pytest.mark.once("newest")
 def test_four_workers_in_any_order_end_as_one_would(site: Site, declare: Declare) -> None:
     declare(primers.Hourly)
     chance = random.Random(7)
@@ -116,6 +117,7 @@ def test_two_planners_of_a_thousand_frames_meet_in_peace(crew: Crew) -> None:
     assert Refresh.objects.filter(key_base="fc_thousand").count() == 1000
 
 
+@pytest.mark.once("oldest")
 def test_ten_starts_leave_one_planner_and_no_run_more(site: Site) -> None:
     measure(0, 70, 130)
     workers = [site.worker("--once", product="fc_hourly") for _ in range(10)]

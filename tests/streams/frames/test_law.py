@@ -179,6 +179,7 @@ class History:
                 assert len(there) == expected, (name, size)
 
 
+@pytest.mark.once("oldest")
 @pytest.mark.slow
 @settings(
     max_examples=6,
