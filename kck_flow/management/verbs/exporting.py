@@ -1,4 +1,4 @@
-"""``export``: records for other programs, as CSV, JSON or Parquet. What is to come back goes by ``dump`` and ``load``."""
+"""``export``: records for other programs, as CSV, JSON or Parquet. What is to come back: ``dump``, ``load``."""
 
 from __future__ import annotations
 
