@@ -43,7 +43,7 @@ def main(name: str, commit: str) -> int:
                 ["-m", "tests.upgrades.life", "live"],
             ):
                 subprocess.run([sys.executable, *command], cwd=code, env=env, check=True)
-            dump = [postgres.binaries() / "pg_dump", "--no-owner", "--no-privileges", server.url]
+            dump = [str(postgres.binaries() / "pg_dump"), "--no-owner", "--no-privileges", server.url]
             text = subprocess.run(dump, capture_output=True, check=True).stdout
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", code], cwd=ROOT, check=True)

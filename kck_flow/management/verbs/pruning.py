@@ -19,7 +19,7 @@ from ...errors import DeclarationError
 from ...primer import Primer
 from ...registry import registry
 from ...stock import Flow
-from ...store import erasing, events, leftovers, outbox, runs
+from ...store import erasing, events, fragments, leftovers, outbox, runs
 from ...store import usage as usages
 from ...store.erasing import Found
 from ...store.session import Session, caller
@@ -129,6 +129,13 @@ def leftovers_of(
             session,
             lambda: leftovers.old_runs(session, days),
             lambda: iter([runs.prune(session, days)]),
+        )
+        yield Leftover(
+            "flights",
+            "",
+            session,
+            lambda: fragments.forgotten(session),
+            lambda: iter([fragments.forget(session)]),
         )
         yield Leftover(
             "usage",
