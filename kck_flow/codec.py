@@ -695,6 +695,20 @@ class _Pickle:
         return pickle.loads(data)  # the signature was checked before
 
 
+def signed_pickle(value: Any, salt: str) -> str:
+    """Return any object, pickled and signed with ``SECRET_KEY``. Raises whatever pickling it raises."""
+    return signing.Signer(salt=salt).sign_object(value, _Pickle, compress=True)
+
+
+def unsigned_pickle(text: str, salt: str) -> Any:
+    """Return the object, if the signature holds.
+
+    Raises:
+        django.core.signing.BadSignature: not signed with this project's ``SECRET_KEY``, nor a fallback; not unpickled.
+    """
+    return signing.Signer(salt=salt).unsign_object(text, _Pickle)
+
+
 class SignedPickle:
     """Any object, pickled and signed with ``SECRET_KEY``; needs ``KCK_FLOW["ALLOW_PICKLE"] = True``.
 
@@ -714,7 +728,7 @@ class SignedPickle:
         """
         self._allowed()
         try:
-            return json.dumps(signing.Signer(salt=self.salt).sign_object(value, _Pickle, compress=True))
+            return json.dumps(signed_pickle(value, self.salt))
         except Exception as error:  # pickling runs the value's own code, which may raise anything
             raise UnstorableValue(
                 f"The value is of type {type(value).__qualname__}, which cannot be pickled: {error}. "
@@ -735,7 +749,7 @@ class SignedPickle:
             raise signing.BadSignature(
                 "The stored value is not a signed pickle. Refresh it, or restore its codec."
             )
-        return signing.Signer(salt=self.salt).unsign_object(signed, _Pickle)
+        return unsigned_pickle(signed, self.salt)
 
     def _allowed(self) -> None:
         from .conf import conf  # asked when used: settings may not be there at import

@@ -757,6 +757,16 @@ class Permit(models.Model):
         db_table = "kck_permit"
 
 
+class Flight(models.Model):
+    """Who makes an entry of one of Django's caches that is missing, while the others wait."""
+
+    digest = models.UUIDField(primary_key=True)
+    lease_until = models.DateTimeField()
+
+    class Meta:
+        db_table = "kck_flight"
+
+
 class Xid8(models.Field):  # type: ignore[type-arg]
     """The number of a transaction, as PostgreSQL counts them: 64 bits, never the same again."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from .errors import DeclarationError
@@ -32,6 +33,9 @@ class Topic(Windowed):
         partitions: In how many parts its messages may be handled beside each other; those of one key stay in order.
         batch: How many messages are handled in one transaction, at most.
         retries: How often a message whose handler failed is tried again by itself, with ``backoff``.
+        subjects: Of whom its messages tell: for a model's label, the paths in the body that say which of its rows
+            (the first) and what else there is of it, such as ``{"shop.Customer": ["customer.id", "customer.email"]}``.
+            ``kck prune --subject`` empties them.
         retention: How long its windows are kept, from their end; ``kck prune`` deletes them, and what comes for them
             after that counts no more. None: for ever.
     """
@@ -43,6 +47,7 @@ class Topic(Windowed):
     max_replay: timedelta | None = None
     partitions: int = 1
     batch: int = 5000
+    subjects: Mapping[str, str | Sequence[str]] = MappingProxyType({})
     prime_on_cache_miss = False
 
     def __init__(self) -> None:
@@ -132,6 +137,7 @@ class Topic(Windowed):
                 "a topic has no compute and no augment: nobody would call them",
                 "Define process(self, state, message), and initial(self) for what it is before the first message.",
             )
+        yield from _wrong_subjects(cls.subjects)
         if not is_duration(cls.lateness):
             yield f"lateness is {cls.lateness!r}", "Give a timedelta of zero or more."
         if cls.max_replay is not None and not is_duration(cls.max_replay):
@@ -182,3 +188,26 @@ class Topic(Windowed):
         if len(self.own_parameters) == 1:
             return {self.own_parameters[0].name: one}
         raise ValueError(f"keys() of {self.name!r} returns dicts of parameters, not {one!r}.")
+
+
+def paths_of(given: str | Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the paths in a body that ``subjects`` names for one model, step by step."""
+    return tuple(tuple(one.split(".")) for one in ([given] if isinstance(given, str) else given))
+
+
+def _wrong_subjects(given: Any) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with ``subjects``."""
+    what_to_do = 'Give models with paths: {"shop.Customer": ["customer.id", "customer.email"]}.'
+    if not isinstance(given, Mapping):
+        yield f"subjects is {given!r}", what_to_do
+        return
+    for label, named in given.items():
+        paths = [named] if isinstance(named, str) else named
+        if not isinstance(label, str) or label.count(".") != 1 or not all(label.split(".")):
+            yield f"subjects has {label!r}, which is no model", what_to_do
+        if (
+            not isinstance(paths, (list, tuple))
+            or not paths
+            or not all(isinstance(one, str) and all(one.split(".")) for one in paths)
+        ):
+            yield f"subjects has {named!r} for {label}, which is no list of paths", what_to_do

@@ -82,7 +82,7 @@ def about(key: Key, user: Any, detailed: bool, read: Any = None) -> dict[str, An
         "lineage_href": address("lineage", str(key)) if seen_needs or seen_feeds else "",
         "declared_needs": told["declared_needs"] if detailed else [],
         "declared": where(told["declared"]) if detailed else "",
-        "cause": told["cause"] if detailed else "",
+        "cause": told["cause"] if detailed and told["cause"] != told["state"] else "",
         "keeping": _keeping(words.primer, told),
         "counted_by": _counted_by(told) if detailed else [],
         "statements": _statements(told) if detailed else None,

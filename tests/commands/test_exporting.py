@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pyarrow import parquet
 
 from kck_flow import Cache, Primer
 from kck_flow.testing import freeze_time, registered
@@ -117,6 +118,50 @@ def test_a_file_is_whole_and_not_replaced_unless_told_to(tmp_path: Path) -> None
     assert "--overwrite" in again.err
     assert kck("export", "exported_odd", "--output", path, "--overwrite").code == 0
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.usefixtures("odd")
+def test_parquet_has_a_type_for_each_column_and_each_value_exactly_row_240(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kck_flow.management.parquet.ROWS", 4)
+    path = tmp_path / "odd.parquet"
+    said = kck("export", "exported_odd", "--output", path)
+    assert said.code == 0, said
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    assert [json.loads(row["value"]) if row["value"] else None for row in rows[:8]] == ODD[:8]
+    assert [row["number"] for row in rows] == [None] * 5 + [-5.0, -1.5, None, 1.1]
+    assert [row["start_at"] for row in rows] == [BEGAN + timedelta(minutes=n) for n in range(len(ODD))]
+    assert {str(table.schema.field(name).type) for name in ("start_at", "end_at", "written_at")} == {
+        "timestamp[us, tz=UTC]"
+    }
+    assert parquet.ParquetFile(path).num_row_groups == 3
+    told = [{name: row[name] for name in ("key", "revision", "version", "complete")} for row in rows]
+    assert told == [
+        {name: row[name] for name in told[0]}
+        for row in kck("export", "exported_odd", "--format", "json").rows
+    ]
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--format", "parquet"), "name a file with --output"),
+        (("--format", "parquet", "--output", "x.parquet.gz"), "leave .gz out of x.parquet.gz"),
+    ],
+)
+def test_what_parquet_cannot_be_is_said(options: tuple[str, ...], told: str) -> None:
+    said = kck("export", *options)
+    assert (said.code, told in said.err) == (2, True), said
+
+
+def test_without_pyarrow_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("kck_flow.management.verbs.exporting.find_spec", lambda name: None)
+    said = kck("export", "--output", tmp_path / "x.parquet")
+    assert (said.code, "pip install 'kck-flow[parquet]'" in said.err) == (1, True), said
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_asked_wrongly_is_said_with_what_was_meant() -> None:

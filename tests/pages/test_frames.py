@@ -83,8 +83,10 @@ def test_who_may_only_look_has_nothing_to_press(measured: None, staff: Client) -
 
 def test_the_gap_is_in_the_data_too(measured: None, staff: Client) -> None:
     told = staff.get(PAGE.replace("fc_hourly?", "fc_hourly.json?")).json()["rows"]
-    assert [(row["key"][-2:], row["state"], row["items"]) for row in told if row["state"] != "closed"] == [
-        ("12", "gap", None),
-        ("11", "failed", None),
+    open_, failed = [
+        (row["key"][-2:], row["state"], row["items"]) for row in told if row["state"] != "closed"
     ]
+    assert open_ == ("12", "gap", None)
+    # Parked once it has been tried often enough, which a slow machine has time for.
+    assert failed in [("11", "failed", None), ("11", "parked", None)]
     assert [row["reason"] for row in told if row["state"] == "gap"] == ["never planned"]

@@ -1,4 +1,4 @@
-"""``export``: records given to other programs as CSV or JSON. What is to come back goes by ``dump`` and ``load``."""
+"""``export``: records for other programs, as CSV, JSON or Parquet. What is to come back: ``dump``, ``load``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
@@ -19,18 +20,18 @@ from ...primer import Primer
 from ...registry import registry
 from ...store import copies, private
 from ...store.session import Session
-from .. import tables, words
+from .. import parquet, tables, words
 from ..arguments import Options, Verb, add_database, any_key, failed, sessions, usage
 from ..console import DONE, Console
 from ..tables import Row
-from .moving import _whole
+from .moving import _whole, _whole_path
 from .products import _stored_family
 
 NAMES = (
     "key", "start_at", "end_at", "facet", "facet_value", "value", "complete", "revision", "version", "primer_version",
     "written_at",
 )  # fmt: skip
-ENDINGS = {".csv": "csv", ".json": "json"}
+ENDINGS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="Replace a file that is there.")
     parser.add_argument(
-        "--format", choices=("csv", "json"),
-        help="csv or json; as the file's name ends where not given, and csv else.",
+        "--format", choices=("csv", "json", "parquet"),
+        help="csv, json or parquet; as the file's name ends where not given, and csv else.",
     )  # fmt: skip
     parser.add_argument(
         "--from", dest="start", type=words.aware, metavar="INSTANT",
@@ -71,6 +72,8 @@ def _export(console: Console, options: Options) -> int:
     format = options["format"] or _format_of(path)
     if path is not None and path.exists() and not options["overwrite"]:
         raise failed(f"{path} exists; nothing was written. Replace it: --overwrite")
+    if format == "parquet":
+        _check_parquet(path)
     written = 0
 
     def rows() -> Iterator[Row]:
@@ -90,6 +93,9 @@ def _export(console: Console, options: Options) -> int:
     try:
         if path is None:
             _write(console._raw, format, rows())
+        elif format == "parquet":
+            with _whole_path(path) as name:
+                parquet.write(name, rows())
         else:
             with _whole(path) as out:
                 _write(out, format, rows())
@@ -130,6 +136,16 @@ def _asked(options: Options) -> tuple[list[str] | None, list[UUID] | None]:
         _stored_family(name, options)
         bases |= set(registry.primers[name].key_base_list) if name in registry.primers else {name}
     return sorted(bases), None
+
+
+def _check_parquet(path: Path | None) -> None:
+    """Raise CommandError where Parquet cannot be written."""
+    if path is None:
+        raise usage("Parquet is no text: name a file with --output, such as --output records.parquet.")
+    if path.suffix == ".gz":
+        raise usage(f"Parquet is compressed by itself: leave .gz out of {path.name}.")
+    if find_spec("pyarrow") is None:
+        raise failed("Parquet needs pyarrow: pip install 'kck-flow[parquet]'")
 
 
 def _format_of(path: Path | None) -> str:
@@ -189,7 +205,7 @@ def _write(out: IO[str], format: str, rows: Iterable[Row]) -> None:
 VERBS = (
     Verb(
         "export",
-        "Write records as CSV or JSON, for other programs.",
+        "Write records as CSV, JSON or Parquet, for other programs.",
         _add_export,
         _export,
         more="A key's history of March: kck export title_list/5 --from 2026-03-01 --to 2026-04-01",

@@ -158,16 +158,23 @@ def _dump(console: Console, options: Options) -> int:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[IO[str]]:
-    """Write a file under another name first: under its own there is a whole one, or none."""
+    """Write a text file, compressed where its name ends in .gz: there is a whole one, or none."""
+    with (
+        _whole_path(path) as name,
+        gzip.open(name, "wt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else open(name, "w", encoding="utf-8") as out,
+    ):
+        yield out
+
+
+@contextlib.contextmanager
+def _whole_path(path: Path) -> Iterator[Path]:
+    """Have a file written under another name first: under its own there is a whole one, or none."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent or ".")
     os.close(handle)
     try:
-        with (
-            gzip.open(name, "wt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else open(name, "w", encoding="utf-8") as out
-        ):
-            yield out
+        yield Path(name)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)

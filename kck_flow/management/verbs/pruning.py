@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import json
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from django.apps import apps
+from django.core.exceptions import ValidationError
+from django.db.models import CompositePrimaryKey, Model
 
 from ... import clock, event_stream, spread
 from ...conf import conf
@@ -13,18 +19,31 @@ from ...errors import DeclarationError
 from ...primer import Primer
 from ...registry import registry
 from ...stock import Flow
-from ...store import events, leftovers, outbox, runs
+from ...store import erasing, events, fragments, leftovers, outbox, runs
 from ...store import usage as usages
+from ...store.erasing import Found
 from ...store.session import Session, caller
 from ...streams import frames, retention, topics
 from ...timeframe import TimeFrame
-from ...topic import Topic
+from ...topic import Topic, paths_of
 from .. import words
-from ..arguments import Options, Verb, add_database, add_format, add_product, aliases, failed, family, usage
+from ..arguments import (
+    Options,
+    Verb,
+    add_database,
+    add_format,
+    add_noinput,
+    add_product,
+    aliases,
+    failed,
+    family,
+    usage,
+)
 from ..console import DONE, FAILED, Console
 from ..tables import Column, Row
 
 NAMES = ("what", "product", "rows", "deleted", "database")
+ERASED_NAMES = ("what", "place", "rows", "erased", "waiting", "database")
 SOURCE_NAMES = ("source", "product", "needs_from", "why", "cutoff", "rows", "deleted")
 
 
@@ -110,6 +129,13 @@ def leftovers_of(
             session,
             lambda: leftovers.old_runs(session, days),
             lambda: iter([runs.prune(session, days)]),
+        )
+        yield Leftover(
+            "flights",
+            "",
+            session,
+            lambda: fragments.forgotten(session),
+            lambda: iter([fragments.forget(session)]),
         )
         yield Leftover(
             "usage",
@@ -228,8 +254,14 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="With --source: what is younger stays, whatever is needed.",
     )
+    parser.add_argument(
+        "--subject",
+        metavar="APP.MODEL:PK",
+        help="Instead: take a row's name out of the events of flows, and out of messages; totals stay.",
+    )
     add_product(parser, "Only what this primer bounds: max_entries and retention.")
     add_database(parser)
+    add_noinput(parser)
     add_format(parser)
 
 
@@ -289,7 +321,154 @@ def _prune_source(console: Console, options: Options) -> int:
     return DONE if cutoff is not None else FAILED
 
 
+# -- a person
+# --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where something is kept that tells of a row.
+
+    Attributes:
+        what, place: ``events`` and the table, or ``messages`` and the topic that says so.
+        count: Returns how much there is.
+        erase: Takes the row's name out of it; returns out of how many.
+    """
+
+    what: str
+    place: str
+    count: Callable[[], Found]
+    erase: Callable[[], int]
+
+
+def kept_of(alias: str, model: type[Model], pk: str) -> Iterator[Kept]:
+    """Yield where a database keeps something that tells of a row.
+
+    Args:
+        model: Its model, or a parent or a child of that in the sense of multi-table inheritance.
+        pk: Its primary key, as text.
+    """
+    session = caller(alias)
+    labels = {one._meta.label for one in apps.get_models() if _same_rows(one, model)}
+    name = erasing.pseudonym()
+    for place in erasing.places(session, labels):
+        if not erasing.may_be_nobody(session, place):
+            raise failed(
+                f"{place.model} keeps events, and its column {place.subject} is NOT NULL: whose they are cannot be "
+                "erased, and nothing was. Give its subject null=True, and migrate."
+            )
+        yield Kept(
+            "events",
+            place.model or "kck_event",
+            lambda place=place: erasing.count_events(session, place, labels, pk),  # type: ignore[misc]
+            lambda place=place: erasing.erase_events(session, place, labels, pk, name),  # type: ignore[misc]
+        )
+    topics = [one for one in registry.unique() if isinstance(one, Topic) and spread.alias_of(one) == alias]
+    readers, days = [one.name for one in topics], float(conf.MESSAGE_RETENTION_DAYS)
+    for topic in topics:
+        for label, paths in topic.subjects.items():
+            if label.lower() in {one.lower() for one in labels}:
+                told = erasing.Told(topic.patterns, paths_of(paths))
+                yield Kept(
+                    "messages",
+                    topic.name,
+                    lambda told=told: erasing.count_messages(session, told, pk, readers, days),  # type: ignore[misc]
+                    lambda told=told: erasing.erase_messages(session, told, pk, readers, days),  # type: ignore[misc]
+                )
+
+
+def _same_rows(one: type[Model], other: type[Model]) -> bool:
+    """Whether rows of two models are rows of one another: proxies, parents, children."""
+    first, second = one._meta.concrete_model, other._meta.concrete_model
+    return (
+        first is not None and second is not None and (issubclass(first, second) or issubclass(second, first))
+    )
+
+
+def _erase(console: Console, options: Options) -> int:
+    for option in ("product", "events", "source", "keep"):
+        if options[option]:
+            raise usage(f"--subject is about one row alone: leave out --{option}.")
+    dry = options["dry_run"]
+    model, pk = _row_of(options["subject"])
+    found = [
+        (alias, kept, kept.count()) for alias in aliases(options) for kept in list(kept_of(alias, model, pk))
+    ]
+    ready = sum(count.ready for _, _, count in found)
+    question = f"Take {options['subject']} out of {words.count(ready, 'row')}? It cannot be taken back."
+    if ready and not dry and not console.confirm(question):
+        raise failed("Nothing was erased.")
+    rows: list[Row] = [
+        {
+            "what": kept.what,
+            "place": kept.place,
+            "rows": count.ready,
+            "erased": kept.erase() if count.ready and not dry else 0,
+            "waiting": count.waiting,
+            "database": alias,
+        }
+        for alias, kept, count in found
+        if count.ready or count.waiting
+    ]
+    columns = [
+        Column("WHAT", lambda row: row["what"]),
+        Column("OF", lambda row: row["place"]),
+        Column(
+            "WOULD BE ERASED" if dry else "ERASED",
+            lambda row: f"{row['rows' if dry else 'erased']:,}",
+            right=True,
+        ),
+        Column("WAITING", lambda row: f"{row['waiting']:,}" if row["waiting"] else "-", right=True),
+    ]
+    told = _erased(options["subject"], model, pk, rows, dry)
+    console.listing(options["format"], columns, rows, names=ERASED_NAMES, footer=told, empty=told)
+    return FAILED if any(row["waiting"] for row in rows) else DONE
+
+
+def _erased(name: str, model: type[Model], pk: str, rows: Sequence[Row], dry: bool) -> str:
+    total = sum(row["rows" if dry else "erased"] for row in rows)
+    done = "would be" if dry else "was"
+    told = (
+        f"{name} {done} taken out of {words.count(total, 'row')}; totals stay."
+        if rows
+        else f"Nothing tells of {name}."
+    )
+    waiting = sum(row["waiting"] for row in rows)
+    if waiting:
+        told += (
+            f" {waiting:,} wait to be handled, by a worker or by manage.py kck consume, and keep it until then: "
+            "run this again."
+        )
+    composite = isinstance(model._meta.pk, CompositePrimaryKey)
+    if model._base_manager.filter(pk=tuple(json.loads(pk)) if composite else pk).exists():
+        told += " The row is still there: what moves it from now on is kept under its name. Delete it first."
+    return told
+
+
+def _row_of(text: str) -> tuple[type[Model], str]:
+    """Return model and primary key, as events have it, of ``app.model:pk``. Raises CommandError."""
+    label, colon, pk = text.partition(":")
+    if not colon or not pk:
+        raise usage(f"--subject is a model and a primary key, such as shop.Customer:42, not {text!r}.")
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError):
+        near = difflib.get_close_matches(label, [one._meta.label for one in apps.get_models()], n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise usage(f"--subject {text}: there is no model {label!r}.{hint}") from None
+    try:
+        if isinstance(model._meta.pk, CompositePrimaryKey):
+            return model, json.dumps(list(json.loads(pk)))  # as PostgreSQL spells it
+        return model, str(model._meta.pk.to_python(pk))
+    except (ValidationError, ValueError, TypeError):
+        raise usage(
+            f"--subject {text}: {pk!r} is no primary key of {model._meta.label} ({type(model._meta.pk).__name__})."
+        ) from None
+
+
 def _prune(console: Console, options: Options) -> int:
+    if options["subject"]:
+        return _erase(console, options)
     if options["source"]:
         return _prune_source(console, options)
     if options["keep"] is not None:
@@ -367,6 +546,7 @@ VERBS = (
         "runs, after KCK_FLOW['RUN_RETENTION_DAYS'] · messages that every topic has handled, after "
         "KCK_FLOW['MESSAGE_RETENTION_DAYS'] · windows of topics, and records, older than a primer's retention · "
         "with --events 90d, events of flows that are older. Of messages and events, nothing that a time frame needs.\n"
+        "With --subject shop.Customer:42: who that was is known no more; what it counted for is.\n"
         "With --source shop.order: what no primer needs any more of that stream, and nothing where that is unknown.",
     ),
 )  # fmt: skip

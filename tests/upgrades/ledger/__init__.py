@@ -1,0 +1,1 @@
+"""An app without migrations: its table is made by ``migrate --run-syncdb``."""
