@@ -88,7 +88,7 @@ def test_every_setting_that_a_page_names_exists() -> None:
     named |= set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", _all_pages()))
     others = {  # what is Django's, or the environment's
         "ASGI_APPLICATION", "ATOMIC_REQUESTS", "DATABASE_URL", "DO_NOTHING", "KCK_FLOW", "KCK_FLOW_CLOCK_OFFSET",
-        "LANGUAGE_CODE",
+        "KEY_FUNCTION", "KEY_PREFIX", "LANGUAGE_CODE",
         "SECRET_KEY", "SET_NULL", "SILENCED_SYSTEM_CHECKS", "TIME_ZONE",
     }  # fmt: skip
     assert named - others <= set(SETTINGS)
