@@ -312,10 +312,12 @@ def executor_problem(options: dict[Any, Any]) -> str | None:
     """Return a sentence on what is wrong with ``KCK_FLOW["EXECUTOR"]``, as a dict; None where nothing is."""
     named_so = "KCK_FLOW['EXECUTOR']"
     name = options.get("executor")
+    if not isinstance(name, str):  # a class, or what named.problem() has words for
+        return named.problem(named_so, options, "executor")
     if name in LOCAL_EXECUTORS:
         others = [one for one in options if one != "executor"]
         return f"{named_so}: {name!r} takes no option, such as {others[0]!r}." if others else None
-    if isinstance(name, str) and name not in EXECUTORS and "." not in name:
+    if name not in EXECUTORS and "." not in name:
         known = [*LOCAL_EXECUTORS, *EXECUTORS]
         near = difflib.get_close_matches(name, known, n=1)
         hint = (
@@ -327,8 +329,12 @@ def executor_problem(options: dict[Any, Any]) -> str | None:
     if name in EXECUTORS:
         try:
             named.found(EXECUTORS[name])
-        except Exception as error:  # Procrastinate raises its own where its app is not installed
+        except ImportError as error:
             return f"{named_so}: {name!r} needs pip install 'kck-flow[{EXECUTOR_EXTRAS[name]}]' ({error})"
+        except (
+            Exception
+        ) as error:  # of the package itself: Procrastinate has its own where its app is not ready
+            return f"{named_so}: {name!r} cannot be used: {error}"
         options = {**options, "executor": EXECUTORS[name]}
     return named.problem(named_so, options, "executor")
 

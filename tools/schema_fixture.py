@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,10 +29,10 @@ def main(name: str, commit: str) -> int:
         subprocess.run(["git", "worktree", "add", "--quiet", "--detach", code, commit], cwd=ROOT, check=True)
         try:
             # The project is today's, the package of then.
-            subprocess.run(["rm", "-rf", code / "tests"], check=True)
+            shutil.rmtree(code / "tests")
             (code / "tests").mkdir()
             (code / "tests" / "__init__.py").touch()
-            subprocess.run(["cp", "-r", HERE, code / "tests" / "upgrades"], check=True)
+            shutil.copytree(HERE, code / "tests" / "upgrades")
             env = {
                 **os.environ,
                 "DATABASE_URL": server.url,

@@ -81,7 +81,7 @@ class ProductCache(BaseCache):
         """Return a value; of a template's fragment that is missing, what another makes of it just now."""
         made = self._key(key, version)
         found = self._read(made)
-        if found is _MISSING and FRAGMENT in key:
+        if found is _MISSING and key.startswith(FRAGMENT):
             found = self._awaited(made)
         return default if found is _MISSING else found
 
@@ -251,17 +251,20 @@ class ProductCache(BaseCache):
         until = time.monotonic() + self._flight
         turn = 0
         while True:
-            try:
-                with private.session(alias) as session:
-                    mine = fragments.begin(session, made.digest, self._flight)
-            except (DatabaseErrors, private.Busy):
-                return _MISSING
+            # Only who sees nobody at it writes: the others wait by reading.
+            if not fragments.is_made(self._session(), made.digest):
+                try:
+                    with private.session(alias) as session:
+                        mine = fragments.begin(session, made.digest, self._flight)
+                except (DatabaseErrors, private.Busy):
+                    return _MISSING
+                if mine is not None:
+                    self._mine[str(made)] = mine
+                    found = self._read(made)
+                    if found is not _MISSING:  # it was made between our look and our turn
+                        self._let_go(str(made))
+                    return found
             found = self._read(made)
-            if mine is not None:
-                self._mine[str(made)] = mine
-                if found is not _MISSING:  # it was made between our look and our turn
-                    self._let_go(str(made))
-                return found
             if found is not _MISSING or time.monotonic() >= until:
                 return found
             time.sleep(_PAUSES[min(turn, len(_PAUSES) - 1)])

@@ -11,6 +11,8 @@ import os
 import socket
 from typing import Final
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from procrastinate import exceptions
 from procrastinate.contrib.django import app
 
@@ -25,6 +27,9 @@ class Procrastinate(Bounded):
     Args:
         queue: The queue they go to.
         in_flight, lease, alias: As of ``kck_flow.refresh.hints.Bounded``.
+
+    Raises:
+        ImproperlyConfigured: Procrastinate's app is not installed in the project.
     """
 
     name = "procrastinate"
@@ -37,6 +42,11 @@ class Procrastinate(Bounded):
         lease: float = DISPATCH_SECONDS,
         alias: str | None = None,
     ) -> None:
+        if not apps.is_installed("procrastinate.contrib.django"):
+            raise ImproperlyConfigured(
+                "KCK_FLOW['EXECUTOR'] is 'procrastinate', whose app is not installed: add "
+                "'procrastinate.contrib.django' to INSTALLED_APPS, and migrate."
+            )
         super().__init__(in_flight=in_flight, lease=lease, alias=alias)
         self.queue = queue
 

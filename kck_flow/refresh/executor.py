@@ -75,8 +75,9 @@ def load_tasks() -> None:
     what is wrong where it cannot be.
     """
     options = _configured()
-    if executor_problem(options) is None and options["executor"] not in LOCAL_EXECUTORS:
-        named.found(EXECUTORS.get(options["executor"], options["executor"]))
+    name: Any = options.get("executor")
+    if executor_problem(options) is None and name not in LOCAL_EXECUTORS:
+        named.found(EXECUTORS.get(name, name))
 
 
 def hand_out(executor: Executor, passes: Passes) -> int:
@@ -180,7 +181,7 @@ class Dispatcher:
         self._seen_at = time.monotonic()
 
 
-_tickers: dict[tuple[str, str], Dispatcher] = {}
+_tickers: dict[str, Dispatcher] = {}
 
 
 def tick() -> int:
@@ -195,15 +196,13 @@ def tick() -> int:
     """
     handed = 0
     for alias in map(str, conf.DATABASES):
-        executor = made(alias=alias)
-        if executor is None:
-            return 0
-        dispatcher = _tickers.get((alias, executor.name))
-        if dispatcher is None:
+        if alias not in _tickers:
+            executor = made(alias=alias)
+            if executor is None:
+                return 0
             lease = getattr(executor, "lease", DISPATCH_SECONDS)
-            dispatcher = Dispatcher(executor, alias=alias, lease=lease, several=True)
-            _tickers[alias, executor.name] = dispatcher
-        handed += dispatcher.tick()
+            _tickers[alias] = Dispatcher(executor, alias=alias, lease=lease, several=True)
+        handed += _tickers[alias].tick()
     return handed
 
 

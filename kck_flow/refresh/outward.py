@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..store.refreshes import Claim
 from .executor import Executor, hand_out
@@ -54,5 +53,5 @@ class Outward:
     def held(self, *, wait: float = 0.0) -> list[tuple[str, Claim]]:
         return []
 
-    def release(self, alias: str, claim: Claim) -> Any:
+    def release(self, alias: str, claim: Claim) -> None:
         raise AssertionError("nothing is held here")

@@ -117,34 +117,29 @@ def _whose(place: events.Place) -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------------------
 
 
-def count_messages(session: Session, told: Told, pk: str, readers: Sequence[str], days: float) -> Found:
+def count_messages(
+    session: Session, told: Sequence[Told], pk: str, readers: Sequence[str], days: float
+) -> Found:
     """Return how many messages tell of a row: handled by every topic, and not yet (set aside ones among them)."""
     below = outbox.read_by_all(session, readers, days)
-    names, params = outbox.pattern_sql(told.patterns)
-    params |= {"path": list(told.paths[0]), "pk": pk, "below": str(below or 0)}
-    (handled, waiting), (aside,) = (
-        session.run(
-            "SELECT count(*) FILTER (WHERE xact < %(below)s::xid8), "
-            "count(*) FILTER (WHERE NOT xact < %(below)s::xid8) "
-            f"FROM kck_outbox o WHERE {names} AND body #>> %(path)s::text[] = %(pk)s",
-            params,
-        )[0],
-        session.run(
-            f"SELECT count(*) FROM kck_held o WHERE {names} AND body #>> %(path)s::text[] = %(pk)s", params
-        )[0],
+    of_it, _, params = _matching(told, pk)
+    params["below"] = str(below or 0)
+    ((handled, waiting),) = session.run(
+        "SELECT count(*) FILTER (WHERE xact < %(below)s::xid8), count(*) FILTER (WHERE NOT xact < %(below)s::xid8) "
+        f"FROM kck_outbox o WHERE {of_it}",
+        params,
     )
+    ((aside,),) = session.run(f"SELECT count(*) FROM kck_held o WHERE {of_it}", params)
     return Found(handled, waiting + aside)
 
 
-def erase_messages(session: Session, told: Told, pk: str, readers: Sequence[str], days: float) -> int:
+def erase_messages(
+    session: Session, told: Sequence[Told], pk: str, readers: Sequence[str], days: float
+) -> int:
     """Take a row's name, and what else is said of it, out of the messages that every topic has handled; returns in how
     many. The messages stay, and are known where they come again.
     """
-    names, params = outbox.pattern_sql(told.patterns)
-    emptied = "body"
-    for number, path in enumerate(told.paths):
-        emptied = f"jsonb_set({emptied}, %(path_{number})s::text[], 'null', false)"
-        params[f"path_{number}"] = list(path)
+    of_it, emptied, params = _matching(told, pk)
     done, gone = 0, BATCH
     while gone == BATCH:
         with session.transaction():
@@ -155,12 +150,33 @@ def erase_messages(session: Session, told: Told, pk: str, readers: Sequence[str]
                 return done
             gone = len(
                 session.run(
-                    f"UPDATE kck_outbox SET body = {emptied}, "
+                    f"UPDATE kck_outbox o SET body = {emptied}, "
                     "partition_key = CASE WHEN partition_key = %(pk)s THEN '' ELSE partition_key END "
-                    f"WHERE id IN (SELECT id FROM kck_outbox o WHERE {names} AND xact < %(below)s::xid8 "
-                    "AND body #>> %(path_0)s::text[] = %(pk)s ORDER BY id LIMIT %(limit)s FOR UPDATE) RETURNING id",
-                    {**params, "pk": pk, "below": str(below), "limit": BATCH},
+                    f"WHERE id IN (SELECT id FROM kck_outbox o WHERE {of_it} AND xact < %(below)s::xid8 "
+                    "ORDER BY id LIMIT %(limit)s FOR UPDATE) RETURNING id",
+                    {**params, "below": str(below), "limit": BATCH},
                 )
             )
         done += gone
     return done
+
+
+def _matching(told: Sequence[Told], pk: str) -> tuple[str, str, dict[str, object]]:
+    """Return SQL of whether a message tells of a row, SQL of its body without that, and their parameters.
+
+    What several topics say of one message goes at once: once the key is gone, nobody would find the rest.
+    """
+    conditions, emptied = [], "o.body"
+    params: dict[str, object] = {"pk": pk}
+    for number, one in enumerate(told):
+        names, given = outbox.pattern_sql(one.patterns)
+        for name, value in given.items():
+            names = names.replace(f"%({name})s", f"%({name}_{number})s")
+            params[f"{name}_{number}"] = value
+        conditions.append(f"({names} AND o.body #>> %(path_{number}_0)s::text[] = %(pk)s)")
+        for place, path in enumerate(one.paths):
+            params[f"path_{number}_{place}"] = list(path)
+            # An empty path sets nothing.
+            where = f"CASE WHEN {conditions[-1]} THEN %(path_{number}_{place})s::text[] ELSE '{{}}' END"
+            emptied = f"jsonb_set({emptied}, {where}, 'null', false)"
+    return f"({' OR '.join(conditions)})", emptied, params

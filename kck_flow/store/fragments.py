@@ -46,6 +46,11 @@ def cull(session: Session, key_base: str, digest: UUID, most: int, frequency: in
     session.rows("cull_fragments", params)
 
 
+def is_made(session: Session, digest: UUID) -> bool:
+    """Whether somebody makes an entry just now."""
+    return bool(session.rows("is_fragment_made", {"digest": digest}))
+
+
 def begin(session: Session, digest: UUID, seconds: float) -> datetime | None:
     """Be the one who makes an entry, for so many seconds; returns until when, or None where somebody else is."""
     row = session.row("begin_fragment", {"digest": digest, "seconds": seconds})

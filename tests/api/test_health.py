@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
-from django.db import OperationalError
-from django.test import Client, override_settings
+from django.contrib.auth.models import AnonymousUser, User
+from django.test import Client, RequestFactory, override_settings
 from django.urls import path
 
 from kck_flow import Cache, Primer
 from kck_flow.contrib import health
-from kck_flow.store import refreshes, workers
+from kck_flow.store import workers
 from kck_flow.store.session import caller
 from kck_flow.testing import freeze_time, registered, reset, run_worker
+from tests.harness.processes import Crew
 from tests.pages.conftest import SITE
 
 pytestmark = pytest.mark.django_db
@@ -87,16 +88,23 @@ def test_what_is_due_for_too_long_is_not_well_however_many_workers_there_are(sta
         assert staff.get("/patient").status_code == 200
 
 
-def test_a_database_that_does_not_answer_is_told(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(session: Any) -> Any:
-        raise OperationalError("connection refused\nIs the server running?")
+def asked() -> list[Any]:
+    """Return status and answer, as anybody gets them where the project lets anybody see."""
+    request = RequestFactory().get("/health")
+    request.user = AnonymousUser()
+    with override_settings(KCK_FLOW={"PERMISSION": "public"}):
+        response = health.health(request)
+    return [response.status_code, json.loads(response.content)]
 
-    monkeypatch.setattr(refreshes, "counts", away)
-    told = staff.get("/health")
-    assert told.status_code == 503
-    assert told.json()["databases"]["default"]["problems"] == [
-        "the database does not answer: connection refused"
-    ]
+
+def test_a_database_that_does_not_answer_is_told() -> None:
+    with Crew("postgresql://nobody:x@127.0.0.1:1/none") as crew:
+        status, told = crew.spawn(asked).result()
+    assert (status, told["status"]) == (503, "failing")
+    (problem,) = told["databases"]["default"]["problems"]
+    assert problem.startswith("the database does not answer: ")
+    assert "onnection" in problem
+    assert "\n" not in problem
 
 
 def test_nothing_is_changed_by_asking(client: Client) -> None:

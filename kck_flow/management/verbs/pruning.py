@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.apps import apps
 from django.core.exceptions import ValidationError
@@ -330,7 +331,7 @@ class Kept:
     """Where something is kept that tells of a row.
 
     Attributes:
-        what, place: ``events`` and the table, or ``messages`` and the topic that says so.
+        what, place: ``events`` and the table, or ``messages`` and the topics that say so.
         count: Returns how much there is.
         erase: Takes the row's name out of it; returns out of how many.
     """
@@ -360,21 +361,25 @@ def kept_of(alias: str, model: type[Model], pk: str) -> Iterator[Kept]:
         yield Kept(
             "events",
             place.model or "kck_event",
-            lambda place=place: erasing.count_events(session, place, labels, pk),  # type: ignore[misc]
-            lambda place=place: erasing.erase_events(session, place, labels, pk, name),  # type: ignore[misc]
+            partial(erasing.count_events, session, place, labels, pk),
+            partial(erasing.erase_events, session, place, labels, pk, name),
         )
     topics = [one for one in registry.unique() if isinstance(one, Topic) and spread.alias_of(one) == alias]
-    readers, days = [one.name for one in topics], float(conf.MESSAGE_RETENTION_DAYS)
-    for topic in topics:
-        for label, paths in topic.subjects.items():
-            if label.lower() in {one.lower() for one in labels}:
-                told = erasing.Told(topic.patterns, paths_of(paths))
-                yield Kept(
-                    "messages",
-                    topic.name,
-                    lambda told=told: erasing.count_messages(session, told, pk, readers, days),  # type: ignore[misc]
-                    lambda told=told: erasing.erase_messages(session, told, pk, readers, days),  # type: ignore[misc]
-                )
+    said = [
+        (topic.name, erasing.Told(topic.patterns, paths_of(paths)))
+        for topic in topics
+        for label, paths in topic.subjects.items()
+        if label.lower() in {one.lower() for one in labels}
+    ]
+    if said:
+        told = [one for _, one in said]
+        readers, days = [one.name for one in topics], float(conf.MESSAGE_RETENTION_DAYS)
+        yield Kept(
+            "messages",
+            ", ".join(dict.fromkeys(topic for topic, _ in said)),
+            partial(erasing.count_messages, session, told, pk, readers, days),
+            partial(erasing.erase_messages, session, told, pk, readers, days),
+        )
 
 
 def _same_rows(one: type[Model], other: type[Model]) -> bool:
